@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The least that drives devices of vfio-user servers; for quick builds, to be
+# had with --without-default-devices --with-devices-x86_64=vfio-user.
+
+CONFIG_I440FX=y
+CONFIG_Q35=y
+CONFIG_ISA_DEBUG=y
+CONFIG_PCIE_PORT=y
+CONFIG_PCI_TESTDEV=y
+CONFIG_VFIO_PCI=y
