@@ -1,0 +1,80 @@
+/*
+ * vfio-user container
+ *
+ * Guest memory as one server may use it: the container's ops turn events of
+ * the memory listener into DMA_MAP and DMA_UNMAP, and the list of maps tells
+ * what the server's own requests may reach.  One container a device, since
+ * every server has maps of its own.  Knows no PCI.
+ *
+ * Threads: the ops run under the big QEMU lock; the list of maps has a lock
+ * of its own, for whoever reads the connection.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_CONTAINER_H
+#define HW_VFIO_USER_CONTAINER_H
+
+#include "hw/vfio/vfio-common.h"
+#include "qemu/iova-tree.h"
+#include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/proxy.h"
+#include "hw/vfio/user/serve.h"
+
+typedef struct VFIOUserContainer {
+    VFIOContainer container;
+    VFIOGroup group;            /* of the one device */
+    VFIOUserProxy *proxy;
+    const VFIOUserCaps *caps;
+
+    bool in_transaction;        /* of the memory listener */
+    GPtrArray *begun;           /* messages of it, unanswered; oldest first */
+
+    /*
+     * Leaf lock: held while guest memory is copied for the server, so that a
+     * map is not taken away under a copy.
+     */
+    QemuMutex maps_lock;
+    IOVATree *maps;
+    uint32_t nr_maps;
+} VFIOUserContainer;
+
+/* Serves the server's requests; the opaque is the container. */
+extern const VFIOUserMemoryOps vfio_user_container_memory_ops;
+
+/**
+ * vfio_user_container_init:
+ * @proxy: UP; a reference is taken
+ * @caps: agreed with the server, stay the caller's
+ *
+ * Makes a container without maps.
+ */
+void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
+                              const VFIOUserCaps *caps);
+
+/**
+ * vfio_user_container_attach:
+ * @as: what the device does DMA to
+ *
+ * Maps what is there now and follows its changes until detach.
+ *
+ * Returns true, or false with @errp set: a map that the server refused.
+ */
+bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
+                                Error **errp);
+
+/**
+ * vfio_user_container_detach:
+ *
+ * Unmaps everything.  The connection may be closed or lost.
+ */
+void vfio_user_container_detach(VFIOUserContainer *c);
+
+/**
+ * vfio_user_container_destroy:
+ *
+ * Nobody reads the connection any more.
+ */
+void vfio_user_container_destroy(VFIOUserContainer *c);
+
+#endif /* HW_VFIO_USER_CONTAINER_H */

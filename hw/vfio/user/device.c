@@ -1,0 +1,416 @@
+/*
+ * vfio-user device
+ *
+ * Errors: an op returns -errno and hw/vfio reports it, naming the device.  A
+ * device whose connection is lost has been reported once, by whoever learned
+ * it; from then on its regions read as all ones and take every write.
+ *
+ * Threads: see the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "hw/core/cpu.h"
+#include "hw/vfio/user/device.h"
+#include "trace.h"
+
+/* Interrupts of one index: what MSI-X can have. */
+#define MAX_IRQS 2048
+
+/* A reset may take as long as this many ordinary calls. */
+#define RESET_FACTOR 6
+
+static VFIOUserDevice *udev_of(VFIODevice *vbasedev)
+{
+    return vbasedev->io_opaque;
+}
+
+static bool is_lost(VFIOUserDevice *udev)
+{
+    return vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
+}
+
+bool vfio_user_device_unlock(void)
+{
+    bool unlock = current_cpu && qemu_mutex_iothread_locked();
+
+    if (unlock) {
+        qemu_mutex_unlock_iothread();
+    }
+    return unlock;
+}
+
+void vfio_user_device_relock(bool unlocked)
+{
+    if (unlocked) {
+        qemu_mutex_lock_iothread();
+    }
+}
+
+/* Sub-page regions are accessed with the lock, whatever the region wants. */
+static bool unlock_for_region(VFIOUserDevice *udev, uint8_t nr)
+{
+    return nr < 64 && (udev->unlocked_regions & (1ULL << nr)) &&
+           vfio_user_device_unlock();
+}
+
+/* Handshake, information, reset */
+
+bool vfio_user_device_handshake(VFIOUserDevice *udev, Error **errp)
+{
+    ERRP_GUARD();
+    g_autofree char *json = vfio_user_caps_to_json(&vfio_user_caps_proposed);
+    VFIOUserVersion version = {
+        .major = vfio_user_caps_proposed.major,
+        .minor = vfio_user_caps_proposed.minor,
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_VERSION,
+        .head = &version,
+        .head_size = sizeof(version),
+        .data = json,
+        .data_size = strlen(json) + 1,
+        .reply_max = sizeof(version) + VFIO_USER_MAX_VERSION_DATA,
+    };
+
+    if (vfio_user_proxy_call(udev->proxy, &call, errp) < 0) {
+        return false;
+    }
+    if (!vfio_user_caps_parse(&vfio_user_caps_proposed, call.reply,
+                              call.reply_size, &udev->caps, errp)) {
+        error_prepend(errp, "vfio-user %s: ",
+                      vfio_user_proxy_name(udev->proxy));
+        return false;
+    }
+    trace_vfio_user_device_caps(vfio_user_proxy_name(udev->proxy),
+                                udev->caps.major, udev->caps.minor,
+                                udev->caps.max_msg_fds,
+                                udev->caps.max_data_xfer_size,
+                                udev->caps.max_dma_maps, udev->caps.pgsizes);
+    vfio_user_proxy_up(udev->proxy, udev->caps.max_data_xfer_size);
+    return true;
+}
+
+bool vfio_user_device_get_info(VFIOUserDevice *udev,
+                               struct vfio_device_info *info, Error **errp)
+{
+    VFIOUserDeviceInfo msg = { .argsz = sizeof(msg) };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_GET_INFO,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = VFIO_USER_MAX_INFO,
+    };
+
+    if (vfio_user_proxy_call(udev->proxy, &call, errp) < 0) {
+        return false;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    info->flags = msg.flags & ~VFIO_DEVICE_FLAGS_CAPS;
+    info->num_regions = msg.num_regions;
+    info->num_irqs = msg.num_irqs;
+    return true;
+}
+
+int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
+{
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_RESET,
+        .timeout_factor = RESET_FACTOR,
+    };
+
+    if (is_lost(udev)) {
+        return 0;
+    }
+    return vfio_user_proxy_call(udev->proxy, &call, errp);
+}
+
+static int device_feature(VFIODevice *vbasedev,
+                          struct vfio_device_feature *feature)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_FEATURE,
+        .head = feature,
+        .head_size = feature->argsz,
+        .reply_max = feature->argsz,
+    };
+    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+
+    if (ret == 0) {
+        uint32_t argsz = feature->argsz;
+
+        memcpy(feature, call.reply, call.reply_size);
+        feature->argsz = argsz;
+    }
+    return ret;
+}
+
+static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
+                           int *fd)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserRegionInfo msg = {
+        .argsz = info->argsz,
+        .index = info->index,
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_GET_REGION_INFO,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = info->argsz,
+    };
+    uint32_t asked = info->argsz;
+    int ret;
+
+    ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    if (msg.index != info->index || msg.argsz < sizeof(msg) ||
+        msg.size > INT64_MAX || msg.offset > INT64_MAX) {
+        return -EPROTO;
+    }
+
+    QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionInfo) !=
+                      sizeof(struct vfio_region_info));
+    memset(info, 0, asked);
+    memcpy(info, call.reply, call.reply_size);
+    if (msg.argsz <= asked && call.reply_size < msg.argsz) {
+        info->flags &= ~VFIO_REGION_INFO_FLAG_CAPS;     /* cut short */
+    }
+    /* by message: the descriptors of mappable regions are not used yet */
+    info->flags &= ~VFIO_REGION_INFO_FLAG_MMAP;
+    *fd = -1;
+    return 0;
+}
+
+static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserIRQInfo msg = {
+        .argsz = sizeof(msg),
+        .index = info->index,
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = sizeof(msg),
+    };
+    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    if (msg.index != info->index || msg.count > MAX_IRQS) {
+        return -EPROTO;
+    }
+    info->flags = msg.flags;
+    info->count = msg.count;
+    return 0;
+}
+
+/* Interrupts */
+
+/*
+ * One message.  A vCPU does not wait for the answer: an error is reported
+ * when it arrives, and a later command cannot overtake this one.
+ */
+static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
+                        const void *data, size_t size,
+                        const int *fds, size_t nfds)
+{
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_SET_IRQS,
+        .head = msg,
+        .head_size = sizeof(*msg),
+        .data = data,
+        .data_size = size,
+        .fds = fds,
+        .nfds = nfds,
+    };
+
+    msg->argsz = sizeof(*msg) + size;
+    return current_cpu ? vfio_user_proxy_notify(udev->proxy, &call, NULL)
+                       : vfio_user_proxy_call(udev->proxy, &call, NULL);
+}
+
+/*
+ * Descriptors go in runs: of those that are there, as many as the server
+ * takes in one message; of those that are not, all in one message without
+ * any, which de-assigns them.
+ */
+static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
+                        const int32_t *fds)
+{
+    uint32_t done = 0;
+
+    while (done < set->count) {
+        bool present = fds[done] >= 0;
+        uint32_t most = present ? udev->caps.max_msg_fds : set->count;
+        VFIOUserIRQSet msg = *set;
+        uint32_t run = 0;
+        int ret;
+
+        while (run < most && done + run < set->count &&
+               (fds[done + run] >= 0) == present) {
+            run++;
+        }
+        if (!run) {
+            return -EOPNOTSUPP;         /* a server that takes none */
+        }
+        msg.start += done;
+        msg.count = run;
+        ret = send_irq_set(udev, &msg, NULL, 0, fds + done, present ? run : 0);
+        if (ret < 0) {
+            return ret;
+        }
+        done += run;
+    }
+    return 0;
+}
+
+static int set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserIRQSet msg = {
+        .flags = irqs->flags,
+        .index = irqs->index,
+        .start = irqs->start,
+        .count = irqs->count,
+    };
+    bool bools = irqs->flags & VFIO_IRQ_SET_DATA_BOOL;
+
+    if (is_lost(udev)) {
+        return 0;
+    }
+    if (irqs->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+        if (!vfio_user_proxy_passes_fds(udev->proxy)) {
+            return -EOPNOTSUPP;
+        }
+        return send_irq_fds(udev, &msg, (const int32_t *)irqs->data);
+    }
+    return send_irq_set(udev, &msg, bools ? irqs->data : NULL,
+                        bools ? irqs->count : 0, NULL, 0);
+}
+
+/* Regions */
+
+/* One message of at most max_data_xfer_size; bytes read or -errno. */
+static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
+                     uint32_t size, void *data)
+{
+    VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_REGION_READ,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = sizeof(msg) + size,
+    };
+    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    if (msg.offset != off || msg.region != nr || msg.count > size ||
+        call.reply_size != sizeof(msg) + msg.count) {
+        return -EPROTO;
+    }
+    memcpy(data, call.reply + sizeof(msg), msg.count);
+    return msg.count;
+}
+
+static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
+                      uint32_t size, const void *data, bool post)
+{
+    VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_REGION_WRITE,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .data = data,
+        .data_size = size,
+        .reply_max = sizeof(msg),
+    };
+    int ret;
+
+    if (post) {
+        ret = vfio_user_proxy_post(udev->proxy, &call, NULL);
+        return ret < 0 ? ret : size;
+    }
+    ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    return msg.region == nr && msg.count <= size ? msg.count : -EPROTO;
+}
+
+static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
+                       uint32_t size, void *data)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    bool unlocked = unlock_for_region(udev, nr);
+    uint32_t done = 0;
+    int ret = 0;
+
+    while (done < size) {
+        ret = read_some(udev, nr, off + done,
+                        MIN(size - done, udev->caps.max_data_xfer_size),
+                        (uint8_t *)data + done);
+        if (ret <= 0) {
+            break;
+        }
+        done += ret;
+    }
+    if (ret < 0 && is_lost(udev)) {
+        memset(data, 0xff, size);
+        done = size;
+        ret = 0;
+    }
+    vfio_user_device_relock(unlocked);
+    return ret < 0 ? ret : done;
+}
+
+static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
+                        uint32_t size, void *data, bool post)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    bool unlocked = unlock_for_region(udev, nr);
+    uint32_t done = 0;
+    int ret = 0;
+
+    while (done < size) {
+        ret = write_some(udev, nr, off + done,
+                         MIN(size - done, udev->caps.max_data_xfer_size),
+                         (const uint8_t *)data + done, post);
+        if (ret <= 0) {
+            break;
+        }
+        done += ret;
+    }
+    if (ret < 0 && is_lost(udev)) {
+        done = size;
+        ret = 0;
+    }
+    vfio_user_device_relock(unlocked);
+    return ret < 0 ? ret : done;
+}
+
+const VFIODeviceIOOps vfio_user_device_io_ops = {
+    .device_feature = device_feature,
+    .get_region_info = get_region_info,
+    .get_irq_info = get_irq_info,
+    .set_irqs = set_irqs,
+    .region_read = region_read,
+    .region_write = region_write,
+};

@@ -1,0 +1,575 @@
+/*
+ * vfio-user PCI device
+ *
+ * The device type vfio-user-pci: its properties, and a realize that is a list
+ * of steps; unrealize is the same list backwards.  What a PCI device of
+ * hw/vfio does it does with the code of hw/vfio.  Bytes are not its business.
+ *
+ * Threads: the main loop and vCPUs, with the big QEMU lock; register accesses
+ * and configuration cycles of vCPUs let it go while the server answers.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qapi/qapi-visit-sockets.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/sockets.h"
+#include "hw/pci/pci.h"
+#include "hw/qdev-properties.h"
+#include "hw/vfio/pci.h"
+#include "hw/vfio/user/config.h"
+#include "hw/vfio/user/container.h"
+#include "hw/vfio/user/device.h"
+
+#define TYPE_VFIO_USER_PCI "vfio-user-pci"
+OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserPCIDevice, VFIO_USER_PCI)
+
+struct VFIOUserPCIDevice {
+    VFIOPCIDevice parent_obj;
+
+    SocketAddress *socket;
+    char *socket_name;          /* of @socket, for messages */
+    uint32_t timeout_ms;
+
+    QIOChannelSocket *channel;  /* dialled, until the proxy has it */
+    VFIOUserDevice user;
+    VFIOUserContainer container;
+    VFIOUserServe serve;
+    unsigned steps_done;
+};
+
+/* The connection's callbacks */
+
+static void on_request(void *opaque, VFIOUserProxy *proxy,
+                       const VFIOUserMessage *msg)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    vfio_user_serve(&vudev->serve, proxy, msg);
+}
+
+static void on_lost(void *opaque, const char *cause)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    error_report("vfio-user %s: connection lost: %s; the device is dead until"
+                 " it is unplugged, the VM goes on", vudev->socket_name,
+                 cause);
+}
+
+static const VFIOUserProxyOps proxy_ops = {
+    .request = on_request,
+    .lost = on_lost,
+};
+
+/* Steps of realize, and what takes each back */
+
+typedef struct Step {
+    bool (*take)(VFIOUserPCIDevice *vudev, Error **errp);
+    void (*back)(VFIOUserPCIDevice *vudev);
+} Step;
+
+static bool dial(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!vudev->socket) {
+        error_setg(errp, "the property 'socket' is missing: say"
+                   " socket=/path/of/the/server's/socket");
+        return false;
+    }
+    if (!vudev->timeout_ms) {
+        error_setg(errp, "x-timeout-ms must not be 0");
+        return false;
+    }
+    vudev->channel = qio_channel_socket_new();
+    qio_channel_set_name(QIO_CHANNEL(vudev->channel), "vfio-user");
+    if (qio_channel_socket_connect_sync(vudev->channel, vudev->socket,
+                                        errp) < 0) {
+        error_prepend(errp, "vfio-user %s: no connection, is the server"
+                      " running and its socket there?: ",
+                      vudev->socket_name);
+        g_clear_pointer(&vudev->channel, object_unref);
+        return false;
+    }
+    return true;
+}
+
+static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUserDevice *user = &vudev->user;
+
+    user->proxy = vfio_user_proxy_new(vudev->channel, vudev->socket_name,
+                                      &proxy_ops, vudev, errp);
+    g_clear_pointer(&vudev->channel, object_unref);
+    if (!user->proxy) {
+        return false;
+    }
+    vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
+    vudev->serve = (VFIOUserServe) {
+        .memory = &vfio_user_container_memory_ops,
+        .opaque = &vudev->container,
+        .max_data = vfio_user_caps_proposed.max_data_xfer_size,
+    };
+    vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
+    if (!vfio_user_device_handshake(user, errp)) {
+        error_append_hint(errp, "Is it a vfio-user server?\n");
+        vfio_user_proxy_close(user->proxy);
+        return false;
+    }
+    return true;
+}
+
+static void hang_up(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_proxy_close(vudev->user.proxy);
+}
+
+static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    AddressSpace *as =
+        pci_device_iommu_address_space(PCI_DEVICE(vudev));
+
+    return vfio_user_container_attach(&vudev->container, as, errp);
+}
+
+static void disconnect_memory(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_container_detach(&vudev->container);
+}
+
+static bool insert_device(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
+    struct vfio_device_info info = { .argsz = sizeof(info) };
+
+    return vfio_user_device_get_info(&vudev->user, &info, errp) &&
+           vfio_device_insert(vbasedev, &vudev->container.group, &info,
+                              errp) == 0;
+}
+
+static void remove_device(VFIOUserPCIDevice *vudev)
+{
+    vfio_put_base_device(&vudev->parent_obj.vbasedev);
+}
+
+static bool populate(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    if (!vfio_pci_populate_device(vdev, errp)) {
+        return false;
+    }
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
+        VFIORegion *region = &vdev->bars[i].region;
+
+        vudev->user.unlocked_regions |= 1ULL << i;
+        region->post_wr = true;
+        if (region->mem) {
+            /* many vCPUs wait for the server at once, without the lock */
+            region->mem->disable_reentrancy_guard = true;
+        }
+    }
+    return true;
+}
+
+static bool read_config(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+    uint64_t sizes[VFIO_USER_CONFIG_BARS];
+
+    for (int i = 0; i < VFIO_USER_CONFIG_BARS; i++) {
+        sizes[i] = vdev->bars[i].region.size;
+    }
+    return vfio_pci_config_copy(vdev, errp) &&
+           vfio_user_config_check(vdev->pdev.config, vdev->config_size, sizes,
+                                  errp);
+}
+
+static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return vfio_pci_config_setup(&vudev->parent_obj, errp);
+}
+
+static void teardown_config(VFIOUserPCIDevice *vudev)
+{
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    vfio_pci_teardown_msi(vdev);
+    vfio_pci_bars_exit(vdev);
+}
+
+static bool add_capabilities(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return vfio_pci_add_capabilities(&vudev->parent_obj, errp);
+}
+
+static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return vfio_pci_interrupt_setup(&vudev->parent_obj, errp);
+}
+
+static void teardown_interrupts(VFIOUserPCIDevice *vudev)
+{
+    vfio_pci_interrupt_teardown(&vudev->parent_obj);
+}
+
+static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return vfio_migration_probe(&vudev->parent_obj.vbasedev, errp) == 0;
+}
+
+static void teardown_migration(VFIOUserPCIDevice *vudev)
+{
+    vfio_migration_finalize(&vudev->parent_obj.vbasedev);
+}
+
+static bool register_notifiers(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    vfio_pci_register_err_notifier(&vudev->parent_obj);
+    vfio_pci_register_req_notifier(&vudev->parent_obj);
+    return true;
+}
+
+static void unregister_notifiers(VFIOUserPCIDevice *vudev)
+{
+    vfio_pci_unregister_req_notifier(&vudev->parent_obj);
+    vfio_pci_unregister_err_notifier(&vudev->parent_obj);
+}
+
+static const Step steps[] = {
+    { dial, NULL },
+    { handshake, hang_up },
+    { connect_memory, disconnect_memory },
+    { insert_device, remove_device },
+    { populate, NULL },
+    { read_config, NULL },
+    { setup_config, teardown_config },
+    { add_capabilities, NULL },
+    { setup_interrupts, teardown_interrupts },
+    { setup_migration, teardown_migration },
+    { register_notifiers, unregister_notifiers },
+};
+
+static void take_steps_back(VFIOUserPCIDevice *vudev)
+{
+    while (vudev->steps_done) {
+        const Step *step = &steps[--vudev->steps_done];
+
+        if (step->back) {
+            step->back(vudev);
+        }
+    }
+}
+
+static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
+
+    while (vudev->steps_done < ARRAY_SIZE(steps)) {
+        if (!steps[vudev->steps_done].take(vudev, errp)) {
+            take_steps_back(vudev);
+            return;
+        }
+        vudev->steps_done++;
+    }
+}
+
+static void vfio_user_pci_exit(PCIDevice *pdev)
+{
+    take_steps_back(VFIO_USER_PCI(pdev));
+}
+
+/* Configuration cycles */
+
+static uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr,
+                                          int len)
+{
+    VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
+    uint32_t value = 0;
+
+    if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
+        bool unlocked;
+        int ret;
+
+        object_ref(OBJECT(pdev));       /* may be unplugged in the meantime */
+        unlocked = vfio_user_device_unlock();
+        ret = vbasedev->io_ops->region_read(vbasedev,
+                                            VFIO_PCI_CONFIG_REGION_INDEX,
+                                            addr, len, &value);
+        vfio_user_device_relock(unlocked);
+        if (ret != len) {
+            error_report("%s: cannot read %d bytes of configuration space at"
+                         " 0x%x: %s", vbasedev->name, len, addr,
+                         vfio_io_strerror(ret));
+            value = UINT32_MAX;
+        }
+        value = vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
+        object_unref(OBJECT(pdev));
+        return value;
+    }
+    return vfio_pci_config_merge(pdev, addr, len, 0);
+}
+
+static void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr,
+                                       uint32_t value, int len)
+{
+    VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
+    uint32_t wire = cpu_to_le32(value);
+    bool unlocked;
+    int ret;
+
+    object_ref(OBJECT(pdev));
+    unlocked = vfio_user_device_unlock();
+    ret = vbasedev->io_ops->region_write(vbasedev,
+                                         VFIO_PCI_CONFIG_REGION_INDEX, addr,
+                                         len, &wire, false);
+    vfio_user_device_relock(unlocked);
+    if (ret != len) {
+        error_report("%s: cannot write %d bytes of configuration space at"
+                     " 0x%x: %s", vbasedev->name, len, addr,
+                     vfio_io_strerror(ret));
+    }
+    if (qatomic_read(&pdev->qdev.realized)) {
+        vfio_pci_config_written(pdev, addr, value, len);
+    }
+    object_unref(OBJECT(pdev));
+}
+
+/* What hw/vfio asks of a device */
+
+static void compute_needs_reset(VFIODevice *vbasedev)
+{
+    /* its bus resets it: there is no other device behind the same slot */
+    vbasedev->needs_reset = false;
+}
+
+static int hot_reset_multi(VFIODevice *vbasedev)
+{
+    return -EOPNOTSUPP;
+}
+
+static VFIODeviceOps device_ops = {
+    .vfio_compute_needs_reset = compute_needs_reset,
+    .vfio_hot_reset_multi = hot_reset_multi,
+    .vfio_eoi = vfio_pci_intx_eoi,
+    .vfio_get_object = vfio_pci_get_object,
+    .vfio_save_config = vfio_pci_save_config,
+    .vfio_load_config = vfio_pci_load_config,
+};
+
+static void vfio_user_pci_reset(DeviceState *dev)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+    Error *err = NULL;
+
+    vfio_pci_pre_reset(vdev);
+    if (vdev->vbasedev.reset_works &&
+        vfio_user_device_reset(&vudev->user, &err) < 0) {
+        error_report_err(err);
+    }
+    vfio_pci_post_reset(vdev);
+}
+
+/* Properties */
+
+static void get_socket(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+
+    visit_type_str(v, name, &vudev->socket_name, errp);
+}
+
+/* As a string it is a path, or what socket_parse() understands. */
+static SocketAddress *parse_socket(const char *text, Error **errp)
+{
+    SocketAddress *addr;
+
+    if (*text && *text != '/' && *text != '.' && strchr(text, ':')) {
+        return socket_parse(text, errp);
+    }
+    addr = g_new0(SocketAddress, 1);
+    addr->type = SOCKET_ADDRESS_TYPE_UNIX;
+    addr->u.q_unix.path = g_strdup(text);
+    return addr;
+}
+
+static SocketAddress *visit_socket(Visitor *v, const char *name, Error **errp)
+{
+    g_autofree GenericAlternate *type = NULL;
+    g_autofree char *text = NULL;
+    SocketAddress *addr = NULL;
+
+    if (!visit_start_alternate(v, name, &type, sizeof(*type), errp)) {
+        return NULL;
+    }
+    visit_end_alternate(v, (void **)&type);
+    if (type->type == QTYPE_QDICT) {
+        visit_type_SocketAddress(v, name, &addr, errp);
+    } else if (visit_type_str(v, name, &text, errp)) {
+        addr = parse_socket(text, errp);
+    }
+    return addr;
+}
+
+static void set_socket(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
+    SocketAddress *addr;
+
+    if (DEVICE(obj)->realized) {
+        qdev_prop_set_after_realize(DEVICE(obj), name, errp);
+        return;
+    }
+    addr = visit_socket(v, name, errp);
+    if (!addr) {
+        return;
+    }
+    qapi_free_SocketAddress(vudev->socket);
+    vudev->socket = addr;
+    g_free(vudev->socket_name);
+    vudev->socket_name = addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
+        g_strdup(addr->u.q_unix.path) : socket_uri(addr);
+    g_free(vbasedev->name);
+    vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
+}
+
+/* @opaque: offset of the counter in VFIOUserProxyStats */
+static void get_counter(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    VFIOUserProxyStats stats = { };
+    uint64_t value;
+
+    if (vudev->user.proxy) {
+        vfio_user_proxy_get_stats(vudev->user.proxy, &stats);
+    }
+    value = *(uint64_t *)((char *)&stats + GPOINTER_TO_SIZE(opaque));
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static const struct {
+    const char *name;
+    const char *description;
+    size_t offset;
+} counters[] = {
+    { "x-calls", "Requests sent that expect a reply",
+      offsetof(VFIOUserProxyStats, calls) },
+    { "x-posts", "Requests sent that expect none",
+      offsetof(VFIOUserProxyStats, posts) },
+    { "x-requests", "Requests of the server",
+      offsetof(VFIOUserProxyStats, requests) },
+    { "x-receive-wakeups", "Times that the receive thread woke up",
+      offsetof(VFIOUserProxyStats, receive_wakeups) },
+};
+
+static Property vfio_user_pci_properties[] = {
+    DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
+                       VFIO_USER_TIMEOUT_MS),
+    DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
+                       parent_obj.intx.mmap_timeout, 1100),
+    DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
+                    VFIO_FEATURE_ENABLE_REQ_BIT, true),
+    DEFINE_PROP_BOOL("x-no-kvm-intx", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_intx, false),
+    DEFINE_PROP_BOOL("x-no-kvm-msi", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_msi, false),
+    DEFINE_PROP_BOOL("x-no-kvm-msix", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_msix, false),
+    DEFINE_PROP_UINT32("x-pci-vendor-id", VFIOUserPCIDevice,
+                       parent_obj.vendor_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-device-id", VFIOUserPCIDevice,
+                       parent_obj.device_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-sub-vendor-id", VFIOUserPCIDevice,
+                       parent_obj.sub_vendor_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-sub-device-id", VFIOUserPCIDevice,
+                       parent_obj.sub_device_id, PCI_ANY_ID),
+    DEFINE_PROP_END_OF_LIST(),
+};
+
+/* The type */
+
+static void vfio_user_pci_init(Object *obj)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    vdev->nv_gpudirect_clique = 0xff;
+    vdev->display = ON_OFF_AUTO_OFF;
+    vdev->msix_relo = OFF_AUTOPCIBAR_OFF;
+    vdev->vbasedev.name = g_strdup("vfio-user");
+    vdev->vbasedev.ops = &device_ops;
+    vdev->vbasedev.io_ops = &vfio_user_device_io_ops;
+    vdev->vbasedev.io_opaque = &vudev->user;
+    vdev->vbasedev.type = VFIO_DEVICE_TYPE_PCI;
+    vdev->vbasedev.dev = DEVICE(obj);
+    vdev->vbasedev.fd = -1;
+}
+
+static void vfio_user_pci_finalize(Object *obj)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+
+    vfio_pci_bars_finalize(&vudev->parent_obj);
+    vfio_pci_put_device(&vudev->parent_obj);
+    vfio_user_container_destroy(&vudev->container);
+    vfio_user_serve_cleanup(&vudev->serve);
+    object_unref(OBJECT(vudev->user.proxy));
+    qapi_free_SocketAddress(vudev->socket);
+    g_free(vudev->socket_name);
+}
+
+static void vfio_user_pci_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    PCIDeviceClass *pdc = PCI_DEVICE_CLASS(klass);
+
+    dc->desc = "PCI device of a vfio-user server";
+    dc->reset = vfio_user_pci_reset;
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    device_class_set_props(dc, vfio_user_pci_properties);
+    pdc->realize = vfio_user_pci_realize;
+    pdc->exit = vfio_user_pci_exit;
+    pdc->config_read = vfio_user_pci_config_read;
+    pdc->config_write = vfio_user_pci_config_write;
+
+    object_class_property_add(klass, "socket", "SocketAddress", get_socket,
+                              set_socket, NULL, NULL);
+    object_class_property_set_description(klass, "socket",
+        "The server's socket: a path, unix:PATH, HOST:PORT, vsock:CID:PORT,"
+        " fd:NAME or a SocketAddress");
+    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+        object_class_property_add(klass, counters[i].name, "uint64",
+                                  get_counter, NULL, NULL,
+                                  GSIZE_TO_POINTER(counters[i].offset));
+        object_class_property_set_description(klass, counters[i].name,
+                                              counters[i].description);
+    }
+}
+
+static const TypeInfo vfio_user_pci_info = {
+    .name = TYPE_VFIO_USER_PCI,
+    .parent = TYPE_VFIO_PCI_DEVICE,
+    .instance_size = sizeof(VFIOUserPCIDevice),
+    .instance_init = vfio_user_pci_init,
+    .instance_finalize = vfio_user_pci_finalize,
+    .class_init = vfio_user_pci_class_init,
+};
+
+static void vfio_user_pci_register_type(void)
+{
+    type_register_static(&vfio_user_pci_info);
+}
+
+type_init(vfio_user_pci_register_type)

@@ -1,0 +1,160 @@
+/*
+ * vfio-user connection: what the proxy's own files share
+ *
+ * proxy.c has the object and its calls, proxy-send.c the writer's turn,
+ * proxy-receive.c the reader's.  No other room includes this.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_PROXY_INTERNAL_H
+#define HW_VFIO_USER_PROXY_INTERNAL_H
+
+#include "qemu/event_notifier.h"
+#include "hw/vfio/user/proxy.h"
+
+/*
+ * A message id is a slot's index with the slot's generation above it, so
+ * that a second reply to an older call is not taken for the reply to a newer
+ * one.  The last index belongs to posts, which share it.
+ */
+#define PROXY_SLOTS     255
+#define PROXY_POST_SLOT 255
+
+typedef enum ProxySlotUse {
+    SLOT_FREE,
+    SLOT_CALL,          /* @call waits */
+    SLOT_NOTIFY,        /* nobody waits; an error is reported */
+    SLOT_DISCARD,       /* the call timed out: its reply is dropped */
+} ProxySlotUse;
+
+typedef struct ProxySlot {
+    ProxySlotUse use;
+    VFIOUserCall *call;
+    uint16_t command;
+    uint8_t generation;
+} ProxySlot;
+
+/* The rest of a reply that the socket did not take at once. */
+typedef struct ProxyQueued {
+    QSIMPLEQ_ENTRY(ProxyQueued) next;
+    size_t size;
+    size_t sent;
+    uint8_t bytes[];
+} ProxyQueued;
+
+struct VFIOUserProxy {
+    Object parent_obj;
+
+    /* Set before the receive thread starts, constant afterwards. */
+    char *name;
+    int fd;                             /* the stream's, for poll */
+    int epoll_fd;                       /* what the receive thread waits on */
+    int timer_fd;                       /* among it: time to listen again */
+    EventNotifier stop;
+    QemuThread receive_thread;
+    bool thread_started;
+    const VFIOUserProxyOps *ops;
+    void *opaque;
+    int64_t poll_max_ns;                /* 0 on a host with one processor */
+
+    /* Receiving half: whoever has set @reading; sending half: @writing. */
+    VFIOUserStream *stream;
+
+    /* How long the last reader polled; whoever has set @reading. */
+    int64_t poll_ns;
+
+    /*
+     * The leaf lock.  Order: big QEMU lock, then this one; nothing is taken
+     * under it, nothing blocks under it and no callback runs under it.
+     * Functions that end in _locked are called with it held.
+     */
+    QemuMutex lock;
+    VFIOUserProxyState state;           /* @state and @cause: see set_state */
+    Error *cause;                       /* first one, once LOST */
+    bool stopping;
+    unsigned timeout_ms;
+    uint64_t max_data;
+
+    ProxySlot slots[PROXY_SLOTS];
+    uint8_t free_slots[PROXY_SLOTS];    /* the most recently used on top */
+    unsigned nfree;
+    QTAILQ_HEAD(, VFIOUserWaiter) slot_waiters;
+
+    bool reading;                       /* somebody has the reader's turn */
+    uint32_t interest;                  /* of @epoll_fd in the socket */
+    bool put_off;                       /* @timer_fd runs, then listen */
+    uint64_t calls_seen;                /* when it was set */
+    QTAILQ_HEAD(, VFIOUserWaiter) waiters;      /* asleep, next reader first */
+
+    bool writing;                       /* somebody has the writer's turn */
+    bool answering;                     /* new requests are held back */
+    unsigned writers;                   /* asleep on @writer_cond */
+    QemuCond writer_cond;
+    QSIMPLEQ_HEAD(, ProxyQueued) queue; /* replies, oldest first */
+    size_t queued;                      /* bytes in @queue */
+
+    VFIOUserProxyStats stats;
+    bool warned_unmatched;
+};
+
+/* ns, of the clock that deadlines are on */
+static inline int64_t proxy_clock_ns(void)
+{
+    return g_get_monotonic_time() * 1000;
+}
+
+/* proxy.c */
+bool proxy_usable_locked(const VFIOUserProxy *p);
+ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id);
+void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot);
+void proxy_wake_locked(VFIOUserWaiter *w);
+int proxy_gone(VFIOUserProxy *p, Error **errp);
+
+/* proxy-send.c */
+
+/*
+ * Sends one message with the writer's turn, waiting for turn and room until
+ * @deadline.  -ETIMEDOUT, without @errp: nothing was sent.  -ECONNRESET: the
+ * connection is gone; a message cut short fails it.  Eats @iov.
+ */
+int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+               const int *fds, size_t nfds, int64_t deadline, Error **errp);
+
+/* Takes what the queue of replies has to offer to the socket; no waiting. */
+void proxy_send_queued(VFIOUserProxy *p);
+
+/* What the reader has to poll for: POLLIN, POLLOUT for replies queued. */
+short proxy_poll_events(VFIOUserProxy *p);
+
+/*
+ * A server that asks and does not read is not read either once this many
+ * bytes wait for it: replies of the largest size that it may have in flight.
+ */
+#define PROXY_QUEUE_LIMIT (8 * MiB)
+
+static inline bool proxy_may_read(VFIOUserProxy *p)
+{
+    return qatomic_read(&p->queued) < PROXY_QUEUE_LIMIT;
+}
+
+/* Holds new requests back, or lets them go on. */
+void proxy_set_answering(VFIOUserProxy *p, bool answering);
+
+void proxy_drop_queue_locked(VFIOUserProxy *p);
+
+/* proxy-receive.c */
+
+/*
+ * Waits until @w is done, with the reader's turn where nobody else has it.
+ * Returns whether it was in time.
+ */
+bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline);
+
+/* The receive thread's part of losing the connection. */
+void proxy_ignore_socket_locked(VFIOUserProxy *p);
+
+bool proxy_start_receive_thread(VFIOUserProxy *p, Error **errp);
+void proxy_stop_receive_thread(VFIOUserProxy *p);
+
+#endif /* HW_VFIO_USER_PROXY_INTERNAL_H */

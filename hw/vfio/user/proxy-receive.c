@@ -1,0 +1,467 @@
+/*
+ * vfio-user connection: the reader's turn
+ *
+ * One thread at a time reads: a caller who waits for a reply, else the
+ * receive thread.  The reader hands replies to whom they belong, has the room
+ * above serve the server's requests, and leaves when it has what it waits
+ * for.  Every header is checked here, against the table, before a byte of
+ * payload is taken.  Sends nothing but what proxy-send.c has queued.
+ *
+ * A reader polls for a while before it sleeps: as long as it paid lately, and
+ * never longer than VFIO_USER_POLL_MAX_NS.  A caller who leaves does not have
+ * the receive thread listen at once, where the server has never asked for
+ * anything: one call follows another, and each would cost two system calls
+ * to stop the thread listening and have it listen again.
+ *
+ * Threads: any, see the locks in proxy-internal.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/rcu.h"
+#include "qemu/timer.h"
+#include "hw/vfio/user/proxy-internal.h"
+#include "trace.h"
+
+/* Shorter polling than this catches nothing: it becomes none. */
+#define POLL_MIN_NS 5000
+
+/* For how long listening is put off, and again while calls go on. */
+#define PUT_OFF_NS (2 * SCALE_MS)
+
+/* Checks */
+
+static void G_GNUC_PRINTF(3, 4)
+violation(Error **errp, const VFIOUserHeader *h, const char *fmt, ...)
+{
+    g_autofree char *rule = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    rule = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    error_setg(errp, "protocol violation: %s (header: id 0x%x, command %u %s,"
+               " size %u, flags 0x%x, error %u)", rule, h->id, h->command,
+               vfio_user_command_name(h->command), h->size, h->flags,
+               h->error);
+}
+
+static bool is_request(const VFIOUserHeader *h)
+{
+    /* servers have been seen to send error replies of type 0 */
+    return (h->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_COMMAND &&
+           !(h->flags & VFIO_USER_ERROR);
+}
+
+static bool check_request(VFIOUserProxy *p, const VFIOUserHeader *h,
+                          const VFIOUserCommandInfo *info, Error **errp)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    if (!info->from_server) {
+        violation(errp, h, "a command that only the client may send");
+        return false;
+    }
+    if (p->state != VFIO_USER_UP) {
+        violation(errp, h, "a request before the version is agreed");
+        return false;
+    }
+    if (!vfio_user_shape_fits(&info->request, h->size - sizeof(*h),
+                              p->max_data)) {
+        violation(errp, h, "the size does not fit the command");
+        return false;
+    }
+    return true;
+}
+
+static bool check_reply(VFIOUserProxy *p, const VFIOUserHeader *h,
+                        const VFIOUserCommandInfo *info, Error **errp)
+{
+    size_t size = h->size - sizeof(*h);
+    bool error = h->flags & VFIO_USER_ERROR;
+    VFIOUserShape shape = info->reply;
+    ProxySlot *slot;
+
+    if (info->from_server) {
+        violation(errp, h, "a reply to a command that only the server sends");
+        return false;
+    }
+    if (error) {
+        shape.min = 0;          /* "only the reply header"; more is dropped */
+    }
+
+    QEMU_LOCK_GUARD(&p->lock);
+    slot = proxy_find_slot_locked(p, h->id);
+    if (slot && slot->command != h->command) {
+        violation(errp, h, "the reply to %s names another command",
+                  vfio_user_command_name(slot->command));
+        return false;
+    }
+    if (!vfio_user_shape_fits(&shape, size, p->max_data) ||
+        (!error && slot && slot->use == SLOT_CALL &&
+         size > slot->call->reply_max)) {
+        violation(errp, h, "the size does not fit the reply");
+        return false;
+    }
+    return true;
+}
+
+static bool check_header(VFIOUserProxy *p, const VFIOUserHeader *h,
+                         Error **errp)
+{
+    const VFIOUserCommandInfo *info = vfio_user_command_info(h->command);
+
+    if (!info) {
+        violation(errp, h, "no such command");
+        return false;
+    }
+    if ((h->flags & VFIO_USER_TYPE_MASK) > VFIO_USER_TYPE_REPLY) {
+        violation(errp, h, "no such type of message");
+        return false;
+    }
+    if (h->size < sizeof(*h)) {
+        violation(errp, h, "the size is less than the header's");
+        return false;
+    }
+    return is_request(h) ? check_request(p, h, info, errp)
+                         : check_reply(p, h, info, errp);
+}
+
+static bool check_fds(const VFIOUserMessage *msg, Error **errp)
+{
+    const VFIOUserCommandInfo *info =
+        vfio_user_command_info(msg->header.command);
+    const VFIOUserShape *shape = is_request(&msg->header) ? &info->request
+                                                          : &info->reply;
+
+    if (msg->nfds > shape->fds) {
+        violation(errp, &msg->header, "%zu descriptors where %u may come",
+                  msg->nfds, shape->fds);
+        return false;
+    }
+    return true;
+}
+
+/* Dispatch */
+
+static void fill_reply(VFIOUserCall *call, VFIOUserMessage *msg)
+{
+    call->reply_size = msg->size;
+    if (msg->heap) {
+        call->heap = g_steal_pointer(&msg->heap);
+        call->reply = call->heap;
+    } else if (msg->size <= sizeof(call->short_reply)) {
+        memcpy(call->short_reply, msg->payload, msg->size);
+        call->reply = call->short_reply;
+    } else {
+        call->heap = g_memdup2(msg->payload, msg->size);
+        call->reply = call->heap;
+    }
+    memcpy(call->reply_fds, msg->fds, msg->nfds * sizeof(msg->fds[0]));
+    call->reply_nfds = msg->nfds;
+    msg->nfds = 0;
+}
+
+static void dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg)
+{
+    const VFIOUserHeader *h = &msg->header;
+    int error = h->flags & VFIO_USER_ERROR ? vfio_user_errno(h->error) : 0;
+    bool unmatched = false;
+    ProxySlotUse use;
+    ProxySlot *slot;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        slot = proxy_find_slot_locked(p, h->id);
+        use = slot ? slot->use : SLOT_FREE;
+        if (use == SLOT_CALL) {
+            VFIOUserCall *call = slot->call;
+
+            call->result = -error;
+            if (!error) {
+                fill_reply(call, msg);
+            }
+            proxy_wake_locked(&call->waiter);
+        }
+        if (slot) {
+            proxy_release_slot_locked(p, slot);
+        } else if ((h->id & 0xff) != PROXY_POST_SLOT) {
+            unmatched = !p->warned_unmatched;
+            p->warned_unmatched = true;
+        }
+    }
+
+    if (use == SLOT_NOTIFY && error) {
+        error_report("vfio-user %s: %s: the server answered an error: %s",
+                     p->name, vfio_user_command_name(h->command),
+                     strerror(error));
+    }
+    if (unmatched) {
+        warn_report("vfio-user %s: reply to no call dropped (id 0x%x,"
+                    " command %u %s); said once", p->name, h->id, h->command,
+                    vfio_user_command_name(h->command));
+    }
+}
+
+static void dispatch_request(VFIOUserProxy *p, VFIOUserMessage *msg)
+{
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        p->stats.requests++;
+    }
+    /*
+     * Servers on libvfio-user take the next message for the reply to their
+     * request, whatever it is: nothing else goes out before it.
+     */
+    proxy_set_answering(p, true);
+    p->ops->request(p->opaque, p, msg);
+    proxy_set_answering(p, false);
+}
+
+/*
+ * Deals with one message, with the reader's turn.  1: done; 0: none there;
+ * -ECONNRESET: the connection is lost.
+ */
+static int proxy_receive(VFIOUserProxy *p)
+{
+    g_auto(VFIOUserMessage) msg = { };
+    VFIOUserHeader header;
+    Error *err = NULL;
+    int ret;
+
+    ret = vfio_user_stream_peek(p->stream, &header, &err);
+    if (ret > 0 && !check_header(p, &header, &err)) {
+        ret = -EPROTO;
+    }
+    if (ret > 0) {
+        ret = vfio_user_stream_take(p->stream, &msg, &err);
+    }
+    if (ret > 0 && !check_fds(&msg, &err)) {
+        ret = -EPROTO;
+    }
+    if (ret < 0) {
+        vfio_user_proxy_fail(p, err);
+        return -ECONNRESET;
+    }
+    if (ret > 0) {
+        trace_vfio_user_proxy_receive(p->name,
+                                      vfio_user_command_name(header.command),
+                                      header.id, header.size, msg.nfds,
+                                      header.flags, header.error);
+        if (is_request(&header)) {
+            dispatch_request(p, &msg);
+        } else {
+            dispatch_reply(p, &msg);
+        }
+    }
+    return ret;
+}
+
+/* The turn */
+
+static void proxy_set_interest_locked(VFIOUserProxy *p, uint32_t events)
+{
+    struct epoll_event ev = { .events = events, .data.fd = p->fd };
+
+    if (p->interest != events && proxy_usable_locked(p)) {
+        p->interest = events;
+        epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, p->fd, &ev);
+    }
+}
+
+void proxy_ignore_socket_locked(VFIOUserProxy *p)
+{
+    epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
+}
+
+/* @ns: 0 stops it; either way it has not expired. */
+static void proxy_set_timer_locked(VFIOUserProxy *p, long ns)
+{
+    struct itimerspec spec = { .it_value.tv_nsec = ns };
+
+    timerfd_settime(p->timer_fd, 0, &spec, NULL);
+    p->put_off = ns;
+    p->calls_seen = p->stats.calls;
+}
+
+/* Nobody reads: the next waiter shall, else the receive thread. */
+static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
+{
+    VFIOUserWaiter *w = QTAILQ_FIRST(&p->waiters);
+
+    if (w) {
+        qemu_cond_signal(&w->cond);
+    } else if (p->queued || p->stats.requests) {
+        proxy_set_interest_locked(p, EPOLLIN | (p->queued ? EPOLLOUT : 0));
+    } else if (!p->interest && !p->put_off) {
+        proxy_set_timer_locked(p, PUT_OFF_NS);
+    }
+}
+
+/*
+ * @took: how long a reader had to wait.  One who was waiting for longer than
+ * he may poll has polled in vain.
+ */
+static void proxy_adapt_polling(VFIOUserProxy *p, int64_t took)
+{
+    if (took > p->poll_max_ns) {
+        p->poll_ns = p->poll_ns / 2 < POLL_MIN_NS ? 0 : p->poll_ns / 2;
+    } else if (took > p->poll_ns) {
+        p->poll_ns = MIN(p->poll_max_ns, MAX(2 * took, POLL_MIN_NS));
+    }
+}
+
+static void proxy_sleep(VFIOUserProxy *p, int64_t ns)
+{
+    GPollFD pfd = { .fd = p->fd, .events = proxy_poll_events(p) };
+
+    qemu_poll_ns(&pfd, 1, ns);
+    if (pfd.revents & G_IO_OUT) {
+        proxy_send_queued(p);
+    }
+}
+
+/* Reads until @w is done or @deadline has passed, with the reader's turn. */
+static void proxy_read_until(VFIOUserProxy *p, VFIOUserWaiter *w,
+                             int64_t deadline)
+{
+    int64_t begun = proxy_clock_ns();
+    int64_t now = begun;
+
+    do {
+        bool room = proxy_may_read(p);
+        int ret = room ? proxy_receive(p) : 0;
+
+        if (qatomic_load_acquire(&w->done)) {
+            proxy_adapt_polling(p, proxy_clock_ns() - begun);
+            return;
+        }
+        now = proxy_clock_ns();
+        if (ret == 0 && (!room || now - begun >= p->poll_ns)) {
+            proxy_sleep(p, MAX(deadline - now, 0));
+        }
+    } while (now < deadline);
+}
+
+bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
+{
+    while (!w->done) {
+        int64_t left = deadline - proxy_clock_ns();
+
+        if (left <= 0) {
+            break;
+        }
+        if (p->reading) {
+            QTAILQ_INSERT_TAIL(&p->waiters, w, next);
+            qemu_cond_timedwait(&w->cond, &p->lock,
+                                DIV_ROUND_UP(left, SCALE_MS));
+            QTAILQ_REMOVE(&p->waiters, w, next);
+        } else {
+            p->reading = true;
+            proxy_set_interest_locked(p, 0);
+            qemu_mutex_unlock(&p->lock);
+            proxy_read_until(p, w, deadline);
+            qemu_mutex_lock(&p->lock);
+            p->reading = false;
+        }
+    }
+    if (!p->reading) {
+        proxy_pass_readers_turn_locked(p);
+    }
+    return w->done;
+}
+
+/* The receive thread */
+
+static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    *stop = p->stopping;
+    p->stats.receive_wakeups++;
+    if (p->put_off && (p->reading || p->calls_seen != p->stats.calls)) {
+        proxy_set_timer_locked(p, PUT_OFF_NS);
+    } else if (p->put_off) {
+        proxy_set_timer_locked(p, 0);
+        proxy_set_interest_locked(p, EPOLLIN);
+    }
+    if (p->reading || !proxy_usable_locked(p)) {
+        return false;
+    }
+    p->reading = true;
+    return true;
+}
+
+static void *proxy_receive_thread(void *opaque)
+{
+    VFIOUserProxy *p = opaque;
+    bool stop = false;
+
+    rcu_register_thread();      /* the room above may read guest memory */
+    while (!stop) {
+        struct epoll_event ev;
+
+        if (epoll_wait(p->epoll_fd, &ev, 1, -1) < 0 ||
+            !proxy_claim_readers_turn(p, &stop)) {
+            continue;
+        }
+        proxy_send_queued(p);
+        while (proxy_may_read(p) && proxy_receive(p) > 0) {
+            continue;
+        }
+        QEMU_LOCK_GUARD(&p->lock);
+        p->reading = false;
+        proxy_pass_readers_turn_locked(p);
+    }
+    rcu_unregister_thread();
+    return NULL;
+}
+
+static bool proxy_watch(VFIOUserProxy *p, int fd, uint32_t events)
+{
+    struct epoll_event ev = { .events = events, .data.fd = fd };
+
+    return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0;
+}
+
+static void proxy_close_fds(VFIOUserProxy *p)
+{
+    event_notifier_cleanup(&p->stop);
+    close(p->epoll_fd);
+    close(p->timer_fd);
+    p->epoll_fd = p->timer_fd = -1;
+}
+
+bool proxy_start_receive_thread(VFIOUserProxy *p, Error **errp)
+{
+    int ret = event_notifier_init(&p->stop, 0);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "cannot make an event notifier");
+        return false;
+    }
+    p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    if (p->epoll_fd < 0 || p->timer_fd < 0 || !proxy_watch(p, p->fd, 0) ||
+        !proxy_watch(p, p->timer_fd, EPOLLIN) ||
+        !proxy_watch(p, event_notifier_get_fd(&p->stop), EPOLLIN)) {
+        error_setg_errno(errp, errno, "cannot watch the socket");
+        proxy_close_fds(p);
+        return false;
+    }
+    qemu_thread_create(&p->receive_thread, "vfio-user", proxy_receive_thread,
+                       p, QEMU_THREAD_JOINABLE);
+    p->thread_started = true;
+    return true;
+}
+
+void proxy_stop_receive_thread(VFIOUserProxy *p)
+{
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        p->stopping = true;
+    }
+    event_notifier_set(&p->stop);
+    qemu_thread_join(&p->receive_thread);
+    proxy_close_fds(p);
+}

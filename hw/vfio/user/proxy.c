@@ -1,0 +1,468 @@
+/*
+ * vfio-user connection: the object, its states, calls and slots
+ *
+ * Here a connection changes state, and here it fails: on one path, with one
+ * cause.  Bytes are the stream's, turns are proxy-send.c's and
+ * proxy-receive.c's.
+ *
+ * Threads: see the header; the lock's rule stands in proxy-internal.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/timer.h"
+#include "hw/vfio/user/proxy-internal.h"
+#include "trace.h"
+
+static const char *const state_names[] = {
+    [VFIO_USER_DOWN] = "DOWN",
+    [VFIO_USER_HANDSHAKE] = "HANDSHAKE",
+    [VFIO_USER_UP] = "UP",
+    [VFIO_USER_LOST] = "LOST",
+    [VFIO_USER_CLOSED] = "CLOSED",
+};
+
+bool proxy_usable_locked(const VFIOUserProxy *p)
+{
+    return p->state < VFIO_USER_LOST;
+}
+
+void proxy_wake_locked(VFIOUserWaiter *w)
+{
+    qatomic_store_release(&w->done, true);
+    qemu_cond_signal(&w->cond);
+}
+
+/*
+ * The only place where the state changes.  Leaving for LOST or CLOSED
+ * completes every call in flight and turns everybody away who waits.
+ */
+static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
+                                   const char *reason)
+{
+    VFIOUserWaiter *w, *tmp;
+
+    trace_vfio_user_proxy_state(p->name, state_names[p->state],
+                                state_names[state], reason);
+    assert(state > p->state);
+    p->state = state;
+    if (proxy_usable_locked(p)) {
+        return;
+    }
+
+    for (unsigned i = 0; i < PROXY_SLOTS; i++) {
+        ProxySlot *slot = &p->slots[i];
+
+        if (slot->use == SLOT_CALL) {
+            slot->call->result = -ECONNRESET;
+            proxy_wake_locked(&slot->call->waiter);
+        }
+        slot->use = SLOT_FREE;
+        slot->call = NULL;
+    }
+    QTAILQ_FOREACH_SAFE(w, &p->slot_waiters, next, tmp) {
+        QTAILQ_REMOVE(&p->slot_waiters, w, next);
+        proxy_wake_locked(w);
+    }
+    qemu_cond_broadcast(&p->writer_cond);
+    proxy_drop_queue_locked(p);
+    proxy_ignore_socket_locked(p);
+    /* whoever sleeps in poll(2) wakes up */
+    shutdown(p->fd, SHUT_RDWR);
+}
+
+void vfio_user_proxy_fail(VFIOUserProxy *p, Error *cause)
+{
+    g_autofree char *reason = g_strdup(error_get_pretty(cause));
+    bool was_up;
+
+    qemu_mutex_lock(&p->lock);
+    if (!proxy_usable_locked(p)) {
+        qemu_mutex_unlock(&p->lock);
+        error_free(cause);
+        return;
+    }
+    was_up = p->state == VFIO_USER_UP;
+    p->cause = cause;
+    proxy_set_state_locked(p, VFIO_USER_LOST, reason);
+    qemu_mutex_unlock(&p->lock);
+
+    if (was_up) {
+        p->ops->lost(p->opaque, reason);
+    }
+}
+
+void vfio_user_proxy_up(VFIOUserProxy *p, uint64_t max_data)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    if (p->state == VFIO_USER_HANDSHAKE) {
+        p->max_data = max_data;
+        proxy_set_state_locked(p, VFIO_USER_UP, "version agreed");
+    }
+}
+
+void vfio_user_proxy_close(VFIOUserProxy *p)
+{
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        if (p->state == VFIO_USER_CLOSED) {
+            return;
+        }
+        proxy_set_state_locked(p, VFIO_USER_CLOSED, "closed");
+    }
+    if (p->thread_started) {
+        proxy_stop_receive_thread(p);
+    }
+}
+
+VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *p)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    return p->state;
+}
+
+const char *vfio_user_proxy_name(const VFIOUserProxy *p)
+{
+    return p->name;
+}
+
+bool vfio_user_proxy_passes_fds(const VFIOUserProxy *p)
+{
+    return vfio_user_stream_passes_fds(p->stream);
+}
+
+void vfio_user_proxy_get_stats(VFIOUserProxy *p, VFIOUserProxyStats *stats)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    *stats = p->stats;
+}
+
+void vfio_user_proxy_set_timeout(VFIOUserProxy *p, unsigned ms)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    assert(ms);
+    p->timeout_ms = ms;
+}
+
+/* Slots */
+
+ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id)
+{
+    ProxySlot *slot = &p->slots[id & 0xff];
+
+    if ((id & 0xff) >= PROXY_SLOTS || slot->use == SLOT_FREE ||
+        slot->generation != id >> 8) {
+        return NULL;
+    }
+    return slot;
+}
+
+void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot)
+{
+    VFIOUserWaiter *w = QTAILQ_FIRST(&p->slot_waiters);
+
+    slot->use = SLOT_FREE;
+    slot->call = NULL;
+    slot->generation++;
+    p->free_slots[p->nfree++] = slot - p->slots;
+    if (w) {
+        QTAILQ_REMOVE(&p->slot_waiters, w, next);
+        proxy_wake_locked(w);
+    }
+}
+
+/* Waits for a slot where all are taken; NULL when it is too late. */
+static ProxySlot *proxy_claim_slot_locked(VFIOUserProxy *p, int64_t deadline)
+{
+    while (!p->nfree && proxy_usable_locked(p)) {
+        VFIOUserWaiter w = { };
+        bool in_time;
+
+        qemu_cond_init(&w.cond);
+        QTAILQ_INSERT_TAIL(&p->slot_waiters, &w, next);
+        in_time = proxy_wait_locked(p, &w, deadline);
+        if (!w.done) {
+            QTAILQ_REMOVE(&p->slot_waiters, &w, next);
+        }
+        qemu_cond_destroy(&w.cond);
+        if (!in_time) {
+            return NULL;
+        }
+    }
+    return proxy_usable_locked(p) ? &p->slots[p->free_slots[--p->nfree]] : NULL;
+}
+
+/* Calls */
+
+int proxy_gone(VFIOUserProxy *p, Error **errp)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    error_setg(errp, "%s", p->cause ? error_get_pretty(p->cause)
+                                    : "the connection is closed");
+    return -ECONNRESET;
+}
+
+static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
+{
+    return qatomic_read(&p->timeout_ms) * (call->timeout_factor ?: 1);
+}
+
+static int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call,
+                      const char *what, Error **errp)
+{
+    error_setg(errp, "%s within %u ms (x-timeout-ms): is the server stuck?",
+               what, proxy_timeout(p, call));
+    return -ETIMEDOUT;
+}
+
+static void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call,
+                             Error **errp)
+{
+    error_prepend(errp, "vfio-user %s: %s: ", p->name,
+                  vfio_user_command_name(call->command));
+}
+
+static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
+                          uint32_t flags, Error **errp)
+{
+    VFIOUserHeader header = {
+        .id = id,
+        .command = call->command,
+        .size = sizeof(header) + call->head_size + call->data_size,
+        .flags = flags,
+    };
+    struct iovec iov[] = {
+        { &header, sizeof(header) },
+        { (void *)call->head, call->head_size },
+        { (void *)call->data, call->data_size },
+    };
+    int ret;
+
+    trace_vfio_user_proxy_send(p->name, vfio_user_command_name(call->command),
+                               id, header.size, call->nfds, flags);
+    ret = proxy_send(p, iov, ARRAY_SIZE(iov), call->fds, call->nfds,
+                     call->deadline, errp);
+    return ret == -ETIMEDOUT ? proxy_late(p, call, "not sent", errp) : ret;
+}
+
+static void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
+{
+    call->deadline = proxy_clock_ns() + (int64_t)proxy_timeout(p, call) * SCALE_MS;
+}
+
+/* Claims a slot for @use; its message id, or -errno. */
+static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
+                           ProxySlotUse use, Error **errp)
+{
+    ProxySlot *slot = NULL;
+    bool usable;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        if (p->state == VFIO_USER_DOWN) {
+            assert(call->command == VFIO_USER_VERSION);
+            proxy_set_state_locked(p, VFIO_USER_HANDSHAKE, "version proposed");
+        }
+        slot = proxy_claim_slot_locked(p, call->deadline);
+        usable = proxy_usable_locked(p);
+        if (slot) {
+            p->stats.calls++;
+            slot->use = use;
+            slot->call = use == SLOT_CALL ? call : NULL;
+            slot->command = call->command;
+            call->slot = slot - p->slots;
+            return slot->generation << 8 | call->slot;
+        }
+    }
+    return usable ? proxy_late(p, call, "no call was answered", errp)
+                  : proxy_gone(p, errp);
+}
+
+static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, ProxySlotUse use,
+                       Error **errp)
+{
+    int id, ret;
+
+    proxy_set_deadline(p, call);
+    id = proxy_open_slot(p, call, use, errp);
+    if (id < 0) {
+        return id;
+    }
+    ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
+    if (ret < 0) {
+        QEMU_LOCK_GUARD(&p->lock);
+        if (p->slots[call->slot].use != SLOT_FREE) {
+            proxy_release_slot_locked(p, &p->slots[call->slot]);
+        }
+    }
+    return ret;
+}
+
+int vfio_user_proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    ERRP_GUARD();
+    int ret;
+
+    call->waiter.done = false;
+    call->result = 0;
+    qemu_cond_init(&call->waiter.cond);
+    ret = proxy_begin(p, call, SLOT_CALL, errp);
+    if (ret < 0) {
+        qemu_cond_destroy(&call->waiter.cond);
+        proxy_name_error(p, call, errp);
+    }
+    return ret;
+}
+
+int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    ERRP_GUARD();
+    bool in_time, usable;
+    int ret;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        in_time = proxy_wait_locked(p, &call->waiter, call->deadline);
+        usable = proxy_usable_locked(p);
+        if (!in_time) {
+            p->slots[call->slot].use = SLOT_DISCARD;
+            p->slots[call->slot].call = NULL;
+        }
+    }
+    qemu_cond_destroy(&call->waiter.cond);
+
+    if (!in_time) {
+        ret = proxy_late(p, call, "no reply", errp);
+    } else if (call->result == -ECONNRESET && !usable) {
+        ret = proxy_gone(p, errp);
+    } else {
+        ret = call->result;
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "the server answered an error");
+        }
+    }
+    if (ret < 0) {
+        proxy_name_error(p, call, errp);
+    }
+    return ret;
+}
+
+int vfio_user_proxy_call(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    int ret = vfio_user_proxy_begin(p, call, errp);
+
+    return ret < 0 ? ret : vfio_user_proxy_finish(p, call, errp);
+}
+
+int vfio_user_proxy_notify(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    ERRP_GUARD();
+    int ret = proxy_begin(p, call, SLOT_NOTIFY, errp);
+
+    if (ret < 0) {
+        proxy_name_error(p, call, errp);
+    }
+    return ret;
+}
+
+int vfio_user_proxy_post(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    ERRP_GUARD();
+    int ret;
+
+    proxy_set_deadline(p, call);
+    qemu_mutex_lock(&p->lock);
+    ret = p->state == VFIO_USER_UP ? 0 : -ECONNRESET;
+    p->stats.posts++;
+    qemu_mutex_unlock(&p->lock);
+
+    ret = ret < 0 ? proxy_gone(p, errp)
+                  : proxy_transmit(p, call, PROXY_POST_SLOT,
+                                   VFIO_USER_TYPE_COMMAND | VFIO_USER_NO_REPLY,
+                                   errp);
+    if (ret < 0) {
+        proxy_name_error(p, call, errp);
+    }
+    return ret;
+}
+
+void vfio_user_call_clear(VFIOUserCall *call)
+{
+    vfio_user_close_fds(call->reply_fds, call->reply_nfds);
+    call->reply_nfds = 0;
+    g_free(call->heap);
+    call->heap = NULL;
+    call->reply = NULL;
+    call->reply_size = 0;
+}
+
+/* The object */
+
+VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
+                                   const VFIOUserProxyOps *ops, void *opaque,
+                                   Error **errp)
+{
+    ERRP_GUARD();
+    g_autoptr(VFIOUserProxy) p =
+        VFIO_USER_PROXY(object_new(TYPE_VFIO_USER_PROXY));
+
+    p->name = g_strdup(name);
+    p->fd = ioc->fd;
+    p->ops = ops;
+    p->opaque = opaque;
+    p->stream = vfio_user_stream_new(QIO_CHANNEL(ioc));
+    if (!proxy_start_receive_thread(p, errp)) {
+        error_prepend(errp, "vfio-user %s: ", name);
+        return NULL;
+    }
+    return g_steal_pointer(&p);
+}
+
+static void vfio_user_proxy_init(Object *obj)
+{
+    VFIOUserProxy *p = VFIO_USER_PROXY(obj);
+
+    qemu_mutex_init(&p->lock);
+    qemu_cond_init(&p->writer_cond);
+    QTAILQ_INIT(&p->waiters);
+    QTAILQ_INIT(&p->slot_waiters);
+    QSIMPLEQ_INIT(&p->queue);
+    p->epoll_fd = p->timer_fd = -1;
+    p->timeout_ms = VFIO_USER_TIMEOUT_MS;
+    p->max_data = 1 * MiB;
+    for (unsigned i = 0; i < PROXY_SLOTS; i++) {
+        p->free_slots[p->nfree++] = PROXY_SLOTS - 1 - i;
+    }
+    if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+        p->poll_max_ns = VFIO_USER_POLL_MAX_NS;
+        p->poll_ns = p->poll_max_ns;
+    }
+}
+
+static void vfio_user_proxy_finalize(Object *obj)
+{
+    VFIOUserProxy *p = VFIO_USER_PROXY(obj);
+
+    if (p->stream) {
+        vfio_user_proxy_close(p);
+    }
+    vfio_user_stream_free(p->stream);
+    error_free(p->cause);
+    qemu_cond_destroy(&p->writer_cond);
+    qemu_mutex_destroy(&p->lock);
+    g_free(p->name);
+}
+
+static const TypeInfo vfio_user_proxy_info = {
+    .name = TYPE_VFIO_USER_PROXY,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(VFIOUserProxy),
+    .instance_init = vfio_user_proxy_init,
+    .instance_finalize = vfio_user_proxy_finalize,
+};
+
+static void vfio_user_proxy_register_type(void)
+{
+    type_register_static(&vfio_user_proxy_info);
+}
+
+type_init(vfio_user_proxy_register_type)

@@ -1,0 +1,245 @@
+/*
+ * vfio-user connection
+ *
+ * The object that owns a connection to a server: ids, calls in flight, whose
+ * turn it is to read and to write, deadlines, and the one path on which a
+ * connection fails.
+ *
+ * Not a device: it knows no regions, maps or interrupts, and what the bytes
+ * of a payload mean is not its business.  It does not dial and does not
+ * reconnect; it begins with a connected channel and ends CLOSED.
+ *
+ * Threads: any thread may call, post or notify, with the big QEMU lock or
+ * without; nothing here takes it.  Whoever waits for a reply reads the socket
+ * in the meantime if nobody else does; a receive thread reads when nobody
+ * waits.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_PROXY_H
+#define HW_VFIO_USER_PROXY_H
+
+#include "io/channel-socket.h"
+#include "qom/object.h"
+#include "qemu/queue.h"
+#include "qemu/thread.h"
+#include "hw/vfio/user/stream.h"
+
+#define TYPE_VFIO_USER_PROXY "vfio-user-proxy"
+OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserProxy, VFIO_USER_PROXY)
+
+/* Longest time that a waiter polls before it sleeps, ns. */
+#define VFIO_USER_POLL_MAX_NS 100000
+
+/* How long a call waits for its reply unless it says otherwise, ms. */
+#define VFIO_USER_TIMEOUT_MS 5000
+
+typedef enum VFIOUserProxyState {
+    VFIO_USER_DOWN,             /* no byte has been sent */
+    VFIO_USER_HANDSHAKE,        /* VERSION only, nothing from the server */
+    VFIO_USER_UP,
+    VFIO_USER_LOST,             /* failed: every call fails at once */
+    VFIO_USER_CLOSED,           /* by us: likewise, and there is no way back */
+} VFIOUserProxyState;
+
+/*
+ * What the room above does.  Called in whichever thread reads, without the
+ * proxy's lock; must not block, must not call the proxy except to reply, and
+ * must not take the big QEMU lock.
+ */
+typedef struct VFIOUserProxyOps {
+    /*
+     * A request from the server, its size checked against the table.  To be
+     * answered before return, with vfio_user_proxy_reply() or
+     * vfio_user_proxy_reply_error().
+     */
+    void (*request)(void *opaque, VFIOUserProxy *proxy,
+                    const VFIOUserMessage *msg);
+    /* The connection went from UP to LOST.  Once. */
+    void (*lost)(void *opaque, const char *cause);
+} VFIOUserProxyOps;
+
+/* Replies up to this many bytes cost no allocation. */
+#define VFIO_USER_SHORT_REPLY 64
+
+/* Sleeps until somebody has done what it waits for.  Private to the proxy. */
+typedef struct VFIOUserWaiter {
+    QemuCond cond;
+    bool done;
+    QTAILQ_ENTRY(VFIOUserWaiter) next;
+} VFIOUserWaiter;
+
+/*
+ * One call: request and, after it has succeeded, reply.  Lives with its
+ * caller, mostly on the stack; nothing points at it once finish has returned.
+ */
+typedef struct VFIOUserCall {
+    /* The request: @head then @data; set by the caller, who keeps them. */
+    VFIOUserCommand command;
+    const void *head;
+    size_t head_size;
+    const void *data;
+    size_t data_size;
+    const int *fds;
+    size_t nfds;
+    size_t reply_max;           /* bytes of payload that the caller takes */
+    unsigned timeout_factor;    /* of the proxy's time-out; 0 is 1 */
+
+    /* The reply, until vfio_user_call_clear(). */
+    const uint8_t *reply;
+    size_t reply_size;
+    int reply_fds[VFIO_USER_MAX_FDS];
+    size_t reply_nfds;          /* those that the caller takes, it zeroes */
+
+    /* Private to the proxy. */
+    VFIOUserWaiter waiter;
+    int64_t deadline;           /* ns on the host's monotonic clock */
+    int result;                 /* 0 or -errno, once waiter.done */
+    uint8_t slot;
+    uint8_t *heap;
+    uint8_t short_reply[VFIO_USER_SHORT_REPLY];
+} VFIOUserCall;
+
+/**
+ * vfio_user_call_clear:
+ *
+ * Frees the reply and closes its descriptors.
+ */
+void vfio_user_call_clear(VFIOUserCall *call);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserCall, vfio_user_call_clear)
+
+/* What the proxy counted since it was made. */
+typedef struct VFIOUserProxyStats {
+    uint64_t calls;             /* requests that expect a reply */
+    uint64_t posts;             /* requests that expect none */
+    uint64_t requests;          /* of the server */
+    uint64_t receive_wakeups;   /* times that the receive thread woke up */
+} VFIOUserProxyStats;
+
+/**
+ * vfio_user_proxy_new:
+ * @ioc: a connected socket
+ * @name: of the socket, for messages
+ * @ops: what the room above does
+ *
+ * Returns a proxy that is DOWN, with one reference; NULL with @errp set where
+ * the host has no descriptor or thread left.
+ */
+VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
+                                   const VFIOUserProxyOps *ops, void *opaque,
+                                   Error **errp);
+
+/**
+ * vfio_user_proxy_set_timeout:
+ * @ms: how long a call waits, 1 or more
+ */
+void vfio_user_proxy_set_timeout(VFIOUserProxy *proxy, unsigned ms);
+
+/**
+ * vfio_user_proxy_up:
+ * @max_data: negotiated max_data_xfer_size, bytes
+ *
+ * The handshake has succeeded: every command may go out, and the server's
+ * requests are served from now on.
+ */
+void vfio_user_proxy_up(VFIOUserProxy *proxy, uint64_t max_data);
+
+/**
+ * vfio_user_proxy_close:
+ *
+ * Ends the connection and the receive thread; calls in flight fail.
+ */
+void vfio_user_proxy_close(VFIOUserProxy *proxy);
+
+/**
+ * vfio_user_proxy_fail:
+ * @cause: why; taken
+ *
+ * The connection cannot go on.  Every call in flight and every later one
+ * fails.  The first cause is kept, others are dropped.
+ */
+void vfio_user_proxy_fail(VFIOUserProxy *proxy, Error *cause);
+
+VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *proxy);
+const char *vfio_user_proxy_name(const VFIOUserProxy *proxy);
+bool vfio_user_proxy_passes_fds(const VFIOUserProxy *proxy);
+void vfio_user_proxy_get_stats(VFIOUserProxy *proxy,
+                               VFIOUserProxyStats *stats);
+
+/**
+ * vfio_user_proxy_begin:
+ *
+ * Sends a request; vfio_user_proxy_finish() must follow if this succeeds, and
+ * must not if it does not.  Many calls may be begun before the first is
+ * finished.
+ *
+ * Returns 0 or -errno with @errp set.
+ */
+int vfio_user_proxy_begin(VFIOUserProxy *proxy, VFIOUserCall *call,
+                          Error **errp);
+
+/**
+ * vfio_user_proxy_finish:
+ *
+ * Waits for the reply of a call begun.
+ *
+ * Returns 0; the server's errno, negative, where it answered an error;
+ * -ETIMEDOUT, after which a late reply is dropped; -ECONNRESET where the
+ * connection was lost.  @errp names the socket and the command.
+ */
+int vfio_user_proxy_finish(VFIOUserProxy *proxy, VFIOUserCall *call,
+                           Error **errp);
+
+/**
+ * vfio_user_proxy_call:
+ *
+ * Begin and finish.
+ */
+int vfio_user_proxy_call(VFIOUserProxy *proxy, VFIOUserCall *call,
+                         Error **errp);
+
+/**
+ * vfio_user_proxy_post:
+ * @call: the request; nothing points at it after return
+ *
+ * Sends a request with No_reply.  Waits only where the socket is full.
+ *
+ * Returns 0 or -errno with @errp set.
+ */
+int vfio_user_proxy_post(VFIOUserProxy *proxy, VFIOUserCall *call,
+                         Error **errp);
+
+/**
+ * vfio_user_proxy_notify:
+ * @call: the request; nothing points at it after return
+ *
+ * Sends a request and does not wait.  An error reply is reported on QEMU's
+ * standard error when it arrives.
+ *
+ * Returns 0 or -errno with @errp set.
+ */
+int vfio_user_proxy_notify(VFIOUserProxy *proxy, VFIOUserCall *call,
+                           Error **errp);
+
+/**
+ * vfio_user_proxy_reply:
+ * @request: header of the server's request
+ * @head: first part of the payload
+ * @data: second part, or NULL
+ *
+ * Answers a request of the server from within VFIOUserProxyOps.request.
+ * Never blocks: what the socket does not take is kept and sent later.
+ */
+void vfio_user_proxy_reply(VFIOUserProxy *proxy, const VFIOUserHeader *request,
+                           const void *head, size_t head_size,
+                           const void *data, size_t data_size);
+
+/**
+ * vfio_user_proxy_reply_error:
+ * @error: a positive errno
+ */
+void vfio_user_proxy_reply_error(VFIOUserProxy *proxy,
+                                 const VFIOUserHeader *request, int error);
+
+#endif /* HW_VFIO_USER_PROXY_H */

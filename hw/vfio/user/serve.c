@@ -1,0 +1,89 @@
+/*
+ * vfio-user requests of the server
+ *
+ * See the header for what this file is and is not.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/vfio/user/serve.h"
+
+/* Checks what the table cannot: that the count agrees with the payload. */
+static int dma_check(const VFIOUserServe *s, const VFIOUserDMARW *rw,
+                     size_t data)
+{
+    if (rw->count > s->max_data || rw->address + rw->count < rw->address) {
+        return -EINVAL;
+    }
+    return data == rw->count ? 0 : -EINVAL;
+}
+
+static int serve_dma_read(VFIOUserServe *s, VFIOUserProxy *proxy,
+                          const VFIOUserMessage *msg)
+{
+    VFIOUserDMARW rw;
+    int ret;
+
+    memcpy(&rw, msg->payload, sizeof(rw));
+    ret = dma_check(s, &rw, rw.count);
+    if (ret < 0) {
+        return ret;
+    }
+    if (!s->bounce) {
+        s->bounce = g_try_malloc(s->max_data);
+        if (!s->bounce) {
+            return -ENOMEM;
+        }
+    }
+    ret = s->memory->read(s->opaque, rw.address, s->bounce, rw.count);
+    if (ret < 0) {
+        return ret;
+    }
+    vfio_user_proxy_reply(proxy, &msg->header, &rw, sizeof(rw),
+                          s->bounce, rw.count);
+    return 0;
+}
+
+static int serve_dma_write(VFIOUserServe *s, VFIOUserProxy *proxy,
+                           const VFIOUserMessage *msg)
+{
+    VFIOUserDMARW rw;
+    int ret;
+
+    memcpy(&rw, msg->payload, sizeof(rw));
+    ret = dma_check(s, &rw, msg->size - sizeof(rw));
+    if (ret < 0) {
+        return ret;
+    }
+    ret = s->memory->write(s->opaque, rw.address, msg->payload + sizeof(rw),
+                           rw.count);
+    if (ret < 0) {
+        return ret;
+    }
+    vfio_user_proxy_reply(proxy, &msg->header, &rw, sizeof(rw), NULL, 0);
+    return 0;
+}
+
+static int (*const handlers[VFIO_USER_COMMANDS])(VFIOUserServe *s,
+                                                 VFIOUserProxy *proxy,
+                                                 const VFIOUserMessage *msg) = {
+    [VFIO_USER_DMA_READ] = serve_dma_read,
+    [VFIO_USER_DMA_WRITE] = serve_dma_write,
+};
+
+void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
+                     const VFIOUserMessage *msg)
+{
+    int ret = handlers[msg->header.command](s, proxy, msg);
+
+    if (ret < 0) {
+        vfio_user_proxy_reply_error(proxy, &msg->header, -ret);
+    }
+}
+
+void vfio_user_serve_cleanup(VFIOUserServe *s)
+{
+    g_free(s->bounce);
+    s->bounce = NULL;
+}

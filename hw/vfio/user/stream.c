@@ -1,0 +1,298 @@
+/*
+ * vfio-user byte stream
+ *
+ * Short messages are read ahead into one buffer, so that a reply costs one
+ * system call; a message longer than the buffer gets memory of its own and is
+ * read straight into it.
+ *
+ * Descriptors: the kernel ends a read behind the first chunk that carries
+ * some, so those of one read belong to the message that holds the read's last
+ * byte.  Each is kept with that byte's position until its message is taken.
+ *
+ * Threads and locks: see the header; none here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "hw/vfio/user/stream.h"
+
+#define STREAM_BUFFER (64 * KiB)
+
+struct VFIOUserStream {
+    QIOChannel *ioc;
+    bool passes_fds;
+
+    /* Positions count the bytes received since the connection began. */
+    uint64_t received;
+    uint64_t taken;
+
+    uint8_t buffer[STREAM_BUFFER];
+    size_t start;               /* of what is in the buffer */
+    size_t end;
+
+    /* A long message in the making: its header has been consumed. */
+    VFIOUserHeader header;
+    uint8_t *body;
+    size_t body_size;
+    size_t body_done;
+
+    /* Received and not yet taken: this message's and one read ahead. */
+    struct {
+        uint64_t position;
+        int fd;
+    } pending[2 * VFIO_USER_MAX_FDS];
+    size_t npending;
+};
+
+void vfio_user_close_fds(const int *fds, size_t nfds)
+{
+    for (size_t i = 0; i < nfds; i++) {
+        close(fds[i]);
+    }
+}
+
+void vfio_user_message_clear(VFIOUserMessage *msg)
+{
+    vfio_user_close_fds(msg->fds, msg->nfds);
+    g_free(msg->heap);
+    *msg = (VFIOUserMessage) { };
+}
+
+VFIOUserStream *vfio_user_stream_new(QIOChannel *ioc)
+{
+    VFIOUserStream *s = g_new0(VFIOUserStream, 1);
+
+    s->ioc = ioc;
+    object_ref(OBJECT(ioc));
+    s->passes_fds = qio_channel_has_feature(ioc, QIO_CHANNEL_FEATURE_FD_PASS);
+    qio_channel_set_blocking(ioc, false, NULL);
+    return s;
+}
+
+void vfio_user_stream_free(VFIOUserStream *s)
+{
+    if (!s) {
+        return;
+    }
+    for (size_t i = 0; i < s->npending; i++) {
+        close(s->pending[i].fd);
+    }
+    object_unref(OBJECT(s->ioc));
+    g_free(s->body);
+    g_free(s);
+}
+
+bool vfio_user_stream_passes_fds(const VFIOUserStream *s)
+{
+    return s->passes_fds;
+}
+
+static int stream_keep_fds(VFIOUserStream *s, const int *fds, size_t nfds,
+                           Error **errp)
+{
+    if (nfds > ARRAY_SIZE(s->pending) - s->npending) {
+        vfio_user_close_fds(fds, nfds);
+        error_setg(errp, "more than %d descriptors with a message",
+                   VFIO_USER_MAX_FDS);
+        return -EPROTO;
+    }
+    for (size_t i = 0; i < nfds; i++) {
+        s->pending[s->npending].position = s->received - 1;
+        s->pending[s->npending].fd = fds[i];
+        s->npending++;
+    }
+    return 0;
+}
+
+/* One read of at most @space bytes.  Returns how many came. */
+static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
+                           Error **errp)
+{
+    struct iovec iov = { .iov_base = to, .iov_len = space };
+    g_autofree int *fds = NULL;
+    size_t nfds = 0;
+    ssize_t len;
+    int ret;
+
+    len = qio_channel_readv_full(s->ioc, &iov, 1,
+                                 s->passes_fds ? &fds : NULL,
+                                 s->passes_fds ? &nfds : NULL, errp);
+    if (len == QIO_CHANNEL_ERR_BLOCK) {
+        return 0;
+    }
+    if (len < 0) {
+        return -EIO;
+    }
+    if (len == 0) {
+        error_setg(errp, "the server closed the connection%s",
+                   s->body || s->received > s->taken
+                   ? " in the middle of a message" : "");
+        return -ECONNRESET;
+    }
+
+    s->received += len;
+    ret = stream_keep_fds(s, fds, nfds, errp);
+    return ret < 0 ? ret : len;
+}
+
+/* Brings @want bytes into the buffer, reading ahead what else is there. */
+static int stream_fill(VFIOUserStream *s, size_t want, Error **errp)
+{
+    assert(want <= sizeof(s->buffer));
+
+    while (s->end - s->start < want) {
+        ssize_t len;
+
+        if (s->start == s->end) {
+            s->start = s->end = 0;
+        } else if (s->start + want > sizeof(s->buffer)) {
+            memmove(s->buffer, s->buffer + s->start, s->end - s->start);
+            s->end -= s->start;
+            s->start = 0;
+        }
+        len = stream_read(s, s->buffer + s->end, sizeof(s->buffer) - s->end,
+                          errp);
+        if (len <= 0) {
+            return len;
+        }
+        s->end += len;
+    }
+    return 1;
+}
+
+int vfio_user_stream_peek(VFIOUserStream *s, VFIOUserHeader *header,
+                          Error **errp)
+{
+    int ret;
+
+    if (s->body) {
+        *header = s->header;
+        return 1;
+    }
+    ret = stream_fill(s, sizeof(*header), errp);
+    if (ret > 0) {
+        memcpy(header, s->buffer + s->start, sizeof(*header));
+    }
+    return ret;
+}
+
+static void stream_consume(VFIOUserStream *s, size_t bytes)
+{
+    s->start += bytes;
+    s->taken += bytes;
+}
+
+/* Gives a message that the buffer cannot hold memory of its own. */
+static int stream_begin_body(VFIOUserStream *s, const VFIOUserHeader *header,
+                             Error **errp)
+{
+    size_t size = header->size - sizeof(*header);
+
+    s->body = g_try_malloc(size);
+    if (!s->body) {
+        error_setg(errp, "no memory for a message of %u bytes", header->size);
+        return -ENOMEM;
+    }
+    s->header = *header;
+    s->body_size = size;
+    stream_consume(s, sizeof(*header));
+    s->body_done = MIN(s->end - s->start, size);
+    memcpy(s->body, s->buffer + s->start, s->body_done);
+    stream_consume(s, s->body_done);
+    return 1;
+}
+
+static int stream_read_body(VFIOUserStream *s, Error **errp)
+{
+    while (s->body_done < s->body_size) {
+        ssize_t len = stream_read(s, s->body + s->body_done,
+                                  s->body_size - s->body_done, errp);
+        if (len <= 0) {
+            return len;
+        }
+        s->body_done += len;
+        s->taken += len;
+    }
+    return 1;
+}
+
+/* Moves the descriptors of the message that ends at s->taken into @msg. */
+static int stream_take_fds(VFIOUserStream *s, VFIOUserMessage *msg,
+                           Error **errp)
+{
+    size_t n = 0;
+
+    while (n < s->npending && s->pending[n].position < s->taken) {
+        n++;
+    }
+    if (n > ARRAY_SIZE(msg->fds)) {
+        error_setg(errp, "more than %d descriptors with a message",
+                   VFIO_USER_MAX_FDS);
+        return -EPROTO;
+    }
+    for (size_t i = 0; i < n; i++) {
+        msg->fds[i] = s->pending[i].fd;
+    }
+    msg->nfds = n;
+    s->npending -= n;
+    memmove(s->pending, s->pending + n, s->npending * sizeof(s->pending[0]));
+    return 1;
+}
+
+int vfio_user_stream_take(VFIOUserStream *s, VFIOUserMessage *msg,
+                          Error **errp)
+{
+    VFIOUserHeader header;
+    int ret;
+
+    *msg = (VFIOUserMessage) { };
+    ret = vfio_user_stream_peek(s, &header, errp);
+    if (ret <= 0) {
+        return ret;
+    }
+    assert(header.size >= sizeof(header));
+
+    if (!s->body && header.size > sizeof(s->buffer)) {
+        ret = stream_begin_body(s, &header, errp);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    ret = s->body ? stream_read_body(s, errp)
+                  : stream_fill(s, header.size, errp);
+    if (ret <= 0) {
+        return ret;
+    }
+
+    msg->header = header;
+    msg->size = header.size - sizeof(header);
+    if (s->body) {
+        msg->heap = g_steal_pointer(&s->body);
+        msg->payload = msg->heap;
+    } else {
+        msg->payload = s->buffer + s->start + sizeof(header);
+        stream_consume(s, header.size);
+    }
+    ret = stream_take_fds(s, msg, errp);
+    if (ret < 0) {
+        vfio_user_message_clear(msg);
+    }
+    return ret;
+}
+
+ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
+                              size_t niov, const int *fds, size_t nfds,
+                              Error **errp)
+{
+    ssize_t len;
+
+    /* a channel that passes none takes no empty array either */
+    len = qio_channel_writev_full(s->ioc, iov, niov,
+                                  nfds ? (int *)fds : NULL, nfds, 0, errp);
+    if (len == QIO_CHANNEL_ERR_BLOCK) {
+        return 0;
+    }
+    return len < 0 ? -EIO : len;
+}

@@ -1,0 +1,256 @@
+/*
+ * vfio-user wire format
+ *
+ * The messages of the protocol as packed structures and one table row per
+ * command.  Pure data: this file reads no socket, keeps no state and knows no
+ * room above it; any thread may use it.
+ *
+ * Integers travel little-endian (0.9.1) or in host order (later texts); the
+ * client is built only where the two are the same.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_WIRE_H
+#define HW_VFIO_USER_WIRE_H
+
+#include "qemu/units.h"
+
+/* Protocol version that the client proposes. */
+#define VFIO_USER_MAJOR 0
+#define VFIO_USER_MINOR 1
+
+/* Descriptors in one message, either way: the limit of QIOChannelSocket. */
+#define VFIO_USER_MAX_FDS 16
+/* Bytes of JSON taken in a VERSION reply. */
+#define VFIO_USER_MAX_VERSION_DATA (64 * KiB)
+/* Bytes of a reply that lists things: region information, region io fds. */
+#define VFIO_USER_MAX_INFO (64 * KiB)
+
+/* "Commands": numbers above 14 came after version 0.9.1. */
+typedef enum VFIOUserCommand {
+    VFIO_USER_VERSION = 1,
+    VFIO_USER_DMA_MAP = 2,
+    VFIO_USER_DMA_UNMAP = 3,
+    VFIO_USER_DEVICE_GET_INFO = 4,
+    VFIO_USER_DEVICE_GET_REGION_INFO = 5,
+    VFIO_USER_DEVICE_GET_REGION_IO_FDS = 6,
+    VFIO_USER_DEVICE_GET_IRQ_INFO = 7,
+    VFIO_USER_DEVICE_SET_IRQS = 8,
+    VFIO_USER_REGION_READ = 9,
+    VFIO_USER_REGION_WRITE = 10,
+    VFIO_USER_DMA_READ = 11,
+    VFIO_USER_DMA_WRITE = 12,
+    VFIO_USER_DEVICE_RESET = 13,
+    VFIO_USER_DIRTY_PAGES = 14,
+    VFIO_USER_REGION_WRITE_MULTI = 15,
+    VFIO_USER_DEVICE_FEATURE = 16,
+    VFIO_USER_MIG_DATA_READ = 17,
+    VFIO_USER_MIG_DATA_WRITE = 18,
+    VFIO_USER_COMMANDS
+} VFIOUserCommand;
+
+/* "Header" */
+typedef struct QEMU_PACKED VFIOUserHeader {
+    uint16_t id;
+    uint16_t command;
+    uint32_t size;              /* of the whole message, header included */
+    uint32_t flags;
+    uint32_t error;             /* errno of a reply with VFIO_USER_ERROR */
+} VFIOUserHeader;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserHeader) != 16);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserHeader, error) != 12);
+
+#define VFIO_USER_TYPE_MASK     0xf
+#define VFIO_USER_TYPE_COMMAND  0
+#define VFIO_USER_TYPE_REPLY    1
+#define VFIO_USER_NO_REPLY      (1u << 4)
+#define VFIO_USER_ERROR         (1u << 5)
+
+/* "VFIO_USER_VERSION", both ways; JSON follows */
+typedef struct QEMU_PACKED VFIOUserVersion {
+    uint16_t major;
+    uint16_t minor;
+} VFIOUserVersion;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserVersion) != 4);
+
+/* "VFIO_USER_DMA_MAP" request */
+typedef struct QEMU_PACKED VFIOUserDMAMap {
+    uint32_t argsz;
+    uint32_t flags;
+    uint64_t offset;            /* in the file of the descriptor */
+    uint64_t iova;
+    uint64_t size;
+} VFIOUserDMAMap;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDMAMap) != 32);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserDMAMap, iova) != 16);
+
+#define VFIO_USER_DMA_READABLE  (1u << 0)
+#define VFIO_USER_DMA_WRITEABLE (1u << 1)
+
+/* "VFIO_USER_DMA_UNMAP" request, and head of its reply */
+typedef struct QEMU_PACKED VFIOUserDMAUnmap {
+    uint32_t argsz;
+    uint32_t flags;
+    uint64_t iova;
+    uint64_t size;
+} VFIOUserDMAUnmap;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDMAUnmap) != 24);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserDMAUnmap, iova) != 8);
+
+/* "VFIO Bitmap Format"; the bits follow */
+typedef struct QEMU_PACKED VFIOUserBitmap {
+    uint64_t pgsize;
+    uint64_t size;              /* of the bits, in bytes */
+} VFIOUserBitmap;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserBitmap) != 16);
+
+/* "VFIO_USER_DEVICE_GET_INFO", both ways */
+typedef struct QEMU_PACKED VFIOUserDeviceInfo {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t num_regions;
+    uint32_t num_irqs;
+} VFIOUserDeviceInfo;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDeviceInfo) != 16);
+
+/* "VFIO_USER_DEVICE_GET_REGION_INFO", both ways; capabilities follow */
+typedef struct QEMU_PACKED VFIOUserRegionInfo {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t index;
+    uint32_t cap_offset;
+    uint64_t size;
+    uint64_t offset;            /* of the region in its descriptor's file */
+} VFIOUserRegionInfo;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionInfo) != 32);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserRegionInfo, size) != 16);
+
+/* "VFIO_USER_DEVICE_GET_REGION_IO_FDS", both ways; entries follow */
+typedef struct QEMU_PACKED VFIOUserRegionIOFds {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t index;
+    uint32_t count;
+} VFIOUserRegionIOFds;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionIOFds) != 16);
+
+/* "VFIO_USER_DEVICE_GET_IRQ_INFO", both ways */
+typedef struct QEMU_PACKED VFIOUserIRQInfo {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t index;
+    uint32_t count;
+} VFIOUserIRQInfo;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserIRQInfo) != 16);
+
+/* "VFIO_USER_DEVICE_SET_IRQS" request; booleans may follow */
+typedef struct QEMU_PACKED VFIOUserIRQSet {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t index;
+    uint32_t start;
+    uint32_t count;
+} VFIOUserIRQSet;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserIRQSet) != 20);
+
+/* "VFIO_USER_REGION_READ" and "_WRITE", both ways; data may follow */
+typedef struct QEMU_PACKED VFIOUserRegionRW {
+    uint64_t offset;
+    uint32_t region;
+    uint32_t count;
+} VFIOUserRegionRW;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionRW) != 16);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserRegionRW, count) != 12);
+
+/* "VFIO_USER_DMA_READ" and "_WRITE", both ways; data may follow */
+typedef struct QEMU_PACKED VFIOUserDMARW {
+    uint64_t address;
+    uint64_t count;
+} VFIOUserDMARW;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDMARW) != 16);
+
+/* "VFIO_USER_DIRTY_PAGES", both ways */
+typedef struct QEMU_PACKED VFIOUserDirtyPages {
+    uint32_t argsz;
+    uint32_t flags;
+} VFIOUserDirtyPages;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDirtyPages) != 8);
+
+/* "VFIO Bitmap Range Format", behind a GET_BITMAP's VFIOUserDirtyPages */
+typedef struct QEMU_PACKED VFIOUserBitmapRange {
+    uint64_t iova;
+    uint64_t size;
+    VFIOUserBitmap bitmap;
+} VFIOUserBitmapRange;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserBitmapRange) != 32);
+
+/* REGION_WRITE_MULTI (later than 0.9.1) */
+typedef struct QEMU_PACKED VFIOUserWriteMulti {
+    uint64_t wr_cnt;
+} VFIOUserWriteMulti;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserWriteMulti) != 8);
+
+/* DEVICE_FEATURE (later than 0.9.1), both ways; the feature's data follow */
+typedef struct QEMU_PACKED VFIOUserDeviceFeature {
+    uint32_t argsz;
+    uint32_t flags;
+} VFIOUserDeviceFeature;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserDeviceFeature) != 8);
+
+/* MIG_DATA_READ and MIG_DATA_WRITE (later than 0.9.1), both ways */
+typedef struct QEMU_PACKED VFIOUserMigData {
+    uint32_t argsz;
+    uint32_t size;
+} VFIOUserMigData;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserMigData) != 8);
+
+/* Payload of one direction of a command, without the header. */
+typedef struct VFIOUserShape {
+    uint32_t min;               /* bytes */
+    uint32_t max;               /* bytes, data excluded */
+    bool data;                  /* up to max_data_xfer_size bytes more */
+    uint8_t fds;                /* most descriptors */
+} VFIOUserShape;
+
+typedef struct VFIOUserCommandInfo {
+    const char *name;
+    bool from_server;           /* who sends the request */
+    VFIOUserShape request;
+    VFIOUserShape reply;        /* of a reply without VFIO_USER_ERROR */
+} VFIOUserCommandInfo;
+
+/**
+ * vfio_user_command_info:
+ * @command: number from a header, not trusted
+ *
+ * Returns the table's row, or NULL where there is no such command.
+ */
+const VFIOUserCommandInfo *vfio_user_command_info(uint16_t command);
+
+/**
+ * vfio_user_command_name:
+ *
+ * Returns the command's name without its prefix, or "unknown command".
+ */
+const char *vfio_user_command_name(uint16_t command);
+
+/**
+ * vfio_user_shape_fits:
+ * @shape: what the table says
+ * @size: bytes of payload, header excluded
+ * @max_data: negotiated max_data_xfer_size, bytes
+ */
+bool vfio_user_shape_fits(const VFIOUserShape *shape, uint64_t size,
+                          uint64_t max_data);
+
+/**
+ * vfio_user_errno:
+ * @error: from the header of an error reply
+ *
+ * Returns a positive errno, whatever the server wrote: "it may be zero even
+ * if the Error bit is set", and values outside 1..4095 happen.
+ */
+int vfio_user_errno(uint32_t error);
+
+#endif /* HW_VFIO_USER_WIRE_H */
