@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvfio-user's sample gpio-pci-idio-16, used from a guest.
+
+Each method does one thing in the guest and returns both sides of it: what
+the guest saw and which accesses the server logged.  It judges neither; that
+is left to the test and to scripts/demo.
+"""
+
+from vfio_user_machine import SAMPLES, Access, Guest, Scene, Server
+
+MODULE = "gpio-pci-idio-16"
+SAMPLE = SAMPLES / MODULE
+SLOT = "0000:00:04.0"
+DEVICE = f"/sys/bus/pci/devices/{SLOT}"
+LINES = "/sys/class/gpio"
+
+# The card's registers, one byte each, in BAR 2; which is an I/O port.
+BAR = 2
+OUT_0_7, IN_0_7, IRQ_CONTROL, FILTER_CONTROL, OUT_8_15 = range(5)
+
+
+class Gpio:
+    """A card, from both sides."""
+
+    def __init__(self, scene: Scene, machine: str = "pc") -> None:
+        # -v makes the library log each access with its value.
+        self.server: Server = scene.server(SAMPLE, "-v")
+        self.guest: Guest = scene.guest(
+            f"vfio-user-pci,socket={self.server.path},addr=04.0",
+            modules=[MODULE], machine=machine)
+        self.seen = 0
+
+    def accesses(self, count: int) -> list[Access]:
+        """What the server logged since the last call, count at least."""
+        found = self.server.accesses(BAR, self.seen, count)
+        self.seen += len(found)
+        return found
+
+    def identity(self) -> str:
+        """Vendor and device, as lspci writes them."""
+        both = self.guest.sh(f"cat {DEVICE}/vendor {DEVICE}/device")
+        return both.replace("0x", "").replace("\n", ":")
+
+    def bind(self) -> tuple[str, list[Access]]:
+        """Load the module for the card's modalias, the way udev does.
+
+        Return the driver that then has the card.
+        """
+        self.guest.sh(f"modprobe $(cat {DEVICE}/modalias)")
+        return self.driver(), self.accesses(3)
+
+    def rebind(self) -> tuple[str, list[Access]]:
+        """Take the card from its driver and give it back."""
+        self.guest.sh(f"cd {DEVICE}/driver; "
+                      f"echo {SLOT} >unbind; echo {SLOT} >bind")
+        return self.driver(), self.accesses(3)
+
+    def driver(self) -> str:
+        return self.guest.sh(f"basename $(readlink {DEVICE}/driver)")
+
+    def export(self) -> None:
+        """Make files of the 16 output lines, OUT0 to OUT15."""
+        self.guest.sh(f"cd {LINES}; base=$(cat gpiochip*/base); for line in "
+                      "$(seq 0 15); do echo $((base + line)) >export; done")
+
+    def set(self, line: int, value: int) -> list[Access]:
+        """Set an output line; the driver reads, changes and writes a byte."""
+        self.guest.sh(f"echo {value} >{LINES}/OUT{line}/value")
+        return self.accesses(2)
+
+    def get(self, line: int) -> tuple[int, list[Access]]:
+        """Read an output line through the driver: one bit of a byte.
+
+        One byte, as each further read() of the file, even at its end,
+        makes the driver read the register once more.
+        """
+        text = self.guest.sh(f"head -c 1 {LINES}/OUT{line}/value")
+        return int(text), self.accesses(1)
+
+    def peek(self) -> tuple[int, list[Access]]:
+        """Read the register of the lines 0 to 7, whole, past the driver."""
+        text = self.guest.sh(f"dd if={DEVICE}/resource{BAR} bs=1 count=1 "
+                             "2>/dev/null | od -An -tu1")
+        return int(text), self.accesses(1)

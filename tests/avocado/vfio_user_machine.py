@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The peers of a vfio-user test: a server, QEMU, and the Linux guest in it.
+
+A Scene starts them, ends them and leaves nothing behind; if the test fails,
+it prints what each of them said.  Every wait has a deadline and looks at a
+Transcript, the lines that one peer has said so far.  Nothing here knows a
+device model; the tests and scripts/demo do.
+
+Environment: VFIO_USER_BUILD, the build folder of QEMU; VFIO_USER_QEMU, the
+qemu-system-x86_64 to use if not the one in there; VFIO_USER_CACHE, where
+scripts/build-guest keeps the guest.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+REPO = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("VFIO_USER_BUILD", REPO / "build" / "qemu"))
+QEMU = Path(os.environ.get("VFIO_USER_QEMU", BUILD / "qemu-system-x86_64"))
+SAMPLES = BUILD / "subprojects" / "libvfio-user" / "samples"
+
+# Debian's source package is without firmware; these are of the packages
+# seabios and qemu-system-data.
+FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu")
+
+# Starts the last line of an answer from the guest (see scripts/guest-init).
+END = "\x1e"
+
+# For one answer of a peer, and for a boot, on a busy machine under TCG.
+ANSWER = 20.0
+BOOT = 120.0
+
+KERNEL_OPTIONS = ("console=ttyS0 reboot=t panic=-1 nokaslr mitigations=off "
+                  "tsc=reliable random.trust_cpu=on")
+
+
+class PeerError(Exception):
+    """A peer did not do what it should have done, or not in time."""
+
+
+class Transcript(threading.Thread):
+    """What one peer says, line by line, read as it comes."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        """Take over the descriptor."""
+        super().__init__(name=name, daemon=True)
+        self.descriptor = descriptor
+        self.lines: list[str] = []
+        self.ended = False
+        self.said = threading.Condition()
+        self.start()
+
+    def run(self) -> None:
+        # QEMU resets what it leaves with our bytes unread.
+        with (open(self.descriptor, "rb") as stream,
+              contextlib.suppress(ConnectionResetError)):
+            for line in stream:
+                with self.said:
+                    self.lines.append(
+                        line.decode(errors="replace").rstrip("\r\n"))
+                    self.said.notify_all()
+        with self.said:
+            self.ended = True
+            self.said.notify_all()
+
+    def note(self, line: str) -> int:
+        """Put in a line of ours; return the number of lines with it."""
+        with self.said:
+            self.lines.append(line)
+            return len(self.lines)
+
+    def wait(self, what: str, match: Callable[[list[str]], T | None],
+             timeout: float = ANSWER) -> T:
+        """Wait until match finds something in the lines and return it."""
+        deadline = time.monotonic() + timeout
+        with self.said:
+            while (found := match(self.lines)) is None:
+                if self.ended:
+                    raise PeerError(f"{self.name} ended before {what}")
+                if not self.said.wait(deadline - time.monotonic()):
+                    raise PeerError(f"{self.name}: no {what} in {timeout} s")
+            return found
+
+
+class Peer:
+    """A process that ends with us, and the transcript of its stderr."""
+
+    def __init__(self, name: str, command: Sequence[str | Path],
+                 pass_fds: Sequence[int] = ()) -> None:
+        if not os.access(command[0], os.X_OK):
+            raise PeerError(f"no {name} at {command[0]}; VFIO_USER_BUILD "
+                            "names the folder that `make` builds in")
+        # A session of its own: Ctrl-C is for us to act on.  The signal on
+        # our death is for the case that we have no chance to.
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, pass_fds=pass_fds,
+            start_new_session=True)
+        assert self.process.stdout
+        self.name = name
+        self.pid = self.process.pid
+        self.log = Transcript(name, os.dup(self.process.stdout.fileno()))
+        self.process.stdout.close()
+
+    @property
+    def transcripts(self) -> list[Transcript]:
+        return [self.log]
+
+    def wait(self, timeout: float = ANSWER) -> int:
+        """Wait for its end and return the exit status."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise PeerError(f"{self.name} runs on after {timeout} s") from None
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(ANSWER)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def count(self) -> tuple[int, int]:
+        """Its open descriptors and its threads."""
+        proc = Path("/proc") / str(self.pid)
+        return (len(list((proc / "fd").iterdir())),
+                len(list((proc / "task").iterdir())))
+
+
+class Access(NamedTuple):
+    """One access to a region, as a server's log tells it."""
+    verb: str
+    value: int
+    offset: int
+    size: int = 1
+
+
+class Server(Peer):
+    """A server on libvfio-user, with a log of each access."""
+
+    ACCESS = re.compile(r"region(\d+): (read|wrote) (\w+) "
+                        r"(?:from|to) \((\w+):(\d+)\)$")
+
+    def __init__(self, command: Sequence[str | Path], path: Path) -> None:
+        super().__init__(Path(command[0]).name, [*command, path])
+        self.path = path
+
+    def listen(self) -> None:
+        """Wait until it listens; it does not say so, but the kernel does."""
+        deadline = time.monotonic() + ANSWER
+        while not self.listens():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.01)
+                raise PeerError(f"{self.name} ended before it listened")
+            if time.monotonic() > deadline:
+                raise PeerError(f"{self.name} does not listen")
+
+    def listens(self) -> bool:
+        with open("/proc/net/unix", encoding="utf-8") as table:
+            # Flags: bit 16 is set from listen() on.
+            return any(line.split()[3] == "00010000"
+                       and line.rstrip("\n").endswith(f" {self.path}")
+                       for line in table)
+
+    @classmethod
+    def parse(cls, lines: list[str], region: int) -> list[Access]:
+        found = filter(None, map(cls.ACCESS.search, lines))
+        return [Access(verb, int(value, 0), int(offset, 0), int(size))
+                for index, verb, value, offset, size
+                in (match.groups() for match in found)
+                if int(index) == region]
+
+    def accesses(self, region: int, since: int, count: int) -> list[Access]:
+        """Wait for count accesses to a region after the first since ones."""
+        def match(lines: list[str]) -> list[Access] | None:
+            seen = self.parse(lines, region)
+            return seen[since:] if len(seen) >= since + count else None
+        return self.log.wait(f"{count} accesses to region {region}", match)
+
+
+@functools.cache
+def build_guest(modules: tuple[str, ...]) -> tuple[str, str]:
+    """The kernel's and the initramfs's paths."""
+    command = [str(REPO / "scripts" / "build-guest")]
+    command += [f"--module={module}" for module in modules]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise PeerError("scripts/build-guest failed")
+    kernel, initramfs = done.stdout.splitlines()
+    return kernel, initramfs
+
+
+class Guest(Peer):
+    """QEMU under TCG, with the monitor, the console and a shell in Linux."""
+
+    def __init__(self, devices: Sequence[str], modules: Sequence[str] = (),
+                 args: Sequence[str] = (), machine: str = "pc") -> None:
+        kernel, initramfs = build_guest(tuple(modules))
+        command: list[str | Path] = [
+            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            "-machine", f"{machine},accel=tcg,memory-backend=ram",
+            "-object", "memory-backend-memfd,id=ram,size=256M,share=on",
+            "-m", "256M", "-smp", "1", "-no-reboot",
+            "-kernel", kernel, "-initrd", initramfs,
+            "-append", KERNEL_OPTIONS, *args]
+        for folder in FIRMWARE:
+            command += ["-L", folder]
+        for device in devices:
+            command += ["-device", device]
+
+        # Connected from the start: nothing to listen on, to find or to miss.
+        names = ("console", "shell", "monitor")
+        pairs = {name: socket.socketpair() for name in names}
+        for name, (_, theirs) in pairs.items():
+            command += ["-chardev",
+                        f"socket,id={name},fd={theirs.fileno()}"]
+        command += ["-serial", "chardev:console", "-serial", "chardev:shell",
+                    "-mon", "chardev=monitor,mode=control"]
+        self.sockets = {name: ours for name, (ours, _) in pairs.items()}
+        try:
+            super().__init__(
+                "QEMU", command, [pair[1].fileno() for pair in pairs.values()])
+        finally:
+            for _, theirs in pairs.values():
+                theirs.close()
+        self.console, self.shell, self.monitor = (
+            Transcript(name, os.dup(self.sockets[name].fileno()))
+            for name in names)
+        self.heard = 0
+        self.calls = 0
+        self.send("qmp_capabilities")
+
+    @property
+    def transcripts(self) -> list[Transcript]:
+        return [self.log, self.console, self.shell]
+
+    def write(self, name: str, line: str) -> None:
+        # If QEMU is gone, the wait for the answer says so.
+        with contextlib.suppress(BrokenPipeError):
+            self.sockets[name].sendall(line.encode() + b"\n")
+
+    def boot(self) -> None:
+        """Wait until the guest answers commands."""
+        self.answer("end of the boot", BOOT)
+
+    def answer(self, what: str, timeout: float) -> tuple[str, int]:
+        """Wait for the end of an answer; return its text and status."""
+        def match(lines: list[str]) -> int | None:
+            return next((i for i in range(self.heard, len(lines))
+                         if lines[i].startswith(END)), None)
+        end = self.shell.wait(what, match, timeout)
+        text = "\n".join(self.shell.lines[self.heard:end]).rstrip("\n")
+        self.heard = end + 1
+        return text, int(self.shell.lines[end][1:])
+
+    def sh(self, command: str, timeout: float = ANSWER) -> str:
+        """Run a line of shell in the guest and return what it printed."""
+        self.heard = self.shell.note("$ " + command)
+        self.write("shell", command)
+        text, status = self.answer(f"end of `{command}`", timeout)
+        if status != 0:
+            raise PeerError(f"guest: `{command}` ended with {status}: {text}")
+        return text
+
+    def send(self, command: str, **arguments: Any) -> int:
+        """Give the monitor a command and return its id."""
+        self.calls += 1
+        call = {"execute": command, "arguments": arguments, "id": self.calls}
+        self.write("monitor", json.dumps(call))
+        return self.calls
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """Give the monitor a command and return its answer."""
+        call = self.send(command, **arguments)
+
+        def match(lines: list[str]) -> dict[str, Any] | None:
+            messages = map(json.loads, reversed(lines))
+            return next((message for message in messages
+                         if message.get("id") == call), None)
+        reply = self.monitor.wait(f"answer to {command}", match)
+        if "error" in reply:
+            raise PeerError(f"QMP {command}: {reply['error']['desc']}")
+        return reply["return"]
+
+    def quit(self) -> int:
+        """Let QEMU end by itself; return its exit status."""
+        self.qmp("quit")
+        return self.wait()
+
+    def stop(self) -> None:
+        super().stop()
+        for ours in self.sockets.values():
+            ours.close()
+
+
+P = TypeVar("P", bound=Peer)
+
+
+class Scene(contextlib.ExitStack):
+    """A folder for sockets and the peers of one test.
+
+    On leaving, the peers are ended, last one first, and the folder goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peers: list[Peer] = []
+
+    def __enter__(self) -> "Scene":
+        super().__enter__()
+        self.folder = Path(tempfile.mkdtemp(prefix="vfio-user-"))
+        self.callback(shutil.rmtree, self.folder)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None,
+                 error: BaseException | None,
+                 trace: TracebackType | None) -> bool:
+        try:
+            return super().__exit__(kind, error, trace)
+        finally:
+            if isinstance(error, Exception):
+                self.tell()
+
+    def add(self, peer: P) -> P:
+        self.peers.append(peer)
+        self.callback(peer.stop)
+        return peer
+
+    def server(self, *command: str | Path) -> Server:
+        """Start a server; the socket's path becomes its last argument."""
+        path = self.folder / f"{len(self.peers)}.sock"
+        server = self.add(Server(command, path))
+        server.listen()
+        return server
+
+    def guest(self, *devices: str, **options: Any) -> Guest:
+        """Start QEMU; it boots while the caller goes on."""
+        return self.add(Guest(devices, **options))
+
+    def tell(self) -> None:
+        """Print the end of what each peer said."""
+        for peer in self.peers:
+            for transcript in peer.transcripts:
+                transcript.join(ANSWER)
+                print(f"--- {peer.name}: {transcript.name} ---",
+                      file=sys.stderr)
+                for line in filter(None, transcript.lines[-60:]):
+                    print(line.replace(END, "status "), file=sys.stderr)
