@@ -1,0 +1,195 @@
+/*
+ * The device of the register benchmark: a vfio-user server on libvfio-user
+ *
+ * One PCI function with a BAR of 4 KiB that is reached by message only; its
+ * registers are in vfio-user-bench.h. It has no interrupt and does no DMA.
+ * With --sleep it sleeps in poll between messages, with --poll it asks its
+ * socket again and again while a client is there. It serves one client after
+ * another, tells on stdout when it is ready and, at SIGTERM, what it counted,
+ * and removes its socket. One thread.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libvfio-user.h"
+#include "vfio-user-bench.h"
+
+/* A polling server looks for SIGTERM once in so many turns. */
+#define TURNS_PER_SIGNAL_CHECK 4096
+
+typedef struct Bench {
+    uint64_t reads;
+    uint64_t writes;
+    uint32_t scratch;
+    struct timespec write_time;
+} Bench;
+
+static volatile sig_atomic_t terminated;
+
+static void terminate(int sig)
+{
+    terminated = 1;
+}
+
+static void log_line(vfu_ctx_t *ctx, int level, const char *text)
+{
+    fprintf(stderr, "bench-server: %s\n", text);
+}
+
+static ssize_t access_bar(vfu_ctx_t *ctx, char *buf, size_t count,
+                          loff_t offset, bool is_write)
+{
+    Bench *b = vfu_get_private(ctx);
+    uint32_t value;
+
+    if (count != sizeof(value) ||
+        (offset != BENCH_COUNTER && offset != BENCH_SCRATCH)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (is_write) {
+        b->writes++;
+        memcpy(&b->scratch, buf, sizeof(b->scratch));
+        if (b->write_time.tv_nsec) {
+            nanosleep(&b->write_time, NULL);
+        }
+        return count;
+    }
+    value = offset == BENCH_COUNTER ? b->reads : b->scratch;
+    b->reads++;
+    memcpy(buf, &value, sizeof(value));
+    return count;
+}
+
+static vfu_ctx_t *create(const char *path, Bench *b)
+{
+    /* Without ATTACH_NB the library would sleep in recvmsg, deaf to SIGTERM. */
+    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, path,
+                                    LIBVFIO_USER_FLAG_ATTACH_NB, b,
+                                    VFU_DEV_TYPE_PCI);
+
+    if (!ctx) {
+        err(1, "%s: cannot listen", path);
+    }
+    vfu_setup_log(ctx, log_line, LOG_ERR);
+    if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL,
+                     PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
+        vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, BENCH_BAR_SIZE,
+                         access_bar, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM,
+                         NULL, 0, -1, 0) < 0) {
+        err(1, "cannot set up the device");
+    }
+    vfu_pci_set_id(ctx, BENCH_VENDOR, BENCH_DEVICE, 0, 0);
+    vfu_pci_set_class(ctx, 0xff, 0, 0);
+    if (vfu_realize_ctx(ctx) < 0) {
+        err(1, "cannot realize the device");
+    }
+    return ctx;
+}
+
+/*
+ * SIGTERM gets in only here, where it cannot be missed between a look at
+ * the flag and the sleep.
+ */
+static void await(int fd, bool sleeps)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    struct timespec now = { 0 };
+    sigset_t none;
+
+    sigemptyset(&none);
+    if (ppoll(&pfd, 1, sleeps ? NULL : &now, &none) < 0 && errno != EINTR) {
+        err(1, "ppoll");
+    }
+}
+
+static void serve(vfu_ctx_t *ctx, bool polls)
+{
+    bool attached = false;
+    unsigned turns = 0;
+
+    while (true) {
+        if (!attached || !polls) {
+            await(vfu_get_poll_fd(ctx), true);
+        } else if (++turns % TURNS_PER_SIGNAL_CHECK == 0) {
+            await(vfu_get_poll_fd(ctx), false);
+        }
+        if (terminated) {
+            return;
+        }
+        if (!attached) {
+            attached = vfu_attach_ctx(ctx) == 0;
+        } else if (vfu_run_ctx(ctx) < 0) {
+            if (errno != ENOTCONN) {
+                err(1, "vfu_run_ctx");
+            }
+            attached = false;
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "sleep", no_argument, NULL, 's' },
+        { "poll", no_argument, NULL, 'p' },
+        { "write-us", required_argument, NULL, 'w' },
+        { }
+    };
+    struct sigaction action = { .sa_handler = terminate };
+    Bench b = { 0 };
+    int mode = 0, opt;
+    vfu_ctx_t *ctx;
+    sigset_t term;
+
+    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (opt) {
+        case 's':
+        case 'p':
+            mode = opt;
+            break;
+        case 'w':
+            b.write_time.tv_nsec = atoi(optarg) % 1000000 * 1000;
+            break;
+        default:
+            mode = 0;
+            optind = argc;
+        }
+    }
+    if (!mode || optind != argc - 1) {
+        errx(2, "usage: %s --sleep|--poll [--write-us N] SOCKET\n"
+             "--write-us: each register write takes N (< 1000000) "
+             "microseconds", argv[0]);
+    }
+
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    sigaction(SIGTERM, &action, NULL);
+
+    ctx = create(argv[optind], &b);
+    puts("ready");
+    fflush(stdout);
+    serve(ctx, mode == 'p');
+
+    vfu_destroy_ctx(ctx);
+    unlink(argv[optind]);
+    printf("{\"reads\": %" PRIu64 ", \"writes\": %" PRIu64 "}\n",
+           b.reads, b.writes);
+    return 0;
+}
