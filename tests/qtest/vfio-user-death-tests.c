@@ -1,0 +1,139 @@
+/*
+ * qtest of the vfio-user client: servers that die or fall silent
+ *
+ * Whatever happens, the VM goes on, and a device without a server reads as all
+ * ones.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define TIMEOUT_MS 600
+
+static void check_dead(VFIOUserRig *rig)
+{
+    vfio_user_rig_ping(rig);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
+                    UINT32_MAX);
+    qpci_io_writel(rig->dev, rig->bar[0], 0x10, 0);
+    g_assert_cmphex(qpci_io_readb(rig->dev, rig->bar[0], 0x10), ==,
+                    UINT8_MAX);
+    vfio_user_rig_ping(rig);
+}
+
+static void test_death_idle(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    vfio_user_server_hang_up(rig->server);
+    check_dead(rig);
+}
+
+/* A reset on end: the kernel throws away what the client has not read. */
+static void test_death_with_bytes_unread(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_WRITE), DO_STALL },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+    unsigned i;
+
+    vfio_user_server_set_rules(rig->server, rules);
+    for (i = 0; i < 10; i++) {
+        qpci_io_writel(rig->dev, rig->bar[0], 0x10, i);
+    }
+    vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE);
+    vfio_user_server_hang_up(rig->server);
+    check_dead(rig);
+}
+
+static void test_death_and_reset(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+    QDict *response;
+
+    vfio_user_server_hang_up(rig->server);
+    response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
+    qobject_unref(response);
+    qtest_qmp_eventwait(rig->qts, "RESET");
+    vfio_user_rig_ping(rig);
+}
+
+static void test_death_with_interrupts(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    qpci_msix_enable(rig->dev);
+    vfio_user_server_hang_up(rig->server);
+    qpci_msix_disable(rig->dev);
+    check_dead(rig);
+}
+
+/* Memory changes while the server is gone, or says no. */
+static void check_remap(VFIOUserRig *rig)
+{
+    QPCIDevice *host = qpci_device_find(rig->bus, QPCI_DEVFN(0, 0));
+
+    qpci_config_writeb(host, 0x59, 0x30);
+    qpci_config_writeb(host, 0x59, 0);
+    g_free(host);
+    vfio_user_rig_ping(rig);
+}
+
+static void test_death_and_maps(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    vfio_user_server_hang_up(rig->server);
+    check_remap(rig);
+    check_dead(rig);
+}
+
+static void test_maps_refused(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    vfio_user_server_set_rules(rig->server, rules);
+    check_remap(rig);
+}
+
+/* A server that reads nothing: writes fill the socket, then time out. */
+static void test_stall(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_WRITE, .nth = 1), DO_STALL },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, TIMEOUT_MS);
+
+    vfio_user_server_set_rules(rig->server, rules);
+    qpci_io_writel(rig->dev, rig->bar[0], 0x10, 1);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
+                    UINT32_MAX);
+    vfio_user_rig_ping(rig);
+    vfio_user_server_release(rig->server);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==, 1);
+}
+
+void vfio_user_add_death_tests(void)
+{
+    qtest_add_func("/vfio-user/death/idle", test_death_idle);
+    qtest_add_func("/vfio-user/death/with-bytes-unread",
+                   test_death_with_bytes_unread);
+    qtest_add_func("/vfio-user/death/and-reset", test_death_and_reset);
+    qtest_add_func("/vfio-user/death/with-interrupts",
+                   test_death_with_interrupts);
+    qtest_add_func("/vfio-user/death/and-maps", test_death_and_maps);
+    qtest_add_func("/vfio-user/death/maps-refused", test_maps_refused);
+    qtest_add_func("/vfio-user/death/stall", test_stall);
+}

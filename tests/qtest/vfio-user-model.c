@@ -1,0 +1,586 @@
+/*
+ * The device behind the scripted vfio-user server
+ *
+ * A PCI device as data, and one function per command that answers as an
+ * ordinary server does.  It refuses what the specification lets a server
+ * refuse, with an errno; faults are not made here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/mman.h>
+
+#include "hw/pci/pci.h"
+#include "vfio-user-model.h"
+
+/* Memory behind a region, whatever size it claims. */
+#define MAX_BACKING MiB
+
+#define BYTE(at, v)  [at] = (v) & 0xff
+#define WORD(at, v)  BYTE(at, v), BYTE((at) + 1, (v) >> 8)
+#define DWORD(at, v) WORD(at, v), WORD((at) + 2, (v) >> 16)
+#define RW (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
+
+const VFIOUserModel vfio_user_model = {
+    .version = "{\"capabilities\":{\"max_msg_fds\":8,"
+               "\"max_data_xfer_size\":1048576,"
+               "\"pgsizes\":4096,\"max_dma_maps\":65535}}",
+    .flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET,
+    .num_regions = VFIO_PCI_NUM_REGIONS,
+    .region = {
+        [VFIO_PCI_BAR0_REGION_INDEX] = { .size = 4 * KiB, .flags = RW },
+        [VFIO_PCI_BAR1_REGION_INDEX] = { .size = 256, .flags = RW },
+        [VFIO_PCI_BAR2_REGION_INDEX] = { .size = 64 * KiB, .flags = RW },
+        [VFIO_PCI_BAR4_REGION_INDEX] = { .size = 4 * KiB, .flags = RW },
+        [VFIO_PCI_ROM_REGION_INDEX] = {
+            .size = 2 * KiB, .flags = VFIO_REGION_INFO_FLAG_READ,
+        },
+        [VFIO_PCI_CONFIG_REGION_INDEX] = {
+            .size = PCI_CONFIG_SPACE_SIZE, .flags = RW,
+        },
+    },
+    .irq = {
+        [VFIO_PCI_INTX_IRQ_INDEX] = {
+            VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE |
+            VFIO_IRQ_INFO_AUTOMASKED, 1
+        },
+        [VFIO_PCI_MSI_IRQ_INDEX] = {
+            VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
+            VFIO_USER_MODEL_MSI_VECTORS
+        },
+        [VFIO_PCI_MSIX_IRQ_INDEX] = {
+            VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE,
+            VFIO_USER_MODEL_MSIX_VECTORS
+        },
+        [VFIO_PCI_ERR_IRQ_INDEX] = { VFIO_IRQ_INFO_EVENTFD, 1 },
+        [VFIO_PCI_REQ_IRQ_INDEX] = { VFIO_IRQ_INFO_EVENTFD, 1 },
+    },
+    .config = {
+        WORD(PCI_VENDOR_ID, VFIO_USER_MODEL_VENDOR),
+        WORD(PCI_DEVICE_ID, VFIO_USER_MODEL_DEVICE),
+        WORD(PCI_STATUS, PCI_STATUS_CAP_LIST),
+        BYTE(PCI_REVISION_ID, 1),
+        WORD(PCI_CLASS_DEVICE, PCI_CLASS_OTHERS),
+        DWORD(PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_SPACE_MEMORY),
+        DWORD(PCI_BASE_ADDRESS_1, PCI_BASE_ADDRESS_SPACE_IO),
+        DWORD(PCI_BASE_ADDRESS_2, PCI_BASE_ADDRESS_MEM_TYPE_64),
+        WORD(PCI_SUBSYSTEM_VENDOR_ID, VFIO_USER_MODEL_VENDOR),
+        WORD(PCI_SUBSYSTEM_ID, 1),
+        BYTE(PCI_CAPABILITY_LIST, VFIO_USER_MODEL_MSI),
+        BYTE(PCI_INTERRUPT_PIN, 1),
+
+        BYTE(VFIO_USER_MODEL_MSI, PCI_CAP_ID_MSI),
+        BYTE(VFIO_USER_MODEL_MSI + PCI_CAP_LIST_NEXT, VFIO_USER_MODEL_MSIX),
+        WORD(VFIO_USER_MODEL_MSI + PCI_MSI_FLAGS,
+             PCI_MSI_FLAGS_64BIT | VFIO_USER_MODEL_MSI_VECTORS_LOG << 1),
+
+        BYTE(VFIO_USER_MODEL_MSIX, PCI_CAP_ID_MSIX),
+        WORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS,
+             VFIO_USER_MODEL_MSIX_VECTORS - 1),
+        DWORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_TABLE, 4),
+        DWORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_PBA, 0x800 | 4),
+    },
+};
+
+struct VFIOUserDevice {
+    const VFIOUserModel *model;
+    struct {
+        uint8_t *bytes;
+        size_t size;
+        int fd;                         /* what a client may map */
+    } backing[VFIO_USER_MODEL_REGIONS];
+    GArray *maps;                       /* VFIOUserMap */
+    int *eventfd[VFIO_PCI_NUM_IRQS];    /* model->irq[].count of them, or -1 */
+    bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
+};
+
+/* Returns what the payload begins with, or NULL where it is shorter. */
+static const void *head_of(const VFIOUserPacket *packet, size_t size)
+{
+    return packet->payload->len >= size ? packet->payload->data : NULL;
+}
+
+static void device_reset(VFIOUserDevice *dev)
+{
+    memcpy(dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes,
+           dev->model->config, sizeof(dev->model->config));
+}
+
+VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
+{
+    VFIOUserDevice *dev = g_new0(VFIOUserDevice, 1);
+    unsigned i, j;
+
+    dev->model = model;
+    dev->maps = g_array_new(false, false, sizeof(VFIOUserMap));
+    for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
+        size_t size = MIN(model->region[i].size, MAX_BACKING);
+        int fd = memfd_create("vfio-user-region", MFD_CLOEXEC);
+
+        if (i == VFIO_PCI_CONFIG_REGION_INDEX) {
+            size = MAX(size, sizeof(model->config));
+        }
+        g_assert_cmpint(fd, >=, 0);
+        g_assert_cmpint(ftruncate(fd, size), ==, 0);
+        dev->backing[i].fd = fd;
+        dev->backing[i].size = size;
+        if (size) {
+            dev->backing[i].bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                                         MAP_SHARED, fd, 0);
+            g_assert(dev->backing[i].bytes != MAP_FAILED);
+        }
+    }
+    for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+        dev->eventfd[i] = g_new(int, model->irq[i].count);
+        for (j = 0; j < model->irq[i].count; j++) {
+            dev->eventfd[i][j] = -1;
+        }
+    }
+    device_reset(dev);
+    return dev;
+}
+
+void vfio_user_device_free(VFIOUserDevice *dev)
+{
+    unsigned i;
+
+    vfio_user_device_disconnect(dev);
+    for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
+        if (dev->backing[i].size) {
+            munmap(dev->backing[i].bytes, dev->backing[i].size);
+        }
+        close(dev->backing[i].fd);
+    }
+    for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+        g_free(dev->eventfd[i]);
+    }
+    g_array_unref(dev->maps);
+    g_free(dev);
+}
+
+uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
+                                uint64_t offset, uint64_t count)
+{
+    if (region >= VFIO_USER_MODEL_REGIONS ||
+        offset > dev->backing[region].size ||
+        count > dev->backing[region].size - offset) {
+        return NULL;
+    }
+    return dev->backing[region].bytes + offset;
+}
+
+/* Maps */
+
+static VFIOUserMap *map_at(VFIOUserDevice *dev, unsigned i)
+{
+    return &g_array_index(dev->maps, VFIOUserMap, i);
+}
+
+static void drop_map(VFIOUserDevice *dev, unsigned i)
+{
+    VFIOUserMap *map = map_at(dev, i);
+
+    if (map->memory) {
+        munmap(map->memory, map->size);
+    }
+    g_array_remove_index(dev->maps, i);
+}
+
+const VFIOUserMap *vfio_user_device_map(VFIOUserDevice *dev, uint64_t address)
+{
+    unsigned i;
+
+    for (i = 0; i < dev->maps->len; i++) {
+        VFIOUserMap *map = map_at(dev, i);
+
+        if (address >= map->address && address - map->address < map->size) {
+            return map;
+        }
+    }
+    return NULL;
+}
+
+unsigned vfio_user_device_maps(VFIOUserDevice *dev)
+{
+    return dev->maps->len;
+}
+
+static int answer_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
+                          VFIOUserPacket *reply)
+{
+    const VFIOUserDMAMap *head = head_of(request, sizeof(*head));
+    VFIOUserMap map;
+    unsigned i;
+
+    if (!head || head->argsz != sizeof(*head) || request->fds->len > 1 ||
+        !head->size || head->iova + (head->size - 1) < head->iova) {
+        return EINVAL;
+    }
+    for (i = 0; i < dev->maps->len; i++) {
+        if (head->iova < map_at(dev, i)->address + map_at(dev, i)->size &&
+            map_at(dev, i)->address < head->iova + head->size) {
+            return EEXIST;
+        }
+    }
+
+    map = (VFIOUserMap) { head->iova, head->size, head->flags };
+    if (request->fds->len) {
+        int prot = (head->flags & VFIO_USER_DMA_READABLE ? PROT_READ : 0) |
+                   (head->flags & VFIO_USER_DMA_WRITEABLE ? PROT_WRITE : 0);
+
+        map.memory = mmap(NULL, map.size, prot, MAP_SHARED,
+                          g_array_index(request->fds, int, 0), head->offset);
+        if (map.memory == MAP_FAILED) {
+            return errno;
+        }
+    }
+    g_array_append_val(dev->maps, map);
+    return 0;
+}
+
+static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
+                            VFIOUserPacket *reply)
+{
+    const VFIOUserDMAUnmap *head = head_of(request, sizeof(*head));
+    unsigned i;
+
+    if (!head || head->flags) {
+        return EINVAL;
+    }
+    for (i = 0; i < dev->maps->len; i++) {
+        if (map_at(dev, i)->address == head->iova &&
+            map_at(dev, i)->size == head->size) {
+            drop_map(dev, i);
+            vfio_user_packet_put(reply, head, sizeof(*head));
+            return 0;
+        }
+    }
+    return ENOENT;
+}
+
+/* Interrupts */
+
+static void set_eventfd(int *slot, int fd)
+{
+    if (*slot >= 0) {
+        close(*slot);
+    }
+    *slot = fd;
+}
+
+void vfio_user_device_disconnect(VFIOUserDevice *dev)
+{
+    unsigned i, j;
+
+    while (dev->maps->len) {
+        drop_map(dev, dev->maps->len - 1);
+    }
+    for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+        for (j = 0; j < dev->model->irq[i].count; j++) {
+            set_eventfd(&dev->eventfd[i][j], -1);
+        }
+        dev->masked[i] = false;
+    }
+}
+
+bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
+                              uint32_t vector)
+{
+    const uint64_t one = 1;
+    int fd = dev->eventfd[index][vector];
+
+    if (fd < 0 || dev->masked[index]) {
+        return false;
+    }
+    if (dev->model->irq[index].flags & VFIO_IRQ_INFO_AUTOMASKED) {
+        dev->masked[index] = true;
+    }
+    return write(fd, &one, sizeof(one)) == sizeof(one);
+}
+
+static int answer_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
+                               VFIOUserPacket *reply)
+{
+    const VFIOUserIRQInfo *head = head_of(request, sizeof(*head));
+    VFIOUserIRQInfo info;
+
+    if (!head || head->index >= VFIO_PCI_NUM_IRQS) {
+        return EINVAL;
+    }
+    info = (VFIOUserIRQInfo) {
+        .argsz = sizeof(info),
+        .flags = dev->model->irq[head->index].flags,
+        .index = head->index,
+        .count = dev->model->irq[head->index].count,
+    };
+    vfio_user_packet_put(reply, &info, sizeof(info));
+    return 0;
+}
+
+static int set_trigger(VFIOUserDevice *dev, const VFIOUserIRQSet *head,
+                       VFIOUserPacket *request)
+{
+    int *eventfd = dev->eventfd[head->index];
+    uint32_t i;
+
+    if (head->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
+        if (request->fds->len && request->fds->len != head->count) {
+            return EINVAL;
+        }
+        for (i = 0; i < head->count; i++) {
+            set_eventfd(&eventfd[head->start + i],
+                        request->fds->len ? vfio_user_packet_take_fd(request, i) : -1);
+        }
+        return 0;
+    }
+    if (!(head->flags & VFIO_IRQ_SET_DATA_NONE)) {
+        return EINVAL;
+    }
+    if (!head->count) {
+        for (i = 0; i < dev->model->irq[head->index].count; i++) {
+            set_eventfd(&eventfd[i], -1);
+        }
+        dev->masked[head->index] = false;
+    }
+    for (i = 0; i < head->count; i++) {
+        vfio_user_device_trigger(dev, head->index, head->start + i);
+    }
+    return 0;
+}
+
+static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
+                           VFIOUserPacket *reply)
+{
+    const VFIOUserIRQSet *head = head_of(request, sizeof(*head));
+    uint32_t count;
+
+    if (!head || head->argsz != request->payload->len ||
+        head->index >= VFIO_PCI_NUM_IRQS) {
+        return EINVAL;
+    }
+    count = dev->model->irq[head->index].count;
+    if (head->start > count || head->count > count - head->start) {
+        return EINVAL;
+    }
+
+    switch (head->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
+    case VFIO_IRQ_SET_ACTION_TRIGGER:
+        return set_trigger(dev, head, request);
+    case VFIO_IRQ_SET_ACTION_MASK:
+        dev->masked[head->index] = true;
+        return 0;
+    case VFIO_IRQ_SET_ACTION_UNMASK:
+        dev->masked[head->index] = false;
+        return 0;
+    default:
+        return EINVAL;
+    }
+}
+
+/* Regions */
+
+static int answer_get_region_info(VFIOUserDevice *dev,
+                                  VFIOUserPacket *request,
+                                  VFIOUserPacket *reply)
+{
+    const VFIOUserRegionInfo *head = head_of(request, sizeof(*head));
+    struct vfio_region_info_cap_sparse_mmap cap = {
+        .header = { .id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1 },
+    };
+    const VFIOUserModelRegion *region;
+    VFIOUserRegionInfo info;
+    size_t areas;
+
+    if (!head || head->index >= dev->model->num_regions) {
+        return EINVAL;
+    }
+    region = &dev->model->region[head->index];
+    cap.nr_areas = region->nr_areas;
+    areas = region->nr_areas * sizeof(region->areas[0]);
+    info = (VFIOUserRegionInfo) {
+        .argsz = sizeof(info) + (areas ? sizeof(cap) + areas : 0),
+        .flags = region->flags | (areas ? VFIO_REGION_INFO_FLAG_CAPS : 0),
+        .index = head->index,
+        .cap_offset = areas ? sizeof(info) : 0,
+        .size = region->size,
+    };
+    if (head->argsz < info.argsz) {
+        info.cap_offset = 0;
+        areas = 0;
+    }
+    vfio_user_packet_put(reply, &info, sizeof(info));
+    if (areas) {
+        vfio_user_packet_put(reply, &cap, sizeof(cap));
+        vfio_user_packet_put(reply, region->areas, areas);
+    }
+    if (region->flags & VFIO_REGION_INFO_FLAG_MMAP &&
+        head->argsz >= info.argsz) {
+        int fd = fcntl(dev->backing[head->index].fd, F_DUPFD_CLOEXEC, 0);
+
+        g_array_append_val(reply->fds, fd);
+    }
+    return 0;
+}
+
+static int answer_get_region_io_fds(VFIOUserDevice *dev,
+                                    VFIOUserPacket *request,
+                                    VFIOUserPacket *reply)
+{
+    const VFIOUserRegionIOFds *head = head_of(request, sizeof(*head));
+    VFIOUserRegionIOFds none;
+
+    if (!head || head->index >= dev->model->num_regions) {
+        return EINVAL;
+    }
+    none = (VFIOUserRegionIOFds) { sizeof(none), 0, head->index, 0 };
+    vfio_user_packet_put(reply, &none, sizeof(none));
+    return 0;
+}
+
+/* Base address registers hold no bits below the size of their region. */
+static void settle_base_addresses(VFIOUserDevice *dev)
+{
+    uint8_t *config = dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes;
+    uint32_t i;
+
+    for (i = 0; i <= VFIO_PCI_ROM_REGION_INDEX; i++) {
+        bool rom = i == VFIO_PCI_ROM_REGION_INDEX;
+        unsigned at = rom ? PCI_ROM_ADDRESS : PCI_BASE_ADDRESS_0 + 4 * i;
+        uint32_t size = dev->model->region[i].size;
+        uint32_t type = pci_get_long(dev->model->config + at);
+        uint32_t value = pci_get_long(config + at);
+
+        if (rom) {
+            type = value & PCI_ROM_ADDRESS_ENABLE;
+        }
+        if (size) {
+            pci_set_long(config + at, (value & ~(size - 1)) | type);
+        } else if (rom) {
+            pci_set_long(config + at, 0);
+        }
+    }
+}
+
+/* Returns the head of an access that is inside its region, or NULL. */
+static const VFIOUserRegionRW *access_of(VFIOUserDevice *dev,
+                                         const VFIOUserPacket *request)
+{
+    const VFIOUserRegionRW *head = head_of(request, sizeof(*head));
+
+    if (!head || head->region >= dev->model->num_regions ||
+        head->offset > dev->model->region[head->region].size ||
+        head->count > dev->model->region[head->region].size - head->offset) {
+        return NULL;
+    }
+    return head;
+}
+
+static int answer_region_read(VFIOUserDevice *dev, VFIOUserPacket *request,
+                              VFIOUserPacket *reply)
+{
+    const VFIOUserRegionRW *head = access_of(dev, request);
+    const uint8_t *bytes;
+
+    if (!head || head->count > MAX_BACKING) {
+        return EINVAL;
+    }
+    vfio_user_packet_put(reply, head, sizeof(*head));
+    bytes = vfio_user_device_bytes(dev, head->region, head->offset,
+                                   head->count);
+    if (bytes) {
+        vfio_user_packet_put(reply, bytes, head->count);
+    } else {
+        g_autofree uint8_t *zeros = g_malloc0(head->count);
+
+        vfio_user_packet_put(reply, zeros, head->count);
+    }
+    return 0;
+}
+
+static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
+                               VFIOUserPacket *reply)
+{
+    const VFIOUserRegionRW *head = access_of(dev, request);
+    uint8_t *bytes;
+
+    if (!head || request->payload->len != sizeof(*head) + head->count) {
+        return EINVAL;
+    }
+    bytes = vfio_user_device_bytes(dev, head->region, head->offset,
+                                   head->count);
+    if (bytes) {
+        memcpy(bytes, head + 1, head->count);
+    }
+    if (head->region == VFIO_PCI_CONFIG_REGION_INDEX) {
+        settle_base_addresses(dev);
+    }
+    vfio_user_packet_put(reply, head, sizeof(*head));
+    return 0;
+}
+
+/* The device as a whole */
+
+static int answer_version(VFIOUserDevice *dev, VFIOUserPacket *request,
+                          VFIOUserPacket *reply)
+{
+    const VFIOUserVersion *head = head_of(request, sizeof(*head));
+
+    if (!head || head->major != VFIO_USER_MAJOR) {
+        return EINVAL;
+    }
+    vfio_user_packet_put(reply, head, sizeof(*head));
+    if (dev->model->version) {
+        vfio_user_packet_put(reply, dev->model->version, strlen(dev->model->version) + 1);
+    }
+    return 0;
+}
+
+static int answer_get_info(VFIOUserDevice *dev, VFIOUserPacket *request,
+                           VFIOUserPacket *reply)
+{
+    VFIOUserDeviceInfo info = {
+        .argsz = sizeof(info),
+        .flags = dev->model->flags,
+        .num_regions = dev->model->num_regions,
+        .num_irqs = VFIO_PCI_NUM_IRQS,
+    };
+
+    vfio_user_packet_put(reply, &info, sizeof(info));
+    return 0;
+}
+
+static int answer_reset(VFIOUserDevice *dev, VFIOUserPacket *request,
+                        VFIOUserPacket *reply)
+{
+    device_reset(dev);
+    return 0;
+}
+
+typedef int Answer(VFIOUserDevice *dev, VFIOUserPacket *request,
+                   VFIOUserPacket *reply);
+
+static Answer *const answers[VFIO_USER_COMMANDS] = {
+    [VFIO_USER_VERSION] = answer_version,
+    [VFIO_USER_DMA_MAP] = answer_dma_map,
+    [VFIO_USER_DMA_UNMAP] = answer_dma_unmap,
+    [VFIO_USER_DEVICE_GET_INFO] = answer_get_info,
+    [VFIO_USER_DEVICE_GET_REGION_INFO] = answer_get_region_info,
+    [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = answer_get_region_io_fds,
+    [VFIO_USER_DEVICE_GET_IRQ_INFO] = answer_get_irq_info,
+    [VFIO_USER_DEVICE_SET_IRQS] = answer_set_irqs,
+    [VFIO_USER_REGION_READ] = answer_region_read,
+    [VFIO_USER_REGION_WRITE] = answer_region_write,
+    [VFIO_USER_DEVICE_RESET] = answer_reset,
+};
+
+int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
+                            VFIOUserPacket *reply)
+{
+    uint16_t command = request->header.command;
+
+    if (command >= ARRAY_SIZE(answers) || !answers[command]) {
+        return ENOTSUP;
+    }
+    return answers[command](dev, request, reply);
+}

@@ -1,0 +1,118 @@
+/*
+ * The device behind the scripted vfio-user server
+ *
+ * A PCI device as data, and the honest answer to every command: what an
+ * ordinary server would say.  It speaks to no socket and tells no lies; those
+ * are the rules of vfio-user-server.h.
+ *
+ * Nothing here locks: the server calls with its own lock held.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_MODEL_H
+#define TESTS_QTEST_VFIO_USER_MODEL_H
+
+#include <linux/vfio.h>
+#include "vfio-user-packet.h"
+
+#define VFIO_USER_MODEL_REGIONS 16
+#define VFIO_USER_MODEL_AREAS 4
+
+/* A region of size 0 is not there. */
+typedef struct VFIOUserModelRegion {
+    uint64_t size;
+    uint32_t flags;             /* VFIO_REGION_INFO_FLAG_; MMAP: by memfd */
+    uint32_t nr_areas;          /* 0: mmap of the whole, if at all */
+    struct vfio_region_sparse_mmap_area areas[VFIO_USER_MODEL_AREAS];
+} VFIOUserModelRegion;
+
+typedef struct VFIOUserModel {
+    const char *version;        /* JSON; NULL: a VERSION reply without */
+    uint32_t flags;             /* VFIO_DEVICE_FLAGS_ */
+    uint32_t num_regions;
+    VFIOUserModelRegion region[VFIO_USER_MODEL_REGIONS];
+    struct {
+        uint32_t flags;         /* VFIO_IRQ_INFO_ */
+        uint32_t count;
+    } irq[VFIO_PCI_NUM_IRQS];
+    uint8_t config[256];        /* as after a reset */
+} VFIOUserModel;
+
+/*
+ * What a test gets unless it wants something else.  BAR 0: 4 KiB of memory;
+ * BAR 1: 256 I/O ports; BAR 2: 64 KiB, 64-bit; BAR 4: MSI-X table and PBA;
+ * ROM of 2 KiB; INTx, MSI with 4 vectors and MSI-X with 8.
+ */
+extern const VFIOUserModel vfio_user_model;
+
+#define VFIO_USER_MODEL_VENDOR 0x1234
+#define VFIO_USER_MODEL_DEVICE 0xfeed
+#define VFIO_USER_MODEL_MSI 0x40        /* offsets of the capabilities */
+#define VFIO_USER_MODEL_MSIX 0x60
+#define VFIO_USER_MODEL_MSI_VECTORS_LOG 2
+#define VFIO_USER_MODEL_MSI_VECTORS (1 << VFIO_USER_MODEL_MSI_VECTORS_LOG)
+#define VFIO_USER_MODEL_MSIX_VECTORS 8
+
+/* A DMA map that the client announced. */
+typedef struct VFIOUserMap {
+    uint64_t address;
+    uint64_t size;
+    uint32_t flags;             /* VFIO_USER_DMA_ */
+    uint8_t *memory;            /* NULL: came without descriptor */
+} VFIOUserMap;
+
+typedef struct VFIOUserDevice VFIOUserDevice;
+
+/**
+ * vfio_user_device_new:
+ * @model: what it is; must outlive the device
+ */
+VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model);
+void vfio_user_device_free(VFIOUserDevice *dev);
+
+/**
+ * vfio_user_device_disconnect:
+ *
+ * Forgets maps and interrupts, as "Client Disconnection" wants, and keeps the
+ * rest.
+ */
+void vfio_user_device_disconnect(VFIOUserDevice *dev);
+
+/**
+ * vfio_user_device_answer:
+ * @request: from the client, not trusted; descriptors may be taken from it
+ * @reply: gets payload and descriptors
+ *
+ * Returns 0, or the errno of an error reply.
+ */
+int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
+                            VFIOUserPacket *reply);
+
+/**
+ * vfio_user_device_bytes:
+ *
+ * Returns @count bytes of a region, or NULL where they are not all there.
+ * Only the first MiB of a region is there; the rest reads as zeros.
+ */
+uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
+                                uint64_t offset, uint64_t count);
+
+/**
+ * vfio_user_device_map:
+ *
+ * Returns the map that holds @address, or NULL.
+ */
+const VFIOUserMap *vfio_user_device_map(VFIOUserDevice *dev,
+                                        uint64_t address);
+unsigned vfio_user_device_maps(VFIOUserDevice *dev);
+
+/**
+ * vfio_user_device_trigger:
+ *
+ * Returns false where the client gave no eventfd for it or masked it.
+ */
+bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
+                              uint32_t vector);
+
+#endif /* TESTS_QTEST_VFIO_USER_MODEL_H */

@@ -1,0 +1,210 @@
+/*
+ * Test rig: a VM, and a vfio-user device plugged into it
+ *
+ * Starts and ends QEMU, plugs and unplugs, and counts what is left behind.
+ * The test's thread only.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <poll.h>
+
+#include "hw/pci/pci.h"
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-rig.h"
+
+#define SLOT 4
+#define ID "dut"
+#define LONG_MS 20000
+
+static struct {
+    char *args;
+    QTestState *qts;
+    pid_t pid;
+    unsigned fds;
+    unsigned threads;
+} vm;
+
+static unsigned count_entries(const char *what)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/%s", vm.pid, what);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    return n;
+}
+
+void vfio_user_rig_ping(VFIOUserRig *rig)
+{
+    QDict *response = qtest_qmp(rig->qts, "{'execute': 'query-status'}");
+
+    g_assert(qdict_haskey(response, "return"));
+    g_assert_true(qdict_get_bool(qdict_get_qdict(response, "return"),
+                                 "running"));
+    qobject_unref(response);
+}
+
+char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms)
+{
+    const char *path = vfio_user_server_path(rig->server);
+    char *message = NULL;
+    QDict *response;
+
+    response = qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
+                         "'driver': 'vfio-user-pci', 'id': %s, 'addr': '4',"
+                         "'x-timeout-ms': %u,"
+                         "'socket': {'type': 'unix', 'path': %s}}}",
+                         ID, timeout_ms ?: LONG_MS, path);
+    if (qdict_haskey(response, "error")) {
+        QDict *error = qdict_get_qdict(response, "error");
+
+        message = g_strdup(qdict_get_str(error, "desc"));
+    } else {
+        rig->bus = qpci_new_pc(rig->qts, NULL);
+        rig->dev = qpci_device_find(rig->bus, QPCI_DEVFN(SLOT, 0));
+    }
+    qobject_unref(response);
+    return message;
+}
+
+void vfio_user_rig_plug(VFIOUserRig *rig, unsigned timeout_ms)
+{
+    g_autofree char *message = vfio_user_rig_try_plug(rig, timeout_ms);
+    unsigned i;
+
+    g_assert_cmpstr(message, ==, NULL);
+    g_assert_nonnull(rig->dev);
+    for (i = 0; i < 3; i++) {
+        rig->bar[i] = qpci_iomap(rig->dev, i, NULL);
+    }
+    qpci_device_enable(rig->dev);
+}
+
+void vfio_user_rig_unplug(VFIOUserRig *rig)
+{
+    qpci_unplug_acpi_device_test(rig->qts, ID, SLOT);
+    g_clear_pointer(&rig->dev, g_free);
+    g_clear_pointer(&rig->bus, qpci_free_pc);
+}
+
+static void vm_start(const char *args)
+{
+    VFIOUserRig rig = { .qts = qtest_init(args) };
+
+    vm.args = g_strdup(args);
+    vm.qts = rig.qts;
+
+    /* what is made once and stays is made by the first device */
+    rig.server = vfio_user_server_new(NULL, NULL);
+    vfio_user_rig_plug(&rig, 0);
+    vm.pid = vfio_user_server_client(rig.server);
+    vfio_user_rig_unplug(&rig);
+    vfio_user_server_wait_client(rig.server, false);
+    vfio_user_server_free(rig.server);
+    vm.fds = count_entries("fd");
+    vm.threads = count_entries("task");
+}
+
+void vfio_user_rig_quit(void)
+{
+    if (vm.qts) {
+        qtest_quit(vm.qts);
+        vm.qts = NULL;
+        g_free(vm.args);
+    }
+}
+
+VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
+                                 const VFIOUserRule *rules)
+{
+    VFIOUserRig *rig = g_new0(VFIOUserRig, 1);
+
+    if (!vm.qts || strcmp(args, vm.args)) {
+        vfio_user_rig_quit();
+        vm_start(args);
+    }
+    rig->qts = vm.qts;
+    rig->server = vfio_user_server_new(model, rules);
+    return rig;
+}
+
+VFIOUserRig *vfio_user_rig_plugged(const char *args, unsigned timeout_ms)
+{
+    VFIOUserRig *rig = vfio_user_rig_begin(args, NULL, NULL);
+
+    vfio_user_rig_plug(rig, timeout_ms);
+    return rig;
+}
+
+void vfio_user_rig_end(VFIOUserRig *rig)
+{
+    if (rig->bus) {
+        vfio_user_rig_unplug(rig);
+    }
+    vfio_user_server_wait_client(rig->server, false);
+    vfio_user_server_free(rig->server);
+    /* what a device owned is freed a while after it is gone */
+    vfio_user_rig_wait(rig, count_entries("fd") == vm.fds &&
+                            count_entries("task") == vm.threads);
+    g_free(rig);
+}
+
+/* Reads until the other end closes; false at the deadline. */
+static bool read_all(int fd, GString *text)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    for (;;) {
+        struct pollfd pfd = { .fd = fd, .events = POLLIN };
+        int left = (deadline - g_get_monotonic_time()) / 1000;
+        char bytes[4096];
+        ssize_t n;
+
+        if (left <= 0 || poll(&pfd, 1, left) == 0) {
+            return false;
+        }
+        n = read(fd, bytes, sizeof(bytes));
+        if (n == 0) {
+            return true;
+        }
+        g_string_append_len(text, bytes, MAX(n, 0));
+    }
+}
+
+int vfio_user_rig_run(const char *args, char **out)
+{
+    g_autofree char *line =
+        g_strdup_printf("%s -display none -accel qtest %s",
+                        getenv("QTEST_QEMU_BINARY"), args);
+    g_autoptr(GString) text = g_string_new("");
+    g_auto(GStrv) argv = NULL;
+    GError *err = NULL;
+    bool ended;
+    GPid pid;
+    int fd;
+    int status;
+
+    g_test_message("%s", line);
+    g_shell_parse_argv(line, NULL, &argv, &err);
+    g_assert_no_error(err);
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
+                             G_SPAWN_SEARCH_PATH, NULL, NULL, &pid, NULL,
+                             NULL, &fd, &err);
+    g_assert_no_error(err);
+    ended = read_all(fd, text);
+    close(fd);
+    if (!ended) {
+        kill(pid, SIGKILL);
+    }
+    g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
+    g_test_message("%s", text->str);
+    g_assert_true(ended);
+    g_assert_true(WIFEXITED(status));
+    *out = g_strdup(text->str);
+    return WEXITSTATUS(status);
+}

@@ -1,0 +1,162 @@
+/*
+ * Rules of the scripted vfio-user server
+ *
+ * Whether a rule's "when" holds, and what deeds do to an answer.  Keeps no
+ * state but the answer; only the server's thread enters, except for the pure
+ * vfio_user_when_holds().
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-rules.h"
+
+bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
+                          const void *payload, size_t length)
+{
+    const VFIOUserRegionRW *rw = NULL;
+    const VFIOUserIRQInfo *info = NULL;
+
+    switch (command) {
+    case VFIO_USER_REGION_READ:
+    case VFIO_USER_REGION_WRITE:
+        rw = length >= sizeof(*rw) ? payload : NULL;
+        break;
+    case VFIO_USER_DEVICE_GET_REGION_INFO:
+    case VFIO_USER_DEVICE_GET_REGION_IO_FDS:
+    case VFIO_USER_DEVICE_GET_IRQ_INFO:
+    case VFIO_USER_DEVICE_SET_IRQS:
+        /* the index lies at the same place in all of them */
+        info = length >= sizeof(*info) ? payload : NULL;
+        break;
+    }
+
+    if (when->command == VFIO_USER_ANY ? command == VFIO_USER_CONNECT :
+                                         command != when->command) {
+        return false;
+    }
+    if (when->by_index && !(rw && rw->region == when->index) &&
+        !(info && info->index == when->index)) {
+        return false;
+    }
+    return !when->by_offset || (rw && rw->offset == when->offset);
+}
+
+void vfio_user_answer_init(VFIOUserAnswer *answer,
+                           const VFIOUserHeader *request)
+{
+    *answer = (VFIOUserAnswer) {
+        .silent = request->command == VFIO_USER_CONNECT ||
+                  request->flags & VFIO_USER_NO_REPLY,
+        .chunk = UINT64_MAX,
+        .cut = UINT64_MAX,
+    };
+    vfio_user_packet_init(&answer->packet);
+    answer->packet.header = *request;
+    answer->packet.header.flags = VFIO_USER_TYPE_REPLY;
+}
+
+void vfio_user_answer_clear(VFIOUserAnswer *answer)
+{
+    vfio_user_packet_clear(&answer->packet);
+}
+
+static void add_fds(VFIOUserPacket *packet, unsigned count)
+{
+    while (count--) {
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        g_assert_cmpint(fd, >=, 0);
+        g_array_append_val(packet->fds, fd);
+    }
+}
+
+/* Deeds that change what is said. */
+static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
+{
+    VFIOUserHeader *header = &packet->header;
+    size_t end = rule->number + rule->length;
+
+    switch (rule->deed) {
+    case DO_FAIL:
+        header->flags |= VFIO_USER_ERROR;
+        header->error = rule->number;
+        vfio_user_packet_resize(packet, 0);
+        return true;
+    case DO_FLAGS:
+        header->flags = rule->number;
+        return true;
+    case DO_ID:
+        header->id += rule->number;
+        return true;
+    case DO_COMMAND:
+        header->command = rule->number;
+        return true;
+    case DO_LENGTH:
+        vfio_user_packet_resize(packet, rule->number);
+        return true;
+    case DO_PAYLOAD:
+        vfio_user_packet_resize(packet, 0);
+        vfio_user_packet_put(packet, rule->bytes, rule->length);
+        return true;
+    case DO_PATCH:
+        vfio_user_packet_resize(packet, MAX(packet->payload->len, end));
+        memcpy(packet->payload->data + rule->number, rule->bytes,
+               rule->length);
+        return true;
+    case DO_FDS:
+        add_fds(packet, rule->number);
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool vfio_user_answer_apply(VFIOUserAnswer *answer, const VFIOUserRule *rule)
+{
+    switch (rule->deed) {
+    case DO_SIZE:
+        answer->packet.header.size = rule->number;
+        answer->lies = true;
+        return true;
+    case DO_DROP:
+        answer->silent = true;
+        return true;
+    case DO_HOLD:
+        answer->held = true;
+        return true;
+    case DO_ANYWAY:
+        answer->silent = false;
+        return true;
+    case DO_REPEAT:
+        answer->repeat = rule->number;
+        return true;
+    case DO_SPLIT:
+        answer->chunk = rule->number;
+        return true;
+    case DO_CUT:
+        answer->cut = rule->number;
+        return true;
+    default:
+        return edit(&answer->packet, rule);
+    }
+}
+
+bool vfio_user_answer_send(int conn, VFIOUserAnswer *answer)
+{
+    VFIOUserPacket *packet = &answer->packet;
+
+    if (!answer->lies) {
+        packet->header.size = sizeof(packet->header) + packet->payload->len;
+    }
+    if (!answer->silent) {
+        do {
+            if (!vfio_user_packet_send(conn, packet, answer->chunk,
+                                       answer->cut)) {
+                return false;
+            }
+        } while (answer->repeat--);
+    }
+    return answer->cut == UINT64_MAX;
+}

@@ -1,0 +1,18 @@
+/*
+ * Tests of the vfio-user client
+ *
+ * One function per file of tests; vfio-user-test.c calls them all.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_TESTS_H
+#define TESTS_QTEST_VFIO_USER_TESTS_H
+
+/* Each adds its tests under /vfio-user/. */
+void vfio_user_add_socket_tests(void);
+void vfio_user_add_dma_tests(void);
+void vfio_user_add_death_tests(void);
+void vfio_user_add_fault_tests(void);
+
+#endif /* TESTS_QTEST_VFIO_USER_TESTS_H */

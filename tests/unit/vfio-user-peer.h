@@ -1,0 +1,187 @@
+/*
+ * The other end of a vfio-user connection, for unit tests
+ *
+ * Plain send and receive code on one end of a socket pair, without any of
+ * the code under test but the wire's structures; and the counting of
+ * descriptors and threads around a test.  No wait is without an end: what
+ * takes longer than PEER_DEADLINE fails the test.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_UNIT_VFIO_USER_PEER_H
+#define TESTS_UNIT_VFIO_USER_PEER_H
+
+#include <sys/socket.h>
+#include <glib-unix.h>
+#include "qapi/error.h"
+#include "hw/vfio/user/wire.h"
+
+/* Longer than anything takes on a loaded machine under a sanitizer, us. */
+#define PEER_DEADLINE (60 * G_USEC_PER_SEC)
+
+/* Waits for what another thread does and says. */
+#define peer_wait_until(condition)                                          \
+    do {                                                                    \
+        int64_t peer_end = g_get_monotonic_time() + PEER_DEADLINE;          \
+        while (!(condition)) {                                              \
+            g_assert_cmpint(g_get_monotonic_time(), <, peer_end);           \
+            g_thread_yield();                                               \
+        }                                                                   \
+    } while (0)
+
+/* Frees @err, which is there and says @part. */
+static inline void peer_assert_error(Error *err, const char *part)
+{
+    g_assert_nonnull(err);
+    if (!strstr(error_get_pretty(err), part)) {
+        g_error("'%s' does not say '%s'", error_get_pretty(err), part);
+    }
+    error_free(err);
+}
+
+/* Descriptors and threads of this process */
+
+typedef struct PeerCounts {
+    unsigned fds;
+    unsigned threads;
+} PeerCounts;
+
+static inline unsigned peer_count_entries(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned n = 0;
+
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    return n;
+}
+
+static inline PeerCounts peer_counts(void)
+{
+    return (PeerCounts) {
+        .fds = peer_count_entries("/proc/self/fd"),
+        .threads = peer_count_entries("/proc/self/task"),
+    };
+}
+
+static inline void peer_assert_counts(PeerCounts before)
+{
+    g_assert_cmpuint(peer_count_entries("/proc/self/fd"), ==, before.fds);
+    /* a thread that was joined takes a moment to leave /proc */
+    peer_wait_until(peer_count_entries("/proc/self/task") == before.threads);
+}
+
+/* Returns whether the thread @tid of this process sleeps in the kernel. */
+static inline bool peer_is_asleep(int tid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/self/task/%d/stat", tid);
+    g_autofree char *stat = NULL;
+
+    return g_file_get_contents(path, &stat, NULL, NULL) &&
+           strstr(strrchr(stat, ')'), ") S");
+}
+
+/* Sockets and bytes */
+
+/* A connected pair; the peer's end blocks, until the deadline. */
+static inline void peer_socketpair(int *client, int *peer)
+{
+    struct timeval tv = { .tv_sec = PEER_DEADLINE / G_USEC_PER_SEC };
+    int sv[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv),
+                    ==, 0);
+    *client = sv[0];
+    *peer = sv[1];
+    setsockopt(sv[1], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+    setsockopt(sv[1], SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+/* Sends all of @data; @fds go with its first byte. */
+static inline void peer_send_bytes(int peer, const void *data, size_t size,
+                                   const int *fds, size_t nfds)
+{
+    char control[CMSG_SPACE(64 * sizeof(int))] = { };
+
+    while (size) {
+        struct iovec iov = { (void *)data, size };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+        ssize_t len;
+
+        if (nfds) {
+            struct cmsghdr *cmsg = (struct cmsghdr *)control;
+
+            msg.msg_control = control;
+            msg.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+            cmsg->cmsg_level = SOL_SOCKET;
+            cmsg->cmsg_type = SCM_RIGHTS;
+            cmsg->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+            memcpy(CMSG_DATA(cmsg), fds, nfds * sizeof(int));
+        }
+        len = sendmsg(peer, &msg, MSG_NOSIGNAL);
+        g_assert_cmpint(len, >, 0);
+        data = (const char *)data + len;
+        size -= len;
+        nfds = 0;
+    }
+}
+
+/* Receives @size bytes, or less where the client has closed. */
+static inline size_t peer_recv_bytes(int peer, void *data, size_t size,
+                                     int *fds, size_t *nfds)
+{
+    size_t done = 0;
+
+    while (done < size) {
+        char control[CMSG_SPACE(VFIO_USER_MAX_FDS * sizeof(int))] = { };
+        struct iovec iov = { (char *)data + done, size - done };
+        struct msghdr msg = {
+            .msg_iov = &iov,
+            .msg_iovlen = 1,
+            .msg_control = control,
+            .msg_controllen = sizeof(control),
+        };
+        ssize_t len = recvmsg(peer, &msg, MSG_CMSG_CLOEXEC);
+
+        if (len == 0 || (len < 0 && errno == ECONNRESET)) {
+            break;
+        }
+        g_assert_cmpint(len, >, 0);
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c;
+             c = CMSG_NXTHDR(&msg, c)) {
+            size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+            g_assert_nonnull(fds);
+            g_assert_cmpuint(*nfds + n, <=, VFIO_USER_MAX_FDS);
+            memcpy(fds + *nfds, CMSG_DATA(c), n * sizeof(int));
+            *nfds += n;
+        }
+        done += len;
+    }
+    return done;
+}
+
+/* Descriptors that can be told apart */
+
+/* Returns a new descriptor, the caller's. */
+static inline int peer_new_fd(void)
+{
+    int fds[2];
+
+    g_assert_true(g_unix_open_pipe(fds, FD_CLOEXEC, NULL));
+    close(fds[1]);
+    return fds[0];
+}
+
+static inline ino_t peer_inode(int fd)
+{
+    struct stat st;
+
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    return st.st_ino;
+}
+
+#endif /* TESTS_UNIT_VFIO_USER_PEER_H */
