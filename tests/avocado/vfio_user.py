@@ -6,6 +6,9 @@ unittest.TestCase, under pytest: `pytest-3 tests/avocado/vfio_user.py`.
 vfio_user_machine.py says what the environment has to name.
 """
 
+import os
+import signal
+
 try:
     from avocado import Test
 except ImportError:
@@ -113,3 +116,35 @@ class GpioIdio16(Test):
             self.drive(gpio)
             after = gpio.guest.count(), gpio.server.count()
             self.assertEqual(after, before, "(descriptors, threads)")
+
+    def test_stopped_server(self):
+        """While a vCPU waits for a register, the monitor answers."""
+        with Scene() as scene:
+            gpio = Gpio(scene)
+            gpio.guest.boot()
+            self.check_bound(gpio.bind())
+            os.kill(gpio.server.pid, signal.SIGSTOP)
+            try:
+                gpio.begin_peek()
+                self.assertEqual(gpio.guest.qmp("query-status")["status"],
+                                 "running")
+            finally:
+                os.kill(gpio.server.pid, signal.SIGCONT)
+            self.assertEqual(gpio.finish_peek(), self.sample())
+
+    def test_killed_server(self):
+        """The guest loses its device in the middle of a read, and goes on."""
+        with Scene() as scene:
+            gpio = Gpio(scene)
+            gpio.guest.boot()
+            self.check_bound(gpio.bind())
+            os.kill(gpio.server.pid, signal.SIGSTOP)
+            gpio.begin_peek()
+            os.kill(gpio.server.pid, signal.SIGKILL)
+            self.assertEqual(gpio.finish_peek(), 0xff)
+            self.assertEqual(gpio.guest.sh("echo alive"), "alive")
+            self.assertEqual(gpio.guest.quit(), 0)
+            told = [line for line in gpio.guest.log.lines
+                    if "connection lost" in line]
+            self.assertEqual(len(told), 1, gpio.guest.log.lines)
+            self.assertIn(str(gpio.server.path), told[0])

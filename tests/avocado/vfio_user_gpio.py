@@ -6,17 +6,24 @@ the guest saw and which accesses the server logged.  It judges neither; that
 is left to the test and to scripts/demo.
 """
 
-from vfio_user_machine import SAMPLES, Access, Guest, Scene, Server
+import time
+
+from vfio_user_machine import (ANSWER, SAMPLES, Access, Guest, PeerError,
+                               Scene, Server)
 
 MODULE = "gpio-pci-idio-16"
 SAMPLE = SAMPLES / MODULE
 SLOT = "0000:00:04.0"
 DEVICE = f"/sys/bus/pci/devices/{SLOT}"
 LINES = "/sys/class/gpio"
+ID = "gpio"
 
 # The card's registers, one byte each, in BAR 2; which is an I/O port.
 BAR = 2
 OUT_0_7, IN_0_7, IRQ_CONTROL, FILTER_CONTROL, OUT_8_15 = range(5)
+
+PEEK = (f"dd if={DEVICE}/resource{BAR} bs=1 count=1 2>/dev/null |"
+        " od -An -tu1")
 
 
 class Gpio:
@@ -26,7 +33,8 @@ class Gpio:
         # -v makes the library log each access with its value.
         self.server: Server = scene.server(SAMPLE, "-v")
         self.guest: Guest = scene.guest(
-            f"vfio-user-pci,socket={self.server.path},addr=04.0",
+            f"vfio-user-pci,id={ID},socket={self.server.path},addr=04.0,"
+            "x-timeout-ms=60000",
             modules=[MODULE], machine=machine)
         self.seen = 0
 
@@ -79,6 +87,23 @@ class Gpio:
 
     def peek(self) -> tuple[int, list[Access]]:
         """Read the register of the lines 0 to 7, whole, past the driver."""
-        text = self.guest.sh(f"dd if={DEVICE}/resource{BAR} bs=1 count=1 "
-                             "2>/dev/null | od -An -tu1")
-        return int(text), self.accesses(1)
+        return int(self.guest.sh(PEEK)), self.accesses(1)
+
+    def begin_peek(self) -> None:
+        """Do so without waiting: return when QEMU has asked the server."""
+        before = self.calls()
+        self.guest.begin(PEEK)
+        deadline = time.monotonic() + ANSWER
+        while self.calls() == before:
+            if time.monotonic() > deadline:
+                raise PeerError("the guest did not read the register")
+
+    def finish_peek(self) -> int:
+        """The value that begin_peek() is to read."""
+        return int(self.guest.finish(PEEK))
+
+    def calls(self) -> int:
+        """How often QEMU has asked the server something."""
+        count: int = self.guest.qmp(
+            "qom-get", path=f"/machine/peripheral/{ID}", property="x-calls")
+        return count

@@ -273,8 +273,16 @@ class Guest(Peer):
 
     def sh(self, command: str, timeout: float = ANSWER) -> str:
         """Run a line of shell in the guest and return what it printed."""
+        self.begin(command)
+        return self.finish(command, timeout)
+
+    def begin(self, command: str) -> None:
+        """Run it and do not wait; finish() has to follow."""
         self.heard = self.shell.note("$ " + command)
         self.write("shell", command)
+
+    def finish(self, command: str, timeout: float = ANSWER) -> str:
+        """Wait for what begin() has begun and return what it printed."""
         text, status = self.answer(f"end of `{command}`", timeout)
         if status != 0:
             raise PeerError(f"guest: `{command}` ended with {status}: {text}")

@@ -295,7 +295,7 @@ static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
         qemu_cond_signal(&w->cond);
     } else if (p->queued || p->stats.requests) {
         proxy_set_interest_locked(p, EPOLLIN | (p->queued ? EPOLLOUT : 0));
-    } else if (!p->interest && !p->put_off) {
+    } else if (!p->interest && !p->put_off && proxy_usable_locked(p)) {
         proxy_set_timer_locked(p, PUT_OFF_NS);
     }
 }
