@@ -210,7 +210,7 @@ static bool check_bar(const uint8_t *config, unsigned nr,
     uint32_t type = get_long(config, PCI_BASE_ADDRESS_0 + 4 * nr);
     bool io = type & PCI_BASE_ADDRESS_SPACE_IO;
     bool wide = !io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64);
-    uint64_t most = io ? 256 : wide ? 1ULL << 62 : 2 * GiB;
+    uint64_t most = io ? 64 * KiB : wide ? 1ULL << 62 : 2 * GiB;
 
     if (bar_sizes[nr] > most) {
         error_setg(errp, "BAR %u of 0x%" PRIx64 " bytes: its type holds at"

@@ -48,6 +48,21 @@ static bool is_up(VFIOUserContainer *c)
 
 /* The list of maps */
 
+/* Keeps the memory at @vaddr while the server may ask for it, or lets it go. */
+static void maps_hold(void *vaddr, bool hold)
+{
+    ram_addr_t offset;
+    MemoryRegion *mr;
+
+    RCU_READ_LOCK_GUARD();
+    mr = memory_region_from_host(vaddr, &offset);
+    if (mr && hold) {
+        memory_region_ref(mr);
+    } else if (mr) {
+        memory_region_unref(mr);
+    }
+}
+
 static bool maps_insert(VFIOUserContainer *c, hwaddr iova, hwaddr size,
                         void *vaddr, bool readonly)
 {
@@ -58,11 +73,13 @@ static bool maps_insert(VFIOUserContainer *c, hwaddr iova, hwaddr size,
         .perm = readonly ? IOMMU_RO : IOMMU_RW,
     };
 
-    QEMU_LOCK_GUARD(&c->maps_lock);
-    if (iova_tree_insert(c->maps, &map) != IOVA_OK) {
-        return false;
+    WITH_QEMU_LOCK_GUARD(&c->maps_lock) {
+        if (iova_tree_insert(c->maps, &map) != IOVA_OK) {
+            return false;
+        }
+        c->nr_maps++;
     }
-    c->nr_maps++;
+    maps_hold(vaddr, true);
     return true;
 }
 
@@ -83,9 +100,11 @@ static bool maps_find(VFIOUserContainer *c, hwaddr iova, hwaddr size,
 
 static void maps_remove(VFIOUserContainer *c, const DMAMap *map)
 {
-    QEMU_LOCK_GUARD(&c->maps_lock);
-    iova_tree_remove(c->maps, *map);
-    c->nr_maps--;
+    WITH_QEMU_LOCK_GUARD(&c->maps_lock) {
+        iova_tree_remove(c->maps, *map);
+        c->nr_maps--;
+    }
+    maps_hold((void *)(uintptr_t)map->translated_addr, false);
 }
 
 typedef enum MapsAccess { MAPS_CHECK, MAPS_READ, MAPS_WRITE } MapsAccess;
