@@ -22,27 +22,26 @@ define prepare
 @scripts/install-packages build $(1)
 @scripts/fetch-source
 @scripts/prepare-source
-@test -f build/meson/build.ninja || meson setup build/meson
 endef
 
 .PHONY: build demo check bench clean help
 
 build: ## build QEMU with the client: build/qemu/qemu-system-x86_64
 	$(call prepare)
-	@ninja --quiet -C build/meson qemu
+	@scripts/build qemu
 
 demo: ## boot a guest that drives a device of another process, and watch
-	$(call prepare,demo)
-	@ninja --quiet -C build/meson qemu
+	$(call prepare)
+	@scripts/build qemu
 	@scripts/demo
 
 check: ## run every test
-	$(call prepare,demo check)
+	$(call prepare,check)
 	@scripts/check $(TESTS)
 
 bench: ## time a register read and draw it
 	$(call prepare,bench)
-	@ninja --quiet -C build/meson qemu
+	@scripts/build qemu
 	@scripts/bench
 
 clean: ## remove everything that was built or fetched

@@ -76,14 +76,16 @@ class Stage:
         """Apply the next patch; fuzz would hide that it needs a look."""
         done = subprocess.run(
             ["patch", "-p1", "--batch", "--forward", "--fuzz=0",
-             "--no-backup-if-mismatch", "--reject-file=-", "--silent"],
+             "--no-backup-if-mismatch", "--reject-file=-"],
             cwd=self.folder, input=text(name), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
-            hunk = re.search(r"^(Hunk #\d+ FAILED at \d+).*", done.stdout, re.M)
-            fail(f"{name} does not apply to qemu "
-                 f"{(BUILD / 'source.version').read_text().strip()}: "
-                 + (hunk[1] if hunk else done.stdout.strip().split("\n")[0]))
+            where = re.search(r"^patching file (\S+)\n(?:(?!patching).*\n)*?"
+                              r"Hunk #\d+ FAILED (at \d+)", done.stdout, re.M)
+            version = (BUILD / "source.version").read_text().strip()
+            fail(f"{name} does not apply to qemu {version}: "
+                 + (" ".join(where.groups()) if where
+                    else done.stdout.strip().split("\n")[-1]))
 
     def settle(self, links: set[str]) -> int:
         """Give the tree the files of this stage and links to overlay files.
@@ -97,6 +99,9 @@ class Stage:
         state.write_text(json.dumps(sorted(before | after)))
         changed = sum(self.place(self.tree / path, path, path in links)
                       for path in sorted(before | after))
+        if before != after:
+            # QEMU's meson.build looks which files are there.
+            os.utime(self.tree / "meson.build")
         state.write_text(json.dumps(sorted(after)))
         return changed
 
