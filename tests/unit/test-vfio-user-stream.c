@@ -425,7 +425,9 @@ static void end_behind(uint32_t size, size_t sent)
 
 static void test_end(void)
 {
-    static const uint32_t some[] = { 0, 15, 16, 17, 65535, 65536, 99999, 100000 };
+    static const uint32_t some[] = {
+        0, 15, 16, 17, 65535, 65536, 99999, 100000,
+    };
 
     for (size_t sent = 0; sent <= 40; sent++) {
         end_behind(40, sent);

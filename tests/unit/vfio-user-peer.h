@@ -164,6 +164,62 @@ static inline size_t peer_recv_bytes(int peer, void *data, size_t size,
     return done;
 }
 
+/* Messages */
+
+typedef struct PeerMessage {
+    VFIOUserHeader header;
+    uint8_t *payload;
+    size_t size;                /* of the payload */
+    int fds[VFIO_USER_MAX_FDS];
+    size_t nfds;
+} PeerMessage;
+
+static inline void peer_message_clear(PeerMessage *m)
+{
+    for (size_t i = 0; i < m->nfds; i++) {
+        close(m->fds[i]);
+    }
+    g_free(m->payload);
+    *m = (PeerMessage) { };
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PeerMessage, peer_message_clear)
+
+/* Returns false where the client has closed, between two messages. */
+static inline bool peer_recv(int peer, PeerMessage *m)
+{
+    size_t len;
+
+    *m = (PeerMessage) { };
+    len = peer_recv_bytes(peer, &m->header, sizeof(m->header), m->fds,
+                          &m->nfds);
+    if (!len) {
+        return false;
+    }
+    g_assert_cmpuint(len, ==, sizeof(m->header));
+    g_assert_cmpuint(m->header.size, >=, sizeof(m->header));
+    g_assert_cmpuint(m->header.size, <=, 4 * MiB);
+    m->size = m->header.size - sizeof(m->header);
+    m->payload = g_malloc(m->size);
+    g_assert_cmpuint(peer_recv_bytes(peer, m->payload, m->size, m->fds,
+                                     &m->nfds), ==, m->size);
+    return true;
+}
+
+/* Sends @header, with its size set, and the payload behind it. */
+static inline void peer_send(int peer, VFIOUserHeader header,
+                             const void *payload, size_t size,
+                             const int *fds, size_t nfds)
+{
+    g_autofree uint8_t *bytes = g_malloc(sizeof(header) + size);
+
+    header.size = sizeof(header) + size;
+    memcpy(bytes, &header, sizeof(header));
+    if (size) {
+        memcpy(bytes + sizeof(header), payload, size);
+    }
+    peer_send_bytes(peer, bytes, header.size, fds, nfds);
+}
+
 /* Descriptors that can be told apart */
 
 /* Returns a new descriptor, the caller's. */

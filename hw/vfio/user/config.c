@@ -44,7 +44,12 @@ static unsigned cap_size(const uint8_t *config, unsigned pos)
     case PCI_CAP_ID_MSIX:
         return PCI_CAP_MSIX_SIZEOF;
     case PCI_CAP_ID_EXP:
-        return (flags & PCI_EXP_FLAGS_VERS) > 1 ? 0x3c : 0x14;
+        if ((flags & PCI_EXP_FLAGS_VERS) > 1) {
+            return 0x3c;
+        }
+        /* with room for half of the Link 2 registers QEMU takes them all */
+        return pos + PCI_EXP_LNKCAP2 < CONFIG_SIZE &&
+               pos + 0x34 > CONFIG_SIZE ? 0x34 : 0x14;
     case PCI_CAP_ID_PM:
         return PCI_PM_SIZEOF;
     case PCI_CAP_ID_AF:
@@ -229,15 +234,21 @@ bool vfio_user_config_check(const uint8_t *config, size_t size,
                             const uint64_t bar_sizes[VFIO_USER_CONFIG_BARS],
                             Error **errp)
 {
-    uint8_t type = config[PCI_HEADER_TYPE] & 0x7f;
+    uint8_t type, pin;
 
     if (size != CONFIG_SIZE && size != EXT_CONFIG_SIZE) {
         error_setg(errp, "a configuration space of %zu bytes: 256 and 4096"
                    " are possible", size);
         return false;
     }
+    type = config[PCI_HEADER_TYPE] & 0x7f;
     if (type != PCI_HEADER_TYPE_NORMAL) {
         error_setg(errp, "header type %u is no endpoint's", type);
+        return false;
+    }
+    pin = config[PCI_INTERRUPT_PIN];
+    if (pin > 4) {
+        error_setg(errp, "interrupt pin %u: there are 4", pin);
         return false;
     }
     for (unsigned i = 0; i < VFIO_USER_CONFIG_BARS; i++) {

@@ -19,9 +19,10 @@
  * @size: bytes of it, 256 or 4096
  * @bar_sizes: of the regions behind the six BARs, bytes; 0 where there is none
  *
- * Checks that capability lists end and stay inside, that BARs have a type
- * which can hold their size, and that MSI-X table and pending bits lie inside
- * memory BARs.
+ * Checks that the header is an endpoint's with an interrupt pin that exists,
+ * that capability lists end and stay inside, that BARs have a type which can
+ * hold their size, and that MSI-X table and pending bits lie inside memory
+ * BARs.
  *
  * Returns true, or false with @errp set.
  */

@@ -41,6 +41,7 @@ struct VFIOUserPCIDevice {
     VFIOUserContainer container;
     VFIOUserServe serve;
     unsigned steps_done;
+    bool in_use;                /* realized: a loss is nobody else's to tell */
 };
 
 /* The connection's callbacks */
@@ -57,9 +58,11 @@ static void on_lost(void *opaque, const char *cause)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
-    error_report("vfio-user %s: connection lost: %s; the device is dead until"
-                 " it is unplugged, the VM goes on", vudev->socket_name,
-                 cause);
+    if (qatomic_read(&vudev->in_use)) {
+        error_report("vfio-user %s: connection lost: %s; the device is dead"
+                     " until it is unplugged, the VM goes on",
+                     vudev->socket_name, cause);
+    }
 }
 
 static const VFIOUserProxyOps proxy_ops = {
@@ -119,7 +122,12 @@ static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
     };
     vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
     if (!vfio_user_device_handshake(user, errp)) {
-        error_append_hint(errp, "Is it a vfio-user server?\n");
+        Error *why = *errp;
+
+        *errp = NULL;           /* one line: a hint would make it two */
+        error_setg(errp, "%s; is a vfio-user server behind that socket?",
+                   error_get_pretty(why));
+        error_free(why);
         vfio_user_proxy_close(user->proxy);
         return false;
     }
@@ -243,6 +251,18 @@ static void unregister_notifiers(VFIOUserPCIDevice *vudev)
     vfio_pci_unregister_err_notifier(&vudev->parent_obj);
 }
 
+/* The last step: from here on a loss is reported, one before it fails us. */
+static bool begin_use(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    qatomic_mb_set(&vudev->in_use, true);
+    return vfio_user_proxy_check(vudev->user.proxy, errp);
+}
+
+static void end_use(VFIOUserPCIDevice *vudev)
+{
+    qatomic_set(&vudev->in_use, false);
+}
+
 static const Step steps[] = {
     { dial, NULL },
     { handshake, hang_up },
@@ -255,6 +275,7 @@ static const Step steps[] = {
     { setup_interrupts, teardown_interrupts },
     { setup_migration, teardown_migration },
     { register_notifiers, unregister_notifiers },
+    { begin_use, end_use },
 };
 
 static void take_steps_back(VFIOUserPCIDevice *vudev)
@@ -270,11 +291,17 @@ static void take_steps_back(VFIOUserPCIDevice *vudev)
 
 static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
 {
+    ERRP_GUARD();
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
+    const char *name = vudev->parent_obj.vbasedev.name;
 
     while (vudev->steps_done < ARRAY_SIZE(steps)) {
         if (!steps[vudev->steps_done].take(vudev, errp)) {
             take_steps_back(vudev);
+            /* what comes from the connection has it, from hw/vfio it has not */
+            if (!g_str_has_prefix(error_get_pretty(*errp), name)) {
+                error_prepend(errp, "%s: ", name);
+            }
             return;
         }
         vudev->steps_done++;

@@ -92,7 +92,9 @@ struct VFIOUserProxy {
     unsigned writers;                   /* asleep on @writer_cond */
     QemuCond writer_cond;
     QSIMPLEQ_HEAD(, ProxyQueued) queue; /* replies, oldest first */
-    size_t queued;                      /* bytes in @queue */
+    size_t queued;                      /* bytes of replies not all sent */
+    uint64_t queue_in;                  /* replies queued so far */
+    uint64_t queue_out;                 /* those of them that were sent */
 
     VFIOUserProxyStats stats;
     bool warned_unmatched;
@@ -124,7 +126,10 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 /* Takes what the queue of replies has to offer to the socket; no waiting. */
 void proxy_send_queued(VFIOUserProxy *p);
 
-/* What the reader has to poll for: POLLIN, POLLOUT for replies queued. */
+/*
+ * What the reader has to poll for: POLLIN, POLLOUT for replies queued.  Only
+ * readers queue, so that whoever sleeps as the reader knows of every reply.
+ */
 short proxy_poll_events(VFIOUserProxy *p);
 
 /*

@@ -31,8 +31,11 @@
 /* Shorter polling than this catches nothing: it becomes none. */
 #define POLL_MIN_NS 5000
 
+/* A look at the clock for this many at the socket. */
+#define LOOKS_PER_CLOCK 8
+
 /* For how long listening is put off, and again while calls go on. */
-#define PUT_OFF_NS (2 * SCALE_MS)
+#define PUT_OFF_NS (10 * SCALE_MS)
 
 /* Checks */
 
@@ -81,29 +84,17 @@ static bool check_request(VFIOUserProxy *p, const VFIOUserHeader *h,
 static bool check_reply(VFIOUserProxy *p, const VFIOUserHeader *h,
                         const VFIOUserCommandInfo *info, Error **errp)
 {
-    size_t size = h->size - sizeof(*h);
-    bool error = h->flags & VFIO_USER_ERROR;
     VFIOUserShape shape = info->reply;
-    ProxySlot *slot;
 
     if (info->from_server) {
         violation(errp, h, "a reply to a command that only the server sends");
         return false;
     }
-    if (error) {
+    if (h->flags & VFIO_USER_ERROR) {
         shape.min = 0;          /* "only the reply header"; more is dropped */
     }
-
     QEMU_LOCK_GUARD(&p->lock);
-    slot = proxy_find_slot_locked(p, h->id);
-    if (slot && slot->command != h->command) {
-        violation(errp, h, "the reply to %s names another command",
-                  vfio_user_command_name(slot->command));
-        return false;
-    }
-    if (!vfio_user_shape_fits(&shape, size, p->max_data) ||
-        (!error && slot && slot->use == SLOT_CALL &&
-         size > slot->call->reply_max)) {
+    if (!vfio_user_shape_fits(&shape, h->size - sizeof(*h), p->max_data)) {
         violation(errp, h, "the size does not fit the reply");
         return false;
     }
@@ -146,6 +137,26 @@ static bool check_fds(const VFIOUserMessage *msg, Error **errp)
     return true;
 }
 
+/*
+ * Whether the call of @slot may have this reply.  Asked under the lock under
+ * which the call gets it: a moment before, the slot may have been another's.
+ */
+static bool check_slot_locked(const ProxySlot *slot, const VFIOUserHeader *h,
+                              Error **errp)
+{
+    if (slot->command != h->command) {
+        violation(errp, h, "the reply to %s names another command",
+                  vfio_user_command_name(slot->command));
+        return false;
+    }
+    if (slot->use == SLOT_CALL && !(h->flags & VFIO_USER_ERROR) &&
+        h->size - sizeof(*h) > slot->call->reply_max) {
+        violation(errp, h, "the size does not fit the reply");
+        return false;
+    }
+    return true;
+}
+
 /* Dispatch */
 
 static void fill_reply(VFIOUserCall *call, VFIOUserMessage *msg)
@@ -166,7 +177,8 @@ static void fill_reply(VFIOUserCall *call, VFIOUserMessage *msg)
     msg->nfds = 0;
 }
 
-static void dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg)
+static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
+                           Error **errp)
 {
     const VFIOUserHeader *h = &msg->header;
     int error = h->flags & VFIO_USER_ERROR ? vfio_user_errno(h->error) : 0;
@@ -176,6 +188,9 @@ static void dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg)
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         slot = proxy_find_slot_locked(p, h->id);
+        if (slot && !check_slot_locked(slot, h, errp)) {
+            return false;
+        }
         use = slot ? slot->use : SLOT_FREE;
         if (use == SLOT_CALL) {
             VFIOUserCall *call = slot->call;
@@ -188,7 +203,8 @@ static void dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg)
         }
         if (slot) {
             proxy_release_slot_locked(p, slot);
-        } else if ((h->id & 0xff) != PROXY_POST_SLOT) {
+        } else if ((h->id & 0xff) != PROXY_POST_SLOT &&
+                   proxy_usable_locked(p)) {
             unmatched = !p->warned_unmatched;
             p->warned_unmatched = true;
         }
@@ -204,6 +220,7 @@ static void dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg)
                     " command %u %s); said once", p->name, h->id, h->command,
                     vfio_user_command_name(h->command));
     }
+    return true;
 }
 
 static void dispatch_request(VFIOUserProxy *p, VFIOUserMessage *msg)
@@ -218,6 +235,20 @@ static void dispatch_request(VFIOUserProxy *p, VFIOUserMessage *msg)
     proxy_set_answering(p, true);
     p->ops->request(p->opaque, p, msg);
     proxy_set_answering(p, false);
+}
+
+static bool dispatch(VFIOUserProxy *p, VFIOUserMessage *msg, Error **errp)
+{
+    const VFIOUserHeader *h = &msg->header;
+
+    trace_vfio_user_proxy_receive(p->name, vfio_user_command_name(h->command),
+                                  h->id, h->size, msg->nfds, h->flags,
+                                  h->error);
+    if (is_request(h)) {
+        dispatch_request(p, msg);
+        return true;
+    }
+    return dispatch_reply(p, msg, errp);
 }
 
 /*
@@ -238,23 +269,12 @@ static int proxy_receive(VFIOUserProxy *p)
     if (ret > 0) {
         ret = vfio_user_stream_take(p->stream, &msg, &err);
     }
-    if (ret > 0 && !check_fds(&msg, &err)) {
+    if (ret > 0 && (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
         ret = -EPROTO;
     }
     if (ret < 0) {
         vfio_user_proxy_fail(p, err);
         return -ECONNRESET;
-    }
-    if (ret > 0) {
-        trace_vfio_user_proxy_receive(p->name,
-                                      vfio_user_command_name(header.command),
-                                      header.id, header.size, msg.nfds,
-                                      header.flags, header.error);
-        if (is_request(&header)) {
-            dispatch_request(p, &msg);
-        } else {
-            dispatch_reply(p, &msg);
-        }
     }
     return ret;
 }
@@ -290,11 +310,15 @@ static void proxy_set_timer_locked(VFIOUserProxy *p, long ns)
 static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
 {
     VFIOUserWaiter *w = QTAILQ_FIRST(&p->waiters);
+    short events = proxy_poll_events(p);
 
     if (w) {
+        /* the receive thread shall not be there first */
+        proxy_set_interest_locked(p, 0);
         qemu_cond_signal(&w->cond);
     } else if (p->queued || p->stats.requests) {
-        proxy_set_interest_locked(p, EPOLLIN | (p->queued ? EPOLLOUT : 0));
+        proxy_set_interest_locked(p, (events & G_IO_IN ? EPOLLIN : 0) |
+                                     (events & G_IO_OUT ? EPOLLOUT : 0));
     } else if (!p->interest && !p->put_off && proxy_usable_locked(p)) {
         proxy_set_timer_locked(p, PUT_OFF_NS);
     }
@@ -318,8 +342,20 @@ static void proxy_sleep(VFIOUserProxy *p, int64_t ns)
     GPollFD pfd = { .fd = p->fd, .events = proxy_poll_events(p) };
 
     qemu_poll_ns(&pfd, 1, ns);
-    if (pfd.revents & G_IO_OUT) {
+    if (pfd.revents & ~G_IO_IN) {       /* or an error, which sending meets */
         proxy_send_queued(p);
+    }
+}
+
+/*
+ * What was read together with the reply that a reader waited for wakes nobody
+ * any more: whoever leaves deals with it first.  Reads nothing.
+ */
+static void proxy_receive_rest(VFIOUserProxy *p)
+{
+    while (proxy_may_read(p) && vfio_user_stream_has_message(p->stream) &&
+           proxy_receive(p) > 0) {
+        continue;
     }
 }
 
@@ -329,20 +365,25 @@ static void proxy_read_until(VFIOUserProxy *p, VFIOUserWaiter *w,
 {
     int64_t begun = proxy_clock_ns();
     int64_t now = begun;
+    unsigned looks = 0;
 
-    do {
+    while (now < deadline) {
         bool room = proxy_may_read(p);
         int ret = room ? proxy_receive(p) : 0;
 
         if (qatomic_load_acquire(&w->done)) {
             proxy_adapt_polling(p, proxy_clock_ns() - begun);
-            return;
+            break;
+        }
+        if (room && p->poll_ns && ++looks % LOOKS_PER_CLOCK) {
+            continue;
         }
         now = proxy_clock_ns();
         if (ret == 0 && (!room || now - begun >= p->poll_ns)) {
             proxy_sleep(p, MAX(deadline - now, 0));
         }
-    } while (now < deadline);
+    }
+    proxy_receive_rest(p);
 }
 
 bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
@@ -380,7 +421,9 @@ static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
     QEMU_LOCK_GUARD(&p->lock);
     *stop = p->stopping;
     p->stats.receive_wakeups++;
-    if (p->put_off && (p->reading || p->calls_seen != p->stats.calls)) {
+    if (p->put_off && p->reading) {
+        proxy_set_timer_locked(p, 0);   /* whoever reads sets it on leaving */
+    } else if (p->put_off && p->calls_seen != p->stats.calls) {
         proxy_set_timer_locked(p, PUT_OFF_NS);
     } else if (p->put_off) {
         proxy_set_timer_locked(p, 0);

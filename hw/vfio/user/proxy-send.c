@@ -51,17 +51,27 @@ static ssize_t proxy_send_some(VFIOUserProxy *p, struct iovec **iov,
     return sent;
 }
 
+/* Sleeps until there is room; false where it is too late for that. */
+static bool proxy_wait_for_room(VFIOUserProxy *p, int64_t deadline)
+{
+    GPollFD pfd = { .fd = p->fd, .events = G_IO_OUT };
+    int64_t left = deadline - proxy_clock_ns();
+
+    if (left <= 0) {
+        return false;
+    }
+    qemu_poll_ns(&pfd, 1, left);
+    return true;
+}
+
 /* Sends all of @iov, waiting for room; 0, -ETIMEDOUT or -ECONNRESET. */
 static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                           const int *fds, size_t nfds, int64_t deadline)
 {
     bool begun = false;
 
-    for (;;) {
-        ssize_t sent = proxy_send_some(p, &iov, &niov, begun ? NULL : fds,
-                                       begun ? 0 : nfds);
-        GPollFD pfd = { .fd = p->fd, .events = G_IO_OUT };
-        int64_t left = deadline - proxy_clock_ns();
+    do {
+        ssize_t sent = proxy_send_some(p, &iov, &niov, fds, begun ? 0 : nfds);
 
         if (sent < 0) {
             return sent;
@@ -70,11 +80,8 @@ static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
         if (!iov_size(iov, niov)) {
             return 0;
         }
-        if (left <= 0) {
-            break;
-        }
-        qemu_poll_ns(&pfd, 1, left);
-    }
+    } while (proxy_wait_for_room(p, deadline));
+
     if (begun) {
         Error *err = NULL;
 
@@ -93,7 +100,6 @@ static ProxyQueued *proxy_pop_queue_locked(VFIOUserProxy *p)
 
     if (q) {
         QSIMPLEQ_REMOVE_HEAD(&p->queue, next);
-        qatomic_set(&p->queued, p->queued - q->size);
     }
     return q;
 }
@@ -105,21 +111,33 @@ void proxy_drop_queue_locked(VFIOUserProxy *p)
     while ((q = proxy_pop_queue_locked(p))) {
         g_free(q);
     }
+    qatomic_set(&p->queued, 0);
 }
 
-static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q,
-                                    bool first)
+static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q)
 {
     if (!proxy_usable_locked(p)) {
         g_free(q);
         return;
     }
-    if (first) {
-        QSIMPLEQ_INSERT_HEAD(&p->queue, q, next);
-    } else {
-        QSIMPLEQ_INSERT_TAIL(&p->queue, q, next);
-    }
+    QSIMPLEQ_INSERT_TAIL(&p->queue, q, next);
     qatomic_set(&p->queued, p->queued + q->size);
+    p->queue_in++;
+}
+
+/* Back to the head what was not sent to its end, away with what was. */
+static bool proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
+{
+    if (proxy_usable_locked(p)) {
+        if (q->sent < q->size) {
+            QSIMPLEQ_INSERT_HEAD(&p->queue, q, next);
+            return false;
+        }
+        qatomic_set(&p->queued, p->queued - q->size);
+        p->queue_out++;
+    }
+    g_free(q);
+    return true;
 }
 
 static ProxyQueued *proxy_new_queued(const struct iovec *iov, unsigned niov)
@@ -163,50 +181,65 @@ static void proxy_leave_writers_turn_locked(VFIOUserProxy *p)
 }
 
 /*
- * Sends the queue, waiting for room, and then, if @leave, gives the turn up
- * with nothing left behind: whoever reads does not look for room.
+ * With the writer's turn: sends what the socket takes of the queue, no further
+ * than @end or a server that keeps asking would never let its writer go; then,
+ * if @leave, gives the turn up.  What is left the reader looks after, or the
+ * next writer.  Returns whether @end was reached.
  */
-static int proxy_send_queue(VFIOUserProxy *p, bool leave, int64_t deadline)
+static bool proxy_send_queue(VFIOUserProxy *p, uint64_t end, bool leave)
 {
+    ProxyQueued *q = NULL;
+
     for (;;) {
-        g_autofree ProxyQueued *q = NULL;
-        struct iovec iov;
-        int ret;
+        bool more = true;
 
-        WITH_QEMU_LOCK_GUARD(&p->lock) {
-            q = proxy_pop_queue_locked(p);
-            if (!q) {
-                if (leave) {
-                    proxy_leave_writers_turn_locked(p);
-                }
-                return 0;
+        if (q) {
+            struct iovec iov = { q->bytes + q->sent, q->size - q->sent };
+            struct iovec *piov = &iov;
+            unsigned niov = 1;
+
+            q->sent += MAX(proxy_send_some(p, &piov, &niov, NULL, 0), 0);
+        }
+        QEMU_LOCK_GUARD(&p->lock);
+        if (q) {
+            more = proxy_settle_queued_locked(p, q);
+        }
+        q = more && p->queue_out < end ? proxy_pop_queue_locked(p) : NULL;
+        if (!q) {
+            if (leave) {
+                proxy_leave_writers_turn_locked(p);
             }
-        }
-        iov.iov_base = q->bytes + q->sent;
-        iov.iov_len = q->size - q->sent;
-        ret = proxy_send_all(p, &iov, 1, NULL, 0, deadline);
-        if (ret == -ETIMEDOUT) {
-            Error *err = NULL;
-
-            error_setg(&err, "the server does not read the replies to its"
-                       " requests");
-            proxy_send_failed(p, err);
-        }
-        if (ret < 0 && !leave) {
-            return -ECONNRESET;
+            return more;
         }
     }
+}
+
+/* Gives the writer's turn up, having offered what is queued to the socket. */
+static void proxy_leave_writers_turn(VFIOUserProxy *p)
+{
+    uint64_t end;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        end = p->queue_in;
+        if (!p->queued) {
+            proxy_leave_writers_turn_locked(p);
+            return;
+        }
+    }
+    proxy_send_queue(p, end, true);
 }
 
 int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                const int *fds, size_t nfds, int64_t deadline, Error **errp)
 {
     bool in_time, usable;
+    uint64_t end;
     int ret;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         in_time = proxy_take_writers_turn_locked(p, deadline);
         usable = proxy_usable_locked(p);
+        end = p->queue_in;
     }
     if (!usable) {
         return proxy_gone(p, errp);
@@ -215,11 +248,13 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
         return -ETIMEDOUT;
     }
 
-    ret = qatomic_read(&p->queued) ? proxy_send_queue(p, false, deadline) : 0;
-    if (!ret) {
-        ret = proxy_send_all(p, iov, niov, fds, nfds, deadline);
+    while (in_time && qatomic_read(&p->queued) &&
+           !proxy_send_queue(p, end, false)) {
+        in_time = proxy_wait_for_room(p, deadline);
     }
-    proxy_send_queue(p, true, deadline);
+    ret = in_time ? proxy_send_all(p, iov, niov, fds, nfds, deadline)
+                  : -ETIMEDOUT;
+    proxy_leave_writers_turn(p);
     return ret == -ECONNRESET ? proxy_gone(p, errp) : ret;
 }
 
@@ -227,42 +262,19 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 
 void proxy_send_queued(VFIOUserProxy *p)
 {
-    g_autofree ProxyQueued *q = NULL;
-
     WITH_QEMU_LOCK_GUARD(&p->lock) {
-        q = p->writing ? NULL : proxy_pop_queue_locked(p);
-        if (!q) {
+        if (p->writing || !p->queued) {
             return;
         }
         p->writing = true;
     }
-    for (;;) {
-        struct iovec iov = { q->bytes + q->sent, q->size - q->sent };
-        struct iovec *piov = &iov;
-        unsigned niov = 1;
-        ssize_t sent = proxy_send_some(p, &piov, &niov, NULL, 0);
-
-        QEMU_LOCK_GUARD(&p->lock);
-        q->sent += MAX(sent, 0);
-        if (q->sent < q->size) {
-            proxy_push_queue_locked(p, g_steal_pointer(&q), true);
-            proxy_leave_writers_turn_locked(p);
-            return;
-        }
-        g_free(q);
-        q = proxy_pop_queue_locked(p);
-        if (!q) {
-            proxy_leave_writers_turn_locked(p);
-            return;
-        }
-    }
+    proxy_leave_writers_turn(p);
 }
 
 short proxy_poll_events(VFIOUserProxy *p)
 {
-    QEMU_LOCK_GUARD(&p->lock);
     return (proxy_may_read(p) ? G_IO_IN : 0) |
-           (p->queued && !p->writing ? G_IO_OUT : 0);
+           (qatomic_read(&p->queued) ? G_IO_OUT : 0);
 }
 
 void proxy_set_answering(VFIOUserProxy *p, bool answering)
@@ -280,7 +292,7 @@ static void proxy_reply_iov(VFIOUserProxy *p, struct iovec *iov, unsigned niov)
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         if (p->writing || p->queued || !proxy_usable_locked(p)) {
-            proxy_push_queue_locked(p, proxy_new_queued(iov, niov), false);
+            proxy_push_queue_locked(p, proxy_new_queued(iov, niov));
             return;
         }
         p->writing = true;
@@ -288,7 +300,7 @@ static void proxy_reply_iov(VFIOUserProxy *p, struct iovec *iov, unsigned niov)
     sent = proxy_send_some(p, &iov, &niov, NULL, 0);
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         if (sent >= 0 && iov_size(iov, niov)) {
-            proxy_push_queue_locked(p, proxy_new_queued(iov, niov), false);
+            proxy_push_queue_locked(p, proxy_new_queued(iov, niov));
         }
         proxy_leave_writers_turn_locked(p);
     }

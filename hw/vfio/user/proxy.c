@@ -62,8 +62,8 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
         slot->use = SLOT_FREE;
         slot->call = NULL;
     }
-    QTAILQ_FOREACH_SAFE(w, &p->slot_waiters, next, tmp) {
-        QTAILQ_REMOVE(&p->slot_waiters, w, next);
+    QTAILQ_FOREACH_SAFE(w, &p->slot_waiters, next_for_slot, tmp) {
+        QTAILQ_REMOVE(&p->slot_waiters, w, next_for_slot);
         proxy_wake_locked(w);
     }
     qemu_cond_broadcast(&p->writer_cond);
@@ -142,7 +142,7 @@ void vfio_user_proxy_set_timeout(VFIOUserProxy *p, unsigned ms)
 {
     QEMU_LOCK_GUARD(&p->lock);
     assert(ms);
-    p->timeout_ms = ms;
+    qatomic_set(&p->timeout_ms, ms);
 }
 
 /* Slots */
@@ -167,7 +167,7 @@ void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot)
     slot->generation++;
     p->free_slots[p->nfree++] = slot - p->slots;
     if (w) {
-        QTAILQ_REMOVE(&p->slot_waiters, w, next);
+        QTAILQ_REMOVE(&p->slot_waiters, w, next_for_slot);
         proxy_wake_locked(w);
     }
 }
@@ -180,10 +180,10 @@ static ProxySlot *proxy_claim_slot_locked(VFIOUserProxy *p, int64_t deadline)
         bool in_time;
 
         qemu_cond_init(&w.cond);
-        QTAILQ_INSERT_TAIL(&p->slot_waiters, &w, next);
+        QTAILQ_INSERT_TAIL(&p->slot_waiters, &w, next_for_slot);
         in_time = proxy_wait_locked(p, &w, deadline);
         if (!w.done) {
-            QTAILQ_REMOVE(&p->slot_waiters, &w, next);
+            QTAILQ_REMOVE(&p->slot_waiters, &w, next_for_slot);
         }
         qemu_cond_destroy(&w.cond);
         if (!in_time) {
@@ -205,7 +205,10 @@ int proxy_gone(VFIOUserProxy *p, Error **errp)
 
 static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
 {
-    return qatomic_read(&p->timeout_ms) * (call->timeout_factor ?: 1);
+    uint64_t ms = qatomic_read(&p->timeout_ms);
+
+    /* what a condition variable can wait for */
+    return MIN(ms * (call->timeout_factor ?: 1), INT_MAX);
 }
 
 static int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call,
@@ -248,7 +251,8 @@ static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
 
 static void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
 {
-    call->deadline = proxy_clock_ns() + (int64_t)proxy_timeout(p, call) * SCALE_MS;
+    call->deadline = proxy_clock_ns() +
+                     (int64_t)proxy_timeout(p, call) * SCALE_MS;
 }
 
 /* Claims a slot for @use; its message id, or -errno. */
@@ -278,6 +282,22 @@ static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
                   : proxy_gone(p, errp);
 }
 
+/*
+ * Gives the slot of a request back that was not sent.  It may be another
+ * call's by now: a server can answer what it has not been asked.
+ */
+static void proxy_take_back(VFIOUserProxy *p, const VFIOUserCall *call,
+                            ProxySlotUse use, uint16_t id)
+{
+    ProxySlot *slot;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    slot = proxy_find_slot_locked(p, id);
+    if (slot && slot->use == use && (use != SLOT_CALL || slot->call == call)) {
+        proxy_release_slot_locked(p, slot);
+    }
+}
+
 static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, ProxySlotUse use,
                        Error **errp)
 {
@@ -290,10 +310,7 @@ static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, ProxySlotUse use,
     }
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
     if (ret < 0) {
-        QEMU_LOCK_GUARD(&p->lock);
-        if (p->slots[call->slot].use != SLOT_FREE) {
-            proxy_release_slot_locked(p, &p->slots[call->slot]);
-        }
+        proxy_take_back(p, call, use, id);
     }
     return ret;
 }
@@ -344,6 +361,18 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
         proxy_name_error(p, call, errp);
     }
     return ret;
+}
+
+bool vfio_user_proxy_check(VFIOUserProxy *p, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (vfio_user_proxy_state(p) == VFIO_USER_UP) {
+        return true;
+    }
+    proxy_gone(p, errp);
+    error_prepend(errp, "vfio-user %s: ", p->name);
+    return false;
 }
 
 int vfio_user_proxy_call(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)

@@ -68,6 +68,7 @@ typedef struct VFIOUserWaiter {
     QemuCond cond;
     bool done;
     QTAILQ_ENTRY(VFIOUserWaiter) next;
+    QTAILQ_ENTRY(VFIOUserWaiter) next_for_slot;
 } VFIOUserWaiter;
 
 /*
@@ -124,7 +125,7 @@ typedef struct VFIOUserProxyStats {
  * @ops: what the room above does
  *
  * Returns a proxy that is DOWN, with one reference; NULL with @errp set where
- * the host has no descriptor or thread left.
+ * the host has no descriptor left.
  */
 VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
                                    const VFIOUserProxyOps *ops, void *opaque,
@@ -160,6 +161,13 @@ void vfio_user_proxy_close(VFIOUserProxy *proxy);
  * fails.  The first cause is kept, others are dropped.
  */
 void vfio_user_proxy_fail(VFIOUserProxy *proxy, Error *cause);
+
+/**
+ * vfio_user_proxy_check:
+ *
+ * Returns true where the connection is UP, else false with its cause in @errp.
+ */
+bool vfio_user_proxy_check(VFIOUserProxy *proxy, Error **errp);
 
 VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *proxy);
 const char *vfio_user_proxy_name(const VFIOUserProxy *proxy);

@@ -282,6 +282,18 @@ int vfio_user_stream_take(VFIOUserStream *s, VFIOUserMessage *msg,
     return ret;
 }
 
+bool vfio_user_stream_has_message(const VFIOUserStream *s)
+{
+    size_t size = s->end - s->start;
+    VFIOUserHeader header;
+
+    if (s->body || size < sizeof(header)) {
+        return false;
+    }
+    memcpy(&header, s->buffer + s->start, sizeof(header));
+    return header.size <= size;
+}
+
 ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
                               size_t niov, const int *fds, size_t nfds,
                               Error **errp)

@@ -93,6 +93,14 @@ int vfio_user_stream_take(VFIOUserStream *s, VFIOUserMessage *msg,
                           Error **errp);
 
 /**
+ * vfio_user_stream_has_message:
+ *
+ * Returns whether a whole message has been read ahead: no byte needs to come,
+ * so none will wake anybody, until it has been taken.
+ */
+bool vfio_user_stream_has_message(const VFIOUserStream *s);
+
+/**
  * vfio_user_stream_send:
  * @iov: what to send
  * @fds: descriptors that go with the first byte; they stay the caller's
