@@ -114,7 +114,8 @@ static void test_stall(void)
         { ON(VFIO_USER_REGION_WRITE, .nth = 1), DO_STALL },
         { }
     };
-    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, TIMEOUT_MS);
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM,
+                                                       TIMEOUT_MS);
 
     vfio_user_server_set_rules(rig->server, rules);
     qpci_io_writel(rig->dev, rig->bar[0], 0x10, 1);

@@ -28,8 +28,10 @@ void vfio_user_log_append(GArray *log, const VFIOUserPacket *packet)
         .nfds = packet->fds->len,
     };
 
-    memcpy(seen.payload, packet->payload->data,
-           MIN(seen.length, sizeof(seen.payload)));
+    if (seen.length) {
+        memcpy(seen.payload, packet->payload->data,
+               MIN(seen.length, sizeof(seen.payload)));
+    }
     g_array_append_val(log, seen);
 }
 

@@ -17,9 +17,8 @@
 /* Memory behind a region, whatever size it claims. */
 #define MAX_BACKING MiB
 
-#define BYTE(at, v)  [at] = (v) & 0xff
-#define WORD(at, v)  BYTE(at, v), BYTE((at) + 1, (v) >> 8)
-#define DWORD(at, v) WORD(at, v), WORD((at) + 2, (v) >> 16)
+#define LO(word) ((word) & 0xff)
+#define HI(word) ((word) >> 8)
 #define RW (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
 
 const VFIOUserModel vfio_user_model = {
@@ -57,29 +56,32 @@ const VFIOUserModel vfio_user_model = {
         [VFIO_PCI_REQ_IRQ_INDEX] = { VFIO_IRQ_INFO_EVENTFD, 1 },
     },
     .config = {
-        WORD(PCI_VENDOR_ID, VFIO_USER_MODEL_VENDOR),
-        WORD(PCI_DEVICE_ID, VFIO_USER_MODEL_DEVICE),
-        WORD(PCI_STATUS, PCI_STATUS_CAP_LIST),
-        BYTE(PCI_REVISION_ID, 1),
-        WORD(PCI_CLASS_DEVICE, PCI_CLASS_OTHERS),
-        DWORD(PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_SPACE_MEMORY),
-        DWORD(PCI_BASE_ADDRESS_1, PCI_BASE_ADDRESS_SPACE_IO),
-        DWORD(PCI_BASE_ADDRESS_2, PCI_BASE_ADDRESS_MEM_TYPE_64),
-        WORD(PCI_SUBSYSTEM_VENDOR_ID, VFIO_USER_MODEL_VENDOR),
-        WORD(PCI_SUBSYSTEM_ID, 1),
-        BYTE(PCI_CAPABILITY_LIST, VFIO_USER_MODEL_MSI),
-        BYTE(PCI_INTERRUPT_PIN, 1),
+        [PCI_VENDOR_ID] = LO(VFIO_USER_MODEL_VENDOR),
+                          HI(VFIO_USER_MODEL_VENDOR),
+        [PCI_DEVICE_ID] = LO(VFIO_USER_MODEL_DEVICE),
+                          HI(VFIO_USER_MODEL_DEVICE),
+        [PCI_STATUS] = PCI_STATUS_CAP_LIST,
+        [PCI_REVISION_ID] = 1,
+        [PCI_CLASS_DEVICE] = LO(PCI_CLASS_OTHERS), HI(PCI_CLASS_OTHERS),
+        [PCI_BASE_ADDRESS_1] = PCI_BASE_ADDRESS_SPACE_IO,
+        [PCI_BASE_ADDRESS_2] = PCI_BASE_ADDRESS_MEM_TYPE_64,
+        [PCI_SUBSYSTEM_VENDOR_ID] = LO(VFIO_USER_MODEL_VENDOR),
+                                    HI(VFIO_USER_MODEL_VENDOR),
+        [PCI_SUBSYSTEM_ID] = 1,
+        [PCI_CAPABILITY_LIST] = VFIO_USER_MODEL_MSI,
+        [PCI_INTERRUPT_PIN] = 1,
 
-        BYTE(VFIO_USER_MODEL_MSI, PCI_CAP_ID_MSI),
-        BYTE(VFIO_USER_MODEL_MSI + PCI_CAP_LIST_NEXT, VFIO_USER_MODEL_MSIX),
-        WORD(VFIO_USER_MODEL_MSI + PCI_MSI_FLAGS,
-             PCI_MSI_FLAGS_64BIT | VFIO_USER_MODEL_MSI_VECTORS_LOG << 1),
+        [VFIO_USER_MODEL_MSI] = PCI_CAP_ID_MSI, VFIO_USER_MODEL_MSIX,
+        [VFIO_USER_MODEL_MSI + PCI_MSI_FLAGS] =
+            PCI_MSI_FLAGS_64BIT | VFIO_USER_MODEL_MSI_VECTORS_LOG << 1,
 
-        BYTE(VFIO_USER_MODEL_MSIX, PCI_CAP_ID_MSIX),
-        WORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS,
-             VFIO_USER_MODEL_MSIX_VECTORS - 1),
-        DWORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_TABLE, 4),
-        DWORD(VFIO_USER_MODEL_MSIX + PCI_MSIX_PBA, 0x800 | 4),
+        [VFIO_USER_MODEL_MSIX] = PCI_CAP_ID_MSIX, 0,
+        [VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS] =
+            VFIO_USER_MODEL_MSIX_VECTORS - 1,
+        [VFIO_USER_MODEL_MSIX + PCI_MSIX_TABLE] = VFIO_PCI_BAR4_REGION_INDEX,
+        [VFIO_USER_MODEL_MSIX + PCI_MSIX_PBA] =
+            LO(0x800 | VFIO_PCI_BAR4_REGION_INDEX),
+            HI(0x800 | VFIO_PCI_BAR4_REGION_INDEX),
     },
 };
 
@@ -215,12 +217,12 @@ static int answer_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
 
     if (!head || head->argsz != sizeof(*head) || request->fds->len > 1 ||
         !head->size || head->iova + (head->size - 1) < head->iova) {
-        return EINVAL;
+        return -EINVAL;
     }
     for (i = 0; i < dev->maps->len; i++) {
         if (head->iova < map_at(dev, i)->address + map_at(dev, i)->size &&
             map_at(dev, i)->address < head->iova + head->size) {
-            return EEXIST;
+            return -EEXIST;
         }
     }
 
@@ -232,7 +234,7 @@ static int answer_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
         map.memory = mmap(NULL, map.size, prot, MAP_SHARED,
                           g_array_index(request->fds, int, 0), head->offset);
         if (map.memory == MAP_FAILED) {
-            return errno;
+            return -errno;
         }
     }
     g_array_append_val(dev->maps, map);
@@ -246,7 +248,7 @@ static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
     unsigned i;
 
     if (!head || head->flags) {
-        return EINVAL;
+        return -EINVAL;
     }
     for (i = 0; i < dev->maps->len; i++) {
         if (map_at(dev, i)->address == head->iova &&
@@ -256,7 +258,7 @@ static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
             return 0;
         }
     }
-    return ENOENT;
+    return -ENOENT;
 }
 
 /* Interrupts */
@@ -306,7 +308,7 @@ static int answer_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
     VFIOUserIRQInfo info;
 
     if (!head || head->index >= VFIO_PCI_NUM_IRQS) {
-        return EINVAL;
+        return -EINVAL;
     }
     info = (VFIOUserIRQInfo) {
         .argsz = sizeof(info),
@@ -326,16 +328,18 @@ static int set_trigger(VFIOUserDevice *dev, const VFIOUserIRQSet *head,
 
     if (head->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
         if (request->fds->len && request->fds->len != head->count) {
-            return EINVAL;
+            return -EINVAL;
         }
         for (i = 0; i < head->count; i++) {
+            bool given = request->fds->len;
+
             set_eventfd(&eventfd[head->start + i],
-                        request->fds->len ? vfio_user_packet_take_fd(request, i) : -1);
+                        given ? vfio_user_packet_take_fd(request, i) : -1);
         }
         return 0;
     }
     if (!(head->flags & VFIO_IRQ_SET_DATA_NONE)) {
-        return EINVAL;
+        return -EINVAL;
     }
     if (!head->count) {
         for (i = 0; i < dev->model->irq[head->index].count; i++) {
@@ -357,11 +361,11 @@ static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
 
     if (!head || head->argsz != request->payload->len ||
         head->index >= VFIO_PCI_NUM_IRQS) {
-        return EINVAL;
+        return -EINVAL;
     }
     count = dev->model->irq[head->index].count;
     if (head->start > count || head->count > count - head->start) {
-        return EINVAL;
+        return -EINVAL;
     }
 
     switch (head->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
@@ -374,7 +378,7 @@ static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
         dev->masked[head->index] = false;
         return 0;
     default:
-        return EINVAL;
+        return -EINVAL;
     }
 }
 
@@ -393,7 +397,7 @@ static int answer_get_region_info(VFIOUserDevice *dev,
     size_t areas;
 
     if (!head || head->index >= dev->model->num_regions) {
-        return EINVAL;
+        return -EINVAL;
     }
     region = &dev->model->region[head->index];
     cap.nr_areas = region->nr_areas;
@@ -431,7 +435,7 @@ static int answer_get_region_io_fds(VFIOUserDevice *dev,
     VFIOUserRegionIOFds none;
 
     if (!head || head->index >= dev->model->num_regions) {
-        return EINVAL;
+        return -EINVAL;
     }
     none = (VFIOUserRegionIOFds) { sizeof(none), 0, head->index, 0 };
     vfio_user_packet_put(reply, &none, sizeof(none));
@@ -483,7 +487,7 @@ static int answer_region_read(VFIOUserDevice *dev, VFIOUserPacket *request,
     const uint8_t *bytes;
 
     if (!head || head->count > MAX_BACKING) {
-        return EINVAL;
+        return -EINVAL;
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
     bytes = vfio_user_device_bytes(dev, head->region, head->offset,
@@ -505,7 +509,7 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
     uint8_t *bytes;
 
     if (!head || request->payload->len != sizeof(*head) + head->count) {
-        return EINVAL;
+        return -EINVAL;
     }
     bytes = vfio_user_device_bytes(dev, head->region, head->offset,
                                    head->count);
@@ -527,11 +531,12 @@ static int answer_version(VFIOUserDevice *dev, VFIOUserPacket *request,
     const VFIOUserVersion *head = head_of(request, sizeof(*head));
 
     if (!head || head->major != VFIO_USER_MAJOR) {
-        return EINVAL;
+        return -EINVAL;
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
     if (dev->model->version) {
-        vfio_user_packet_put(reply, dev->model->version, strlen(dev->model->version) + 1);
+        vfio_user_packet_put(reply, dev->model->version,
+                             strlen(dev->model->version) + 1);
     }
     return 0;
 }
@@ -580,7 +585,7 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
     uint16_t command = request->header.command;
 
     if (command >= ARRAY_SIZE(answers) || !answers[command]) {
-        return ENOTSUP;
+        return -ENOTSUP;
     }
     return answers[command](dev, request, reply);
 }

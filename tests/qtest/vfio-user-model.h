@@ -84,7 +84,7 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev);
  * @request: from the client, not trusted; descriptors may be taken from it
  * @reply: gets payload and descriptors
  *
- * Returns 0, or the errno of an error reply.
+ * Returns 0, or -errno for an error reply.
  */
 int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply);

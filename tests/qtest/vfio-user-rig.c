@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include <sys/prctl.h>
 
 #include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
@@ -57,8 +58,7 @@ char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms)
 
     response = qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
                          "'driver': 'vfio-user-pci', 'id': %s, 'addr': '4',"
-                         "'x-timeout-ms': %u,"
-                         "'socket': {'type': 'unix', 'path': %s}}}",
+                         "'x-timeout-ms': %u, 'socket': %s}}",
                          ID, timeout_ms ?: LONG_MS, path);
     if (qdict_haskey(response, "error")) {
         QDict *error = qdict_get_qdict(response, "error");
@@ -176,6 +176,12 @@ static bool read_all(int fd, GString *text)
     }
 }
 
+/* A test that is killed takes its QEMU with it. */
+static void die_with_parent(void *opaque)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
 int vfio_user_rig_run(const char *args, char **out)
 {
     g_autofree char *line =
@@ -193,8 +199,8 @@ int vfio_user_rig_run(const char *args, char **out)
     g_shell_parse_argv(line, NULL, &argv, &err);
     g_assert_no_error(err);
     g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
-                             G_SPAWN_SEARCH_PATH, NULL, NULL, &pid, NULL,
-                             NULL, &fd, &err);
+                             G_SPAWN_SEARCH_PATH, die_with_parent, NULL, &pid,
+                             NULL, NULL, &fd, &err);
     g_assert_no_error(err);
     ended = read_all(fd, text);
     close(fd);
@@ -207,4 +213,16 @@ int vfio_user_rig_run(const char *args, char **out)
     g_assert_true(WIFEXITED(status));
     *out = g_strdup(text->str);
     return WEXITSTATUS(status);
+}
+
+unsigned vfio_user_rig_lines(const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    unsigned n = 0;
+    unsigned i;
+
+    for (i = 0; lines[i]; i++) {
+        n += *lines[i] && !strstr(lines[i], "warning: ");
+    }
+    return n;
 }

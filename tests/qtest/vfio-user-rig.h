@@ -90,4 +90,7 @@ void vfio_user_rig_ping(VFIOUserRig *rig);
  */
 int vfio_user_rig_run(const char *args, char **out);
 
+/* Returns how many lines @text has, warnings apart. */
+unsigned vfio_user_rig_lines(const char *text);
+
 #endif /* TESTS_QTEST_VFIO_USER_RIG_H */

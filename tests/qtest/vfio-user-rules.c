@@ -76,7 +76,7 @@ static void add_fds(VFIOUserPacket *packet, unsigned count)
 static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
 {
     VFIOUserHeader *header = &packet->header;
-    size_t end = rule->number + rule->length;
+    size_t end = rule->number + rule->data.size;
 
     switch (rule->deed) {
     case DO_FAIL:
@@ -98,12 +98,12 @@ static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
         return true;
     case DO_PAYLOAD:
         vfio_user_packet_resize(packet, 0);
-        vfio_user_packet_put(packet, rule->bytes, rule->length);
+        vfio_user_packet_put(packet, rule->data.bytes, rule->data.size);
         return true;
     case DO_PATCH:
         vfio_user_packet_resize(packet, MAX(packet->payload->len, end));
-        memcpy(packet->payload->data + rule->number, rule->bytes,
-               rule->length);
+        memcpy(packet->payload->data + rule->number, rule->data.bytes,
+               rule->data.size);
         return true;
     case DO_FDS:
         add_fds(packet, rule->number);

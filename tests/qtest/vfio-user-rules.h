@@ -3,10 +3,11 @@
  *
  * A rule is a line of data: WHEN a message arrives, DO one thing.
  *
- *     rule := { when, deed [, number [, bytes, length]] }
+ *     rule := { when, deed [, number [, data]] }
  *     when := ON(command [, at] [, .nth = n])
  *     at   := AT(index)            region, or index of an IRQ
  *           | AT_OFFSET(region, offset)
+ *     data := BYTES(byte, ...) | TEXT("...") | STRUCT(type, member, ...)
  *
  * Command is one of wire.h, VFIO_USER_ANY, or VFIO_USER_CONNECT for the
  * moment at which a client has connected and said nothing.  Without nth a
@@ -48,7 +49,7 @@ typedef struct VFIOUserWhen {
 #define AT(i) .by_index = true, .index = (i)
 #define AT_OFFSET(i, o) AT(i), .by_offset = true, .offset = (o)
 
-/* What is done; n is the rule's number. */
+/* What is done; n is the rule's number, data its data. */
 typedef enum VFIOUserDeed {
     DO_END,          /* of the array */
 
@@ -59,8 +60,8 @@ typedef enum VFIOUserDeed {
     DO_COMMAND,      /* the header's command is n */
     DO_SIZE,         /* the header's size is n, and it is a lie */
     DO_LENGTH,       /* payload cut or filled with zeros to n bytes */
-    DO_PAYLOAD,      /* the payload is the rule's bytes */
-    DO_PATCH,        /* the rule's bytes lie over the payload at n */
+    DO_PAYLOAD,      /* the payload is the data */
+    DO_PATCH,        /* the data lie over the payload at n */
     DO_FDS,          /* n more descriptors */
 
     /* the answer comes otherwise */
@@ -72,28 +73,29 @@ typedef enum VFIOUserDeed {
     DO_CUT,          /* after n bytes of it the connection ends */
 
     /* something else comes as well */
-    DO_SEND,         /* the rule's bytes, before the answer */
-    DO_ASK,          /* a request of the server: command n, payload the
-                               rule's bytes; the answer follows the reply */
+    DO_SEND,         /* the data, before the answer */
+    DO_ASK,          /* request n of the server; the answer follows its reply */
     DO_ASK_ALSO,     /* likewise, but the answer does not wait */
     DO_STALL,        /* nothing is read any more until release */
-    DO_CONFIG,       /* config space holds the rule's bytes at n */
+    DO_CONFIG,       /* config space holds the data at n */
 } VFIOUserDeed;
+
+typedef struct VFIOUserData {
+    const void *bytes;
+    size_t size;
+} VFIOUserData;
+
+#define BYTES(...) \
+    { (const uint8_t[]) { __VA_ARGS__ }, sizeof((uint8_t[]) { __VA_ARGS__ }) }
+#define STRUCT(type, ...) { &(const type) { __VA_ARGS__ }, sizeof(type) }
+#define TEXT(text) { (text), sizeof(text) }
 
 typedef struct VFIOUserRule {
     VFIOUserWhen when;
     VFIOUserDeed deed;
     uint64_t number;
-    const void *bytes;
-    size_t length;
+    VFIOUserData data;
 } VFIOUserRule;
-
-/* The last two members of a rule. */
-#define BYTES(...) \
-    (const uint8_t[]) { __VA_ARGS__ }, sizeof((uint8_t[]) { __VA_ARGS__ })
-#define STRUCT(type, ...) \
-    &(const type) { __VA_ARGS__ }, sizeof(type)
-#define TEXT(text) (text), sizeof(text)
 
 /* What is to be sent, and how. */
 typedef struct VFIOUserAnswer {

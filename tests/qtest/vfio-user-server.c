@@ -17,6 +17,8 @@
 #include <sys/un.h>
 #include <glib/gstdio.h>
 
+#include "qemu/lockable.h"
+#include "qemu/thread.h"
 #include "vfio-user-server.h"
 
 /* A request of the server.  Belongs to who waits for it, else to the list. */
@@ -36,15 +38,15 @@ typedef struct Pending {
 } Pending;
 
 struct VFIOUserServer {
-    GThread *thread;
+    QemuThread thread;
     char *dir;
     char *path;
     int listen_fd;
     int wake_fd;
 
-    GMutex lock;
+    QemuMutex lock;
     /* Protects what follows.  The condition: any of it has changed. */
-    GCond changed;
+    QemuCond changed;
     VFIOUserDevice *device;
     GArray *rules;              /* VFIOUserRule */
     GArray *hits;               /* unsigned, how often each rule held */
@@ -108,7 +110,7 @@ static void finish_ask_locked(VFIOUserServer *s, Ask *ask, int error)
     if (!ask->waited_for) {
         ask_free(ask);
     }
-    g_cond_broadcast(&s->changed);
+    qemu_cond_broadcast(&s->changed);
 }
 
 /* The client replied to a request of ours. */
@@ -172,23 +174,24 @@ static bool act(VFIOUserServer *s, Pending *pending, const VFIOUserRule *rule)
 
     switch (rule->deed) {
     case DO_SEND:
-        return vfio_user_send_bytes(s->conn, rule->bytes, rule->length, NULL);
+        return vfio_user_send_bytes(s->conn, rule->data.bytes,
+                                    rule->data.size, NULL);
     case DO_ASK:
     case DO_ASK_ALSO:
-        ask = ask_new(rule->number, rule->bytes, rule->length, false);
+        ask = ask_new(rule->number, rule->data.bytes, rule->data.size, false);
         if (rule->deed == DO_ASK) {
             pending->follows = ask;
         }
-        g_mutex_lock(&s->lock);
+        qemu_mutex_lock(&s->lock);
         g_queue_push_tail(&s->asks, ask);
-        g_mutex_unlock(&s->lock);
+        qemu_mutex_unlock(&s->lock);
         return send_ask(s, ask);
     case DO_STALL:
         s->stalled = true;
         return true;
     case DO_CONFIG:
         vfio_user_server_poke(s, VFIO_PCI_CONFIG_REGION_INDEX, rule->number,
-                              rule->bytes, rule->length);
+                              rule->data.bytes, rule->data.size);
         return true;
     default:
         g_assert_not_reached();
@@ -200,7 +203,7 @@ static bool act(VFIOUserServer *s, Pending *pending, const VFIOUserRule *rule)
 static void log_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
 {
     vfio_user_log_append(s->log, packet);
-    g_cond_broadcast(&s->changed);
+    qemu_cond_broadcast(&s->changed);
 }
 
 /* Sends what nothing holds back.  Returns false where it ends. */
@@ -249,15 +252,15 @@ static bool give_answer(VFIOUserServer *s, Pending *pending, GArray *rules)
 static Pending *answer_locked(VFIOUserServer *s, VFIOUserPacket *request)
 {
     Pending *pending = g_new0(Pending, 1);
-    int error;
+    int ret;
 
     vfio_user_answer_init(&pending->answer, &request->header);
     if (request->header.command != VFIO_USER_CONNECT) {
-        error = vfio_user_device_answer(s->device, request,
-                                        &pending->answer.packet);
-        if (error) {
+        ret = vfio_user_device_answer(s->device, request,
+                                      &pending->answer.packet);
+        if (ret < 0) {
             vfio_user_answer_apply(&pending->answer, &(VFIOUserRule) {
-                .deed = DO_FAIL, .number = error
+                .deed = DO_FAIL, .number = -ret
             });
         }
         log_locked(s, request);
@@ -271,7 +274,7 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
     g_autoptr(GArray) rules = NULL;
     Pending *pending = NULL;
 
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     if (type == VFIO_USER_TYPE_REPLY) {
         log_locked(s, request);
         take_reply_locked(s, request);
@@ -279,7 +282,7 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
         pending = answer_locked(s, request);
         rules = applying_locked(s, request);
     }
-    g_mutex_unlock(&s->lock);
+    qemu_mutex_unlock(&s->lock);
     return pending ? give_answer(s, pending, rules) : send_pending(s, false);
 }
 
@@ -292,7 +295,7 @@ static void disconnect(VFIOUserServer *s)
     }
     s->stalled = false;
 
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     while (!g_queue_is_empty(&s->asks)) {
         finish_ask_locked(s, g_queue_peek_head(&s->asks), ECONNRESET);
     }
@@ -300,8 +303,8 @@ static void disconnect(VFIOUserServer *s)
     s->conn = -1;
     s->hang_up = false;
     vfio_user_device_disconnect(s->device);
-    g_cond_broadcast(&s->changed);
-    g_mutex_unlock(&s->lock);
+    qemu_cond_broadcast(&s->changed);
+    qemu_mutex_unlock(&s->lock);
 }
 
 static bool connected(VFIOUserServer *s)
@@ -318,11 +321,11 @@ static bool connected(VFIOUserServer *s)
     getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &peer, &size);
     g_assert_cmpint(setsockopt(conn, SOL_SOCKET, SO_SNDTIMEO, &patience,
                                sizeof(patience)), ==, 0);
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     s->conn = conn;
     s->client = peer.pid;
-    g_cond_broadcast(&s->changed);
-    g_mutex_unlock(&s->lock);
+    qemu_cond_broadcast(&s->changed);
+    qemu_mutex_unlock(&s->lock);
 
     vfio_user_packet_init(&nothing);
     nothing.header.command = VFIO_USER_CONNECT;
@@ -340,7 +343,7 @@ static bool obey(VFIOUserServer *s)
     if (read(s->wake_fd, &orders, sizeof(orders)) < 0) {
         return true;
     }
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     release = s->release;
     s->release = false;
     if (s->conn < 0) {
@@ -355,7 +358,7 @@ static bool obey(VFIOUserServer *s)
 
         going = ask->sent || send_ask(s, ask);
     }
-    g_mutex_unlock(&s->lock);
+    qemu_mutex_unlock(&s->lock);
 
     if (release) {
         s->stalled = false;
@@ -391,9 +394,9 @@ static void *server_thread(void *opaque)
         if (!going) {
             disconnect(s);
         }
-        g_mutex_lock(&s->lock);
+        qemu_mutex_lock(&s->lock);
         quit = s->quit;
-        g_mutex_unlock(&s->lock);
+        qemu_mutex_unlock(&s->lock);
     }
     if (s->conn >= 0) {
         disconnect(s);
@@ -413,7 +416,10 @@ static void wake(VFIOUserServer *s)
 /* Waits for a change; fails the test at the deadline. */
 static void wait_locked(VFIOUserServer *s, gint64 deadline, const char *what)
 {
-    if (!g_cond_wait_until(&s->changed, &s->lock, deadline)) {
+    gint64 left = deadline - g_get_monotonic_time();
+
+    if (left <= 0 ||
+        !qemu_cond_timedwait(&s->changed, &s->lock, left / 1000 + 1)) {
         fprintf(stderr, "# vfio-user server waited in vain for %s; "
                 "it saw:\n", what);
         vfio_user_log_print(s->log);
@@ -446,15 +452,16 @@ VFIOUserServer *vfio_user_server_new_on(int listen_fd,
     s->listen_fd = listen_fd;
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     g_assert_cmpint(s->wake_fd, >=, 0);
-    g_mutex_init(&s->lock);
-    g_cond_init(&s->changed);
+    qemu_mutex_init(&s->lock);
+    qemu_cond_init(&s->changed);
     s->device = vfio_user_device_new(model ?: &vfio_user_model);
     s->rules = g_array_new(false, false, sizeof(VFIOUserRule));
     s->hits = g_array_new(false, true, sizeof(unsigned));
     s->log = vfio_user_log_new();
     s->conn = -1;
     set_rules_locked(s, rules);
-    s->thread = g_thread_new("vfio-user-server", server_thread, s);
+    qemu_thread_create(&s->thread, "vfio-user-server", server_thread, s,
+                       QEMU_THREAD_JOINABLE);
     return s;
 }
 
@@ -478,15 +485,15 @@ VFIOUserServer *vfio_user_server_new(const VFIOUserModel *model,
 
 void vfio_user_server_free(VFIOUserServer *s)
 {
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     s->quit = true;
     if (s->conn >= 0) {
         /* the thread may be in the middle of a message */
         shutdown(s->conn, SHUT_RDWR);
     }
-    g_mutex_unlock(&s->lock);
+    qemu_mutex_unlock(&s->lock);
     wake(s);
-    g_thread_join(s->thread);
+    qemu_thread_join(&s->thread);
 
     close(s->listen_fd);
     close(s->wake_fd);
@@ -498,8 +505,8 @@ void vfio_user_server_free(VFIOUserServer *s)
     g_array_unref(s->rules);
     g_array_unref(s->hits);
     g_array_unref(s->log);
-    g_cond_clear(&s->changed);
-    g_mutex_clear(&s->lock);
+    qemu_cond_destroy(&s->changed);
+    qemu_mutex_destroy(&s->lock);
     g_free(s->path);
     g_free(s->dir);
     g_free(s);
@@ -512,30 +519,30 @@ const char *vfio_user_server_path(const VFIOUserServer *s)
 
 pid_t vfio_user_server_client(VFIOUserServer *s)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     return s->client;
 }
 
 void vfio_user_server_set_rules(VFIOUserServer *s, const VFIOUserRule *rules)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     set_rules_locked(s, rules);
 }
 
 void vfio_user_server_release(VFIOUserServer *s)
 {
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     s->release = true;
-    g_mutex_unlock(&s->lock);
+    qemu_mutex_unlock(&s->lock);
     wake(s);
 }
 
 void vfio_user_server_hang_up(VFIOUserServer *s)
 {
     gint64 deadline = deadline_from_now();
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     s->hang_up = s->conn >= 0;
     wake(s);
@@ -547,7 +554,7 @@ void vfio_user_server_hang_up(VFIOUserServer *s)
 void vfio_user_server_wait_client(VFIOUserServer *s, bool there)
 {
     gint64 deadline = deadline_from_now();
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     while ((s->conn >= 0) != there) {
         wait_locked(s, deadline, there ? "a client" : "the client to go");
@@ -556,14 +563,14 @@ void vfio_user_server_wait_client(VFIOUserServer *s, bool there)
 
 void vfio_user_server_forget(VFIOUserServer *s)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     g_array_set_size(s->log, 0);
 }
 
 unsigned vfio_user_server_count(VFIOUserServer *s, VFIOUserWhen when)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     return vfio_user_log_count(s->log, &when);
 }
@@ -571,7 +578,7 @@ unsigned vfio_user_server_count(VFIOUserServer *s, VFIOUserWhen when)
 VFIOUserSeen vfio_user_server_wait(VFIOUserServer *s, VFIOUserWhen when)
 {
     gint64 deadline = deadline_from_now();
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
     const VFIOUserSeen *seen;
 
     while (!(seen = vfio_user_log_find(s->log, &when))) {
@@ -582,7 +589,7 @@ VFIOUserSeen vfio_user_server_wait(VFIOUserServer *s, VFIOUserWhen when)
 
 GArray *vfio_user_server_log(VFIOUserServer *s)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     return vfio_user_log_copy(s->log);
 }
@@ -599,7 +606,7 @@ static uint8_t *bytes_locked(VFIOUserServer *s, uint32_t region,
 void vfio_user_server_peek(VFIOUserServer *s, uint32_t region,
                            uint64_t offset, void *bytes, size_t count)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     memcpy(bytes, bytes_locked(s, region, offset, count), count);
 }
@@ -607,7 +614,7 @@ void vfio_user_server_peek(VFIOUserServer *s, uint32_t region,
 void vfio_user_server_poke(VFIOUserServer *s, uint32_t region,
                            uint64_t offset, const void *bytes, size_t count)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     memcpy(bytes_locked(s, region, offset, count), bytes, count);
 }
@@ -616,7 +623,7 @@ void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
                               uint32_t vector)
 {
     gint64 deadline = deadline_from_now();
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     while (!vfio_user_device_trigger(s->device, index, vector)) {
         wait_locked(s, deadline, "the interrupt's eventfd");
@@ -626,7 +633,7 @@ void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
 bool vfio_user_server_map(VFIOUserServer *s, uint64_t address,
                           VFIOUserMap *map)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
     const VFIOUserMap *found = vfio_user_device_map(s->device, address);
 
     if (found) {
@@ -637,7 +644,7 @@ bool vfio_user_server_map(VFIOUserServer *s, uint64_t address,
 
 unsigned vfio_user_server_maps(VFIOUserServer *s)
 {
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&s->lock);
+    QEMU_LOCK_GUARD(&s->lock);
 
     return vfio_user_device_maps(s->device);
 }
@@ -650,13 +657,13 @@ int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
     Ask *ask = ask_new(command, payload, length, true);
     int error;
 
-    g_mutex_lock(&s->lock);
+    qemu_mutex_lock(&s->lock);
     g_queue_push_tail(&s->asks, ask);
     wake(s);
     while (!ask->done) {
         wait_locked(s, deadline, "the client's reply");
     }
-    g_mutex_unlock(&s->lock);
+    qemu_mutex_unlock(&s->lock);
 
     error = ask->error;
     if (reply) {

@@ -188,8 +188,7 @@ static void test_socket_fd_name(void)
     qobject_unref(response);
     close(fd);
     qtest_qmp_device_add(rig->qts, "vfio-user-pci", "dut",
-                         "{'addr': '4', 'socket': {'type': 'fd',"
-                         "'str': 'server'}}");
+                         "{'addr': '4', 'socket': 'fd:server'}");
     qpci_unplug_acpi_device_test(rig->qts, "dut", 4);
 }
 
@@ -205,7 +204,7 @@ static void check_gives_up(const char *socket)
 
     g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
     g_assert_nonnull(strstr(text, name));
-    g_assert(strchr(text, '\n') == text + strlen(text) - 1);
+    g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
     /* what to try */
     g_assert_nonnull(strstr(text, "?"));
 }
@@ -251,7 +250,7 @@ static void test_nobody_without_socket(void)
     g_assert_cmpint(vfio_user_rig_run(VFIO_USER_RIG_RAM
                                       "-device vfio-user-pci", &text), ==, 1);
     g_assert_nonnull(strstr(text, "socket="));
-    g_assert(strchr(text, '\n') == text + strlen(text) - 1);
+    g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
 void vfio_user_add_socket_tests(void)

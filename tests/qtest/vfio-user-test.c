@@ -117,7 +117,7 @@ static void test_rom(void)
                           &value, sizeof(value));
     qpci_config_writel(rig->dev, PCI_ROM_ADDRESS, 0xfffffffe);
     g_assert_cmphex(qpci_config_readl(rig->dev, PCI_ROM_ADDRESS), ==,
-                    ~(2 * KiB - 1));
+                    (uint32_t)~(2 * KiB - 1));
     qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
                        where | PCI_ROM_ADDRESS_ENABLE);
     g_assert_cmphex(qtest_readl(rig->qts, where + 0x100), ==, value);
@@ -277,7 +277,8 @@ static void test_reset_never_answered(void)
         { ON(VFIO_USER_DEVICE_RESET), DO_DROP },
         { }
     };
-    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, TIMEOUT_MS);
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM,
+                                                       TIMEOUT_MS);
 
     vfio_user_server_set_rules(rig->server, rules);
     reset(rig);
