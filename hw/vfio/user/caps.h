@@ -23,7 +23,7 @@ typedef struct VFIOUserCaps {
     uint64_t pgsizes;               /* or'ed page sizes of DMA maps */
     bool write_multiple;            /* REGION_WRITE_MULTI is understood */
     bool migration;                 /* the object was there */
-    uint64_t migration_pgsize;      /* bytes a bit of a dirty bitmap stands for */
+    uint64_t migration_pgsize;      /* bytes for which a dirty bit stands */
     uint64_t max_bitmap_size;       /* bytes of one dirty bitmap */
 } VFIOUserCaps;
 
