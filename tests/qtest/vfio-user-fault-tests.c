@@ -444,7 +444,7 @@ static const AccessFault access_faults[] = {
         { READ, DO_ASK, VFIO_USER_DMA_WRITE, DMA(0x1000, 64) } } },
     { "dma-request-short", ONES, ONES, 0, {
         { READ, DO_ASK, VFIO_USER_DMA_READ, BYTES(0, 0, 0, 0) } } },
-    { "request-of-client's", ONES, ONES, 0, {
+    { "request-for-the-server", ONES, ONES, 0, {
         { READ, DO_ASK, VFIO_USER_REGION_READ, BYTES(0) } } },
     { "request-unknown", ONES, ONES, 0, {
         { READ, DO_ASK, 19, BYTES(0) } } },

@@ -53,7 +53,7 @@ static inline void rig_serve_dma(Rig *rig, const VFIOUserMessage *msg)
                               NULL, 0);
         return;
     }
-    data = g_malloc(rw.count);
+    data = g_malloc(rw.count + 1);      /* never NULL, not even for nothing */
     memset(data, rw.address, rw.count);
     vfio_user_proxy_reply(rig->proxy, &msg->header, &rw, sizeof(rw), data,
                           rw.count);

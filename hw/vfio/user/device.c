@@ -111,6 +111,11 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         return false;
     }
     memcpy(&msg, call.reply, sizeof(msg));
+    if (!msg.num_regions) {
+        error_setg(errp, "vfio-user %s: DEVICE_GET_INFO: a device without"
+                   " regions", vfio_user_proxy_name(udev->proxy));
+        return false;
+    }
     info->flags = msg.flags & ~VFIO_DEVICE_FLAGS_CAPS;
     info->num_regions = msg.num_regions;
     info->num_irqs = msg.num_irqs;

@@ -317,6 +317,9 @@ static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
         proxy_set_interest_locked(p, 0);
         qemu_cond_signal(&w->cond);
     } else if (p->queued || p->stats.requests) {
+        if (p->put_off && proxy_usable_locked(p)) {
+            proxy_set_timer_locked(p, 0);
+        }
         proxy_set_interest_locked(p, (events & G_IO_IN ? EPOLLIN : 0) |
                                      (events & G_IO_OUT ? EPOLLOUT : 0));
     } else if (!p->interest && !p->put_off && proxy_usable_locked(p)) {
