@@ -187,11 +187,8 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
                       sizeof(struct vfio_region_info));
     memset(info, 0, asked);
     memcpy(info, call.reply, call.reply_size);
-    if (msg.argsz <= asked && call.reply_size < msg.argsz) {
-        info->flags &= ~VFIO_REGION_INFO_FLAG_CAPS;     /* cut short */
-    }
-    /* by message: the descriptors of mappable regions are not used yet */
-    info->flags &= ~VFIO_REGION_INFO_FLAG_MMAP;
+    /* by message only: what is mappable, and how, is not looked at */
+    info->flags &= ~(VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS);
     *fd = -1;
     return 0;
 }
@@ -309,6 +306,12 @@ static int set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
 
 /* Regions */
 
+/* Callers try again on some errors: a server does not decide on that. */
+static int region_error(int ret)
+{
+    return ret == -EAGAIN || ret == -EINTR ? -EIO : ret;
+}
+
 /* One message of at most max_data_xfer_size; bytes read or -errno. */
 static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
                      uint32_t size, void *data)
@@ -383,7 +386,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         ret = 0;
     }
     vfio_user_device_relock(unlocked);
-    return ret < 0 ? ret : done;
+    return ret < 0 ? region_error(ret) : done;
 }
 
 static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
@@ -408,7 +411,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         ret = 0;
     }
     vfio_user_device_relock(unlocked);
-    return ret < 0 ? ret : done;
+    return ret < 0 ? region_error(ret) : done;
 }
 
 const VFIODeviceIOOps vfio_user_device_io_ops = {

@@ -238,9 +238,9 @@ static void teardown_migration(VFIOUserPCIDevice *vudev)
     vfio_migration_finalize(&vudev->parent_obj.vbasedev);
 }
 
+/* No ERR notifier: it would stop the VM whenever the server likes. */
 static bool register_notifiers(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    vfio_pci_register_err_notifier(&vudev->parent_obj);
     vfio_pci_register_req_notifier(&vudev->parent_obj);
     return true;
 }
@@ -248,7 +248,6 @@ static bool register_notifiers(VFIOUserPCIDevice *vudev, Error **errp)
 static void unregister_notifiers(VFIOUserPCIDevice *vudev)
 {
     vfio_pci_unregister_req_notifier(&vudev->parent_obj);
-    vfio_pci_unregister_err_notifier(&vudev->parent_obj);
 }
 
 /* The last step: from here on a loss is reported, one before it fails us. */
