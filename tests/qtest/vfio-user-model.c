@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "hw/pci/pci.h"
 #include "vfio-user-model.h"
@@ -95,6 +96,7 @@ struct VFIOUserDevice {
     GArray *maps;                       /* VFIOUserMap */
     int *eventfd[VFIO_PCI_NUM_IRQS];    /* model->irq[].count of them, or -1 */
     bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
+    int twin;                           /* our end, until it is taken; or -1 */
 };
 
 /* Returns what the payload begins with, or NULL where it is shorter. */
@@ -115,6 +117,7 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
     unsigned i, j;
 
     dev->model = model;
+    dev->twin = -1;
     dev->maps = g_array_new(false, false, sizeof(VFIOUserMap));
     for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
         size_t size = MIN(model->region[i].size, MAX_BACKING);
@@ -269,6 +272,14 @@ static void set_eventfd(int *slot, int fd)
         close(*slot);
     }
     *slot = fd;
+}
+
+int vfio_user_device_take_twin(VFIOUserDevice *dev)
+{
+    int twin = dev->twin;
+
+    dev->twin = -1;
+    return twin;
 }
 
 void vfio_user_device_disconnect(VFIOUserDevice *dev)
@@ -537,6 +548,14 @@ static int answer_version(VFIOUserDevice *dev, VFIOUserPacket *request,
     if (dev->model->version) {
         vfio_user_packet_put(reply, dev->model->version,
                              strlen(dev->model->version) + 1);
+    }
+    if (dev->model->twin) {
+        int ends[2];
+
+        g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
+                                   ends), ==, 0);
+        g_array_append_val(reply->fds, ends[1]);
+        dev->twin = ends[0];
     }
     return 0;
 }

@@ -29,6 +29,7 @@ typedef struct VFIOUserModelRegion {
 
 typedef struct VFIOUserModel {
     const char *version;        /* JSON; NULL: a VERSION reply without */
+    bool twin;                  /* descriptor 0 of that is a twin socket */
     uint32_t flags;             /* VFIO_DEVICE_FLAGS_ */
     uint32_t num_regions;
     VFIOUserModelRegion region[VFIO_USER_MODEL_REGIONS];
@@ -78,6 +79,14 @@ void vfio_user_device_free(VFIOUserDevice *dev);
  * rest.
  */
 void vfio_user_device_disconnect(VFIOUserDevice *dev);
+
+/**
+ * vfio_user_device_take_twin:
+ *
+ * Returns our end of the twin socket, which is the caller's from then on; -1
+ * where none was made since the last time.
+ */
+int vfio_user_device_take_twin(VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_answer:

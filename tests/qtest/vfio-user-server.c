@@ -53,6 +53,7 @@ struct VFIOUserServer {
     GArray *log;                /* VFIOUserSeen */
     GQueue asks;                /* Ask, those not done */
     int conn;                   /* -1: no client; only the thread changes it */
+    int twin;                   /* for requests, or -1; likewise */
     pid_t client;
     bool quit;
     bool release;
@@ -68,6 +69,12 @@ static void pending_free(Pending *pending)
 {
     vfio_user_answer_clear(&pending->answer);
     g_free(pending);
+}
+
+static void log_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
+{
+    vfio_user_log_append(s->log, packet);
+    qemu_cond_broadcast(&s->changed);
 }
 
 /* Requests of the server */
@@ -118,6 +125,7 @@ static void take_reply_locked(VFIOUserServer *s, const VFIOUserPacket *reply)
 {
     GList *link;
 
+    log_locked(s, reply);
     for (link = s->asks.head; link; link = link->next) {
         Ask *ask = link->data;
 
@@ -138,8 +146,8 @@ static bool send_ask(VFIOUserServer *s, Ask *ask)
 {
     ask->request.header.id = s->next_id++;
     ask->sent = true;
-    return vfio_user_packet_send(s->conn, &ask->request, UINT64_MAX,
-                                 UINT64_MAX);
+    return vfio_user_packet_send(s->twin < 0 ? s->conn : s->twin,
+                                 &ask->request, UINT64_MAX, UINT64_MAX);
 }
 
 /* Returns the rules that apply to a message, and counts. */
@@ -200,12 +208,6 @@ static bool act(VFIOUserServer *s, Pending *pending, const VFIOUserRule *rule)
 
 /* Messages */
 
-static void log_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
-{
-    vfio_user_log_append(s->log, packet);
-    qemu_cond_broadcast(&s->changed);
-}
-
 /* Sends what nothing holds back.  Returns false where it ends. */
 static bool send_pending(VFIOUserServer *s, bool release)
 {
@@ -264,6 +266,9 @@ static Pending *answer_locked(VFIOUserServer *s, VFIOUserPacket *request)
             });
         }
         log_locked(s, request);
+        if (request->header.command == VFIO_USER_VERSION) {
+            s->twin = vfio_user_device_take_twin(s->device);
+        }
     }
     return pending;
 }
@@ -276,7 +281,8 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
 
     qemu_mutex_lock(&s->lock);
     if (type == VFIO_USER_TYPE_REPLY) {
-        log_locked(s, request);
+        /* a reply belongs where the request came from */
+        g_assert_cmpint(s->twin, <, 0);
         take_reply_locked(s, request);
     } else {
         pending = answer_locked(s, request);
@@ -284,6 +290,24 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
     }
     qemu_mutex_unlock(&s->lock);
     return pending ? give_answer(s, pending, rules) : send_pending(s, false);
+}
+
+/* On the twin socket there are only replies. */
+static void serve_twin(VFIOUserServer *s)
+{
+    g_auto(VFIOUserPacket) reply = { };
+
+    vfio_user_packet_init(&reply);
+    if (!vfio_user_packet_receive(s->twin, &reply)) {
+        close(s->twin);
+        s->twin = -1;
+        return;
+    }
+    qemu_mutex_lock(&s->lock);
+    g_assert_cmphex(reply.header.flags & VFIO_USER_TYPE_MASK, ==,
+                    VFIO_USER_TYPE_REPLY);
+    take_reply_locked(s, &reply);
+    qemu_mutex_unlock(&s->lock);
 }
 
 /* Connections */
@@ -301,6 +325,10 @@ static void disconnect(VFIOUserServer *s)
     }
     close(s->conn);
     s->conn = -1;
+    if (s->twin >= 0) {
+        close(s->twin);
+        s->twin = -1;
+    }
     s->hang_up = false;
     vfio_user_device_disconnect(s->device);
     qemu_cond_broadcast(&s->changed);
@@ -376,6 +404,7 @@ static void *server_thread(void *opaque)
             { .fd = s->wake_fd, .events = POLLIN },
             { .fd = s->conn < 0 ? s->listen_fd : s->stalled ? -1 : s->conn,
               .events = POLLIN },
+            { .fd = s->twin, .events = POLLIN },
         };
         bool going = true;
 
@@ -384,6 +413,9 @@ static void *server_thread(void *opaque)
             going = obey(s);
         } else if (fds[1].revents && s->conn < 0) {
             going = connected(s);
+        } else if (fds[2].revents) {
+            serve_twin(s);
+            going = send_pending(s, false);
         } else if (fds[1].revents) {
             g_auto(VFIOUserPacket) request = { };
 
@@ -458,7 +490,7 @@ VFIOUserServer *vfio_user_server_new_on(int listen_fd,
     s->rules = g_array_new(false, false, sizeof(VFIOUserRule));
     s->hits = g_array_new(false, true, sizeof(unsigned));
     s->log = vfio_user_log_new();
-    s->conn = -1;
+    s->conn = s->twin = -1;
     set_rules_locked(s, rules);
     qemu_thread_create(&s->thread, "vfio-user-server", server_thread, s,
                        QEMU_THREAD_JOINABLE);
@@ -549,6 +581,14 @@ void vfio_user_server_hang_up(VFIOUserServer *s)
     while (s->conn >= 0) {
         wait_locked(s, deadline, "the connection's end");
     }
+}
+
+void vfio_user_server_hang_up_twin(VFIOUserServer *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    g_assert_cmpint(s->twin, >=, 0);
+    g_assert_cmpint(shutdown(s->twin, SHUT_RDWR), ==, 0);
 }
 
 void vfio_user_server_wait_client(VFIOUserServer *s, bool there)

@@ -57,6 +57,9 @@ void vfio_user_server_release(VFIOUserServer *s);
 /* Closes the connection, read or unread, and returns when it is closed. */
 void vfio_user_server_hang_up(VFIOUserServer *s);
 
+/* Ends the twin socket and leaves the other as it is. */
+void vfio_user_server_hang_up_twin(VFIOUserServer *s);
+
 /* Waits until a client is there, or until none is. */
 void vfio_user_server_wait_client(VFIOUserServer *s, bool there);
 
@@ -101,7 +104,8 @@ unsigned vfio_user_server_maps(VFIOUserServer *s);
  * @payload: of the request
  * @reply: gets the payload of the client's reply; may be NULL
  *
- * Sends a request to the client and waits for the reply.
+ * Sends a request to the client and waits for the reply; over the twin socket
+ * where there is one.
  *
  * Returns 0; the errno of an error reply, EIO where that is 0; ECONNRESET
  * where the connection ended first.

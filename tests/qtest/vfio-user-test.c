@@ -322,6 +322,7 @@ int main(int argc, char **argv)
     vfio_user_add_death_tests();
     vfio_user_add_fault_tests();
     vfio_user_add_socket_tests();
+    vfio_user_add_twin_tests();
     ret = g_test_run();
     vfio_user_rig_quit();
     return ret;

@@ -24,7 +24,7 @@ typedef struct Row {
 #define DEFAULTS                                                        \
     .minor = 1, .max_msg_fds = 1, .max_data_xfer_size = 1 * MiB,        \
     .max_dma_maps = 65535, .pgsizes = 4096, .migration_pgsize = 4096,   \
-    .max_bitmap_size = 512 * MiB
+    .max_bitmap_size = 512 * MiB, .twin_fd_index = UINT32_MAX
 
 static const Row rows[] = {
     { "no-json", 0, 1, NULL, NULL, { DEFAULTS } },
@@ -55,6 +55,16 @@ static const Row rows[] = {
     { "not-proposed-is-off", 0, 1,
       "{\"capabilities\": {\"write_multiple\": true}}", NULL, { DEFAULTS } },
 
+    { "twin", 0, 1, "{\"capabilities\": {\"twin_socket\":"
+      " {\"supported\": true, \"fd_index\": 3}}}", NULL,
+      { DEFAULTS, .twin_socket = true, .twin_fd_index = 3 } },
+    { "twin-without-index", 0, 1,
+      "{\"capabilities\": {\"twin_socket\": {\"supported\": true}}}", NULL,
+      { DEFAULTS, .twin_socket = true } },
+    { "twin-not-supported", 0, 1,
+      "{\"capabilities\": {\"twin_socket\": {\"supported\": false}}}", NULL,
+      { DEFAULTS } },
+
     { "other-major", 1, 0, "{}", "version 1.0" },
     { "newer-minor", 0, 2, "{}", "version 0.2" },
     { "not-json", 0, 1, "HTTP/1.1 400 Bad Request", "not a JSON object" },
@@ -63,6 +73,11 @@ static const Row rows[] = {
     { "capabilities-number", 0, 1, "{\"capabilities\": 1}", "'capabilities'" },
     { "migration-bool", 0, 1, "{\"capabilities\": {\"migration\": true}}",
       "'migration'" },
+    { "twin-bool", 0, 1, "{\"capabilities\": {\"twin_socket\": true}}",
+      "'twin_socket'" },
+    { "twin-number", 0, 1,
+      "{\"capabilities\": {\"twin_socket\": {\"supported\": 1}}}",
+      "'supported' is not a boolean" },
     { "string-for-number", 0, 1, "{\"capabilities\": {\"max_msg_fds\": \"8\"}}",
       "'max_msg_fds' is not a number" },
     { "negative", 0, 1, "{\"capabilities\": {\"max_msg_fds\": -1}}",
@@ -104,6 +119,8 @@ static void assert_same(const VFIOUserCaps *a, const VFIOUserCaps *b)
     g_assert_cmpuint(a->max_dma_maps, ==, b->max_dma_maps);
     g_assert_cmpuint(a->pgsizes, ==, b->pgsizes);
     g_assert_cmpint(a->write_multiple, ==, b->write_multiple);
+    g_assert_cmpint(a->twin_socket, ==, b->twin_socket);
+    g_assert_cmpuint(a->twin_fd_index, ==, b->twin_fd_index);
     g_assert_cmpint(a->migration, ==, b->migration);
     g_assert_cmpuint(a->migration_pgsize, ==, b->migration_pgsize);
     g_assert_cmpuint(a->max_bitmap_size, ==, b->max_bitmap_size);
@@ -160,6 +177,7 @@ static void test_round_trip(void)
 
     want.migration_pgsize = 4096;
     want.max_bitmap_size = 512 * MiB;
+    want.twin_fd_index = UINT32_MAX;
     g_assert_true(parse(VFIO_USER_MAJOR, VFIO_USER_MINOR, json,
                         strlen(json) + 1, &caps, &error_abort));
     assert_same(&caps, &want);

@@ -392,7 +392,7 @@ static void test_close_early(void)
                     ==, -ECONNRESET);
     peer_assert_error(err, "VERSION: the connection is closed");
     /* too late */
-    vfio_user_proxy_up(handshake->proxy, 4096);
+    vfio_user_proxy_up(handshake->proxy, 4096, true);
     g_assert_cmpint(vfio_user_proxy_state(handshake->proxy), ==,
                     VFIO_USER_CLOSED);
 }

@@ -310,7 +310,7 @@ static inline Rig *rig_new(void)
     rig_reply(rig, rig_recv_header(rig, VFIO_USER_VERSION), &version,
               sizeof(version));
     vfio_user_proxy_finish(rig->proxy, &call, &error_abort);
-    vfio_user_proxy_up(rig->proxy, 1 * MiB);
+    vfio_user_proxy_up(rig->proxy, 1 * MiB, true);
     g_assert_cmpint(vfio_user_proxy_state(rig->proxy), ==, VFIO_USER_UP);
     return rig;
 }

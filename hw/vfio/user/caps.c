@@ -24,6 +24,7 @@ const VFIOUserCaps vfio_user_caps_proposed = {
     .max_data_xfer_size = 1 * MiB,
     .max_dma_maps = 65535,
     .pgsizes = 4 * KiB,
+    .twin_socket = true,
 };
 
 typedef enum CapKind {
@@ -50,6 +51,12 @@ static const CapRow cap_rows[] = {
     { "max_dma_maps", CAP_U32, CAP(max_dma_maps), 65535, 1, true },
     { "pgsizes", CAP_U64, CAP(pgsizes), 4 * KiB, 1 },
     { "write_multiple", CAP_BOOL, CAP(write_multiple), false, 0, true },
+};
+
+/* What the client says of it is the first row. */
+static const CapRow twin_rows[] = {
+    { "supported", CAP_BOOL, CAP(twin_socket), false, 0, true },
+    { "fd_index", CAP_U32, CAP(twin_fd_index), UINT32_MAX, 0 },
 };
 
 static const CapRow migration_rows[] = {
@@ -111,6 +118,12 @@ char *vfio_user_caps_to_json(const VFIOUserCaps *caps)
     QDict *dict = qdict_new();
 
     caps_put(dict, caps, cap_rows, ARRAY_SIZE(cap_rows));
+    if (caps->twin_socket) {
+        QDict *twin = qdict_new();
+
+        caps_put(twin, caps, twin_rows, 1);
+        qdict_put(dict, "twin_socket", twin);
+    }
     if (caps->migration) {
         QDict *migration = qdict_new();
 
@@ -233,7 +246,7 @@ bool vfio_user_caps_parse(const VFIOUserCaps *proposed,
     VFIOUserVersion version;
     VFIOUserCaps parsed = { };
     g_autoptr(QDict) root = NULL;
-    QDict *dict, *migration;
+    QDict *dict, *twin, *migration;
 
     assert(size >= sizeof(version));
     memcpy(&version, payload, sizeof(version));
@@ -247,6 +260,9 @@ bool vfio_user_caps_parse(const VFIOUserCaps *proposed,
                      size - sizeof(version), &root, errp) ||
         !caps_child(root, "capabilities", &dict, errp) ||
         !caps_take(dict, cap_rows, ARRAY_SIZE(cap_rows), proposed, &parsed,
+                   errp) ||
+        !caps_child(dict, "twin_socket", &twin, errp) ||
+        !caps_take(twin, twin_rows, ARRAY_SIZE(twin_rows), proposed, &parsed,
                    errp) ||
         !caps_child(dict, "migration", &migration, errp) ||
         !caps_take(migration, migration_rows, ARRAY_SIZE(migration_rows),

@@ -22,6 +22,8 @@ typedef struct VFIOUserCaps {
     uint32_t max_dma_maps;          /* maps valid at one time */
     uint64_t pgsizes;               /* or'ed page sizes of DMA maps */
     bool write_multiple;            /* REGION_WRITE_MULTI is understood */
+    bool twin_socket;               /* the server's requests have their own */
+    uint32_t twin_fd_index;         /* which descriptor of the reply it is */
     bool migration;                 /* the object was there */
     uint64_t migration_pgsize;      /* bytes for which a dirty bit stands */
     uint64_t max_bitmap_size;       /* bytes of one dirty bitmap */

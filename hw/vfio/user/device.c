@@ -61,28 +61,53 @@ static bool unlock_for_region(VFIOUserDevice *udev, uint8_t nr)
 
 /* Handshake, information, reset */
 
-bool vfio_user_device_handshake(VFIOUserDevice *udev, Error **errp)
+/* Takes the descriptor that the capabilities name out of the reply. */
+static bool take_twin_fd(VFIOUserDevice *udev, VFIOUserCall *call, int *fd,
+                         Error **errp)
+{
+    uint32_t index = udev->caps.twin_fd_index;
+
+    *fd = -1;
+    if (!udev->caps.twin_socket) {
+        return true;
+    }
+    if (index >= call->reply_nfds) {
+        error_setg(errp, "the twin socket is to be descriptor %u of %zu",
+                   index, call->reply_nfds);
+        return false;
+    }
+    *fd = call->reply_fds[index];
+    call->reply_fds[index] = call->reply_fds[--call->reply_nfds];
+    return true;
+}
+
+bool vfio_user_device_handshake(VFIOUserDevice *udev, int *twin_fd,
+                                Error **errp)
 {
     ERRP_GUARD();
-    g_autofree char *json = vfio_user_caps_to_json(&vfio_user_caps_proposed);
+    VFIOUserCaps proposed = vfio_user_caps_proposed;
+    g_autofree char *json = NULL;
     VFIOUserVersion version = {
-        .major = vfio_user_caps_proposed.major,
-        .minor = vfio_user_caps_proposed.minor,
+        .major = proposed.major,
+        .minor = proposed.minor,
     };
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_VERSION,
         .head = &version,
         .head_size = sizeof(version),
-        .data = json,
-        .data_size = strlen(json) + 1,
         .reply_max = sizeof(version) + VFIO_USER_MAX_VERSION_DATA,
     };
 
+    proposed.twin_socket &= vfio_user_proxy_passes_fds(udev->proxy);
+    json = vfio_user_caps_to_json(&proposed);
+    call.data = json;
+    call.data_size = strlen(json) + 1;
     if (vfio_user_proxy_call(udev->proxy, &call, errp) < 0) {
         return false;
     }
-    if (!vfio_user_caps_parse(&vfio_user_caps_proposed, call.reply,
-                              call.reply_size, &udev->caps, errp)) {
+    if (!vfio_user_caps_parse(&proposed, call.reply, call.reply_size,
+                              &udev->caps, errp) ||
+        !take_twin_fd(udev, &call, twin_fd, errp)) {
         error_prepend(errp, "vfio-user %s: ",
                       vfio_user_proxy_name(udev->proxy));
         return false;
@@ -91,8 +116,10 @@ bool vfio_user_device_handshake(VFIOUserDevice *udev, Error **errp)
                                 udev->caps.major, udev->caps.minor,
                                 udev->caps.max_msg_fds,
                                 udev->caps.max_data_xfer_size,
-                                udev->caps.max_dma_maps, udev->caps.pgsizes);
-    vfio_user_proxy_up(udev->proxy, udev->caps.max_data_xfer_size);
+                                udev->caps.max_dma_maps, udev->caps.pgsizes,
+                                udev->caps.twin_socket);
+    vfio_user_proxy_up(udev->proxy, udev->caps.max_data_xfer_size,
+                       !udev->caps.twin_socket);
     return true;
 }
 
@@ -193,31 +220,43 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
     return 0;
 }
 
-static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
+/* Returns 0 or -errno; -EPROTO where the answer makes no sense. */
+static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
+                        VFIOUserIRQInfo *info, Error **errp)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
-    VFIOUserIRQInfo msg = {
-        .argsz = sizeof(msg),
-        .index = info->index,
-    };
+    VFIOUserIRQInfo msg = { .argsz = sizeof(msg), .index = index };
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg),
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
 
     if (ret < 0) {
         return ret;
     }
-    memcpy(&msg, call.reply, sizeof(msg));
-    if (msg.index != info->index || msg.count > MAX_IRQS) {
+    memcpy(info, call.reply, sizeof(*info));
+    if (info->index != index || info->count > MAX_IRQS) {
+        error_setg(errp, "vfio-user %s: DEVICE_GET_IRQ_INFO: asked for index"
+                   " %u, the server answered index %u with %u interrupts",
+                   vfio_user_proxy_name(udev->proxy), index, info->index,
+                   info->count);
         return -EPROTO;
     }
-    info->flags = msg.flags;
-    info->count = msg.count;
     return 0;
+}
+
+static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
+{
+    VFIOUserIRQInfo msg;
+    int ret = ask_irq_info(udev_of(vbasedev), info->index, &msg, NULL);
+
+    if (ret == 0) {
+        info->flags = msg.flags;
+        info->count = msg.count;
+    }
+    return ret;
 }
 
 /* Interrupts */
@@ -243,6 +282,53 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
     msg->argsz = sizeof(*msg) + size;
     return current_cpu ? vfio_user_proxy_notify(udev->proxy, &call, NULL)
                        : vfio_user_proxy_call(udev->proxy, &call, NULL);
+}
+
+/*
+ * Posted: a server without masks answers with an error, and need not be asked.
+ * From the first interrupt on, as the server of QEMU 7.2 takes the count for
+ * the end of the range.
+ */
+static void unmask_irqs(VFIOUserDevice *udev, uint32_t index)
+{
+    VFIOUserIRQSet msg = {
+        .argsz = sizeof(msg),
+        .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
+        .index = index,
+        .count = udev->unmask_count[index],
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_SET_IRQS,
+        .head = &msg,
+        .head_size = sizeof(msg),
+    };
+
+    if (msg.count) {
+        vfio_user_proxy_post(udev->proxy, &call, NULL);
+    }
+}
+
+/* What a SET_IRQS that the server took means for the masks it may keep. */
+static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
+                          const int32_t *fds)
+{
+    bool armed = false;
+
+    if (set->index >= VFIO_USER_IRQ_INDEXES ||
+        !(set->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
+        return;
+    }
+    if (!set->count) {
+        udev->irqs_armed[set->index] = false;
+        return;
+    }
+    for (uint32_t i = 0; fds && i < set->count; i++) {
+        armed |= fds[i] >= 0;
+    }
+    if (armed && !udev->irqs_armed[set->index]) {
+        udev->irqs_armed[set->index] = true;
+        unmask_irqs(udev, set->index);
+    }
 }
 
 /*
@@ -290,6 +376,8 @@ static int set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
         .count = irqs->count,
     };
     bool bools = irqs->flags & VFIO_IRQ_SET_DATA_BOOL;
+    const int32_t *fds = NULL;
+    int ret;
 
     if (is_lost(udev)) {
         return 0;
@@ -298,10 +386,28 @@ static int set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
         if (!vfio_user_proxy_passes_fds(udev->proxy)) {
             return -EOPNOTSUPP;
         }
-        return send_irq_fds(udev, &msg, (const int32_t *)irqs->data);
+        fds = (const int32_t *)irqs->data;
+        ret = send_irq_fds(udev, &msg, fds);
+    } else {
+        ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
+                           bools ? irqs->count : 0, NULL, 0);
     }
-    return send_irq_set(udev, &msg, bools ? irqs->data : NULL,
-                        bools ? irqs->count : 0, NULL, 0);
+    if (ret == 0) {
+        follow_arming(udev, &msg, fds);
+    }
+    return ret;
+}
+
+void vfio_user_device_unmask_irqs(VFIOUserDevice *udev, uint32_t index)
+{
+    VFIOUserIRQInfo info = { };
+    Error *err = NULL;
+
+    if (ask_irq_info(udev, index, &info, &err) < 0) {
+        warn_report_err(err);
+        info.count = 0;
+    }
+    udev->unmask_count[index] = info.count;
 }
 
 /* Regions */

@@ -18,25 +18,37 @@
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/proxy.h"
 
+/* IRQ indexes of which the device keeps something; of others it does not. */
+#define VFIO_USER_IRQ_INDEXES 8
+
 /* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
 typedef struct VFIOUserDevice {
     VFIOUserProxy *proxy;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
     /* Bit per region: an access by a vCPU lets the big QEMU lock go. */
     uint64_t unlocked_regions;
+    /*
+     * By IRQ index, under the big QEMU lock.  Interrupts to be unmasked once
+     * they are armed, see vfio_user_device_unmask_irqs(); armed by now.
+     */
+    uint32_t unmask_count[VFIO_USER_IRQ_INDEXES];
+    bool irqs_armed[VFIO_USER_IRQ_INDEXES];
 } VFIOUserDevice;
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;
 
 /**
  * vfio_user_device_handshake:
+ * @twin_fd: set to the descriptor of the twin socket, which is the caller's,
+ *           or to -1 where the server wants none
  *
  * Proposes a version and capabilities and takes the server's answer.
  * Specification: "VFIO_USER_VERSION".
  *
  * Returns true with @udev->caps filled and the proxy UP, or false with @errp.
  */
-bool vfio_user_device_handshake(VFIOUserDevice *udev, Error **errp);
+bool vfio_user_device_handshake(VFIOUserDevice *udev, int *twin_fd,
+                                Error **errp);
 
 /**
  * vfio_user_device_get_info:
@@ -46,6 +58,19 @@ bool vfio_user_device_handshake(VFIOUserDevice *udev, Error **errp);
  */
 bool vfio_user_device_get_info(VFIOUserDevice *udev,
                                struct vfio_device_info *info, Error **errp);
+
+/**
+ * vfio_user_device_unmask_irqs:
+ * @index: IRQ index, below VFIO_USER_IRQ_INDEXES
+ *
+ * From now on all interrupts of @index are unmasked when the first of them
+ * gets a descriptor: whoever has armed them decides about delivery, but a
+ * server may keep a mask of its own, set, and say nothing of it.  One that
+ * does not say how many interrupts there are is warned of and served without.
+ *
+ * Specification: "VFIO_USER_DEVICE_SET_IRQS".
+ */
+void vfio_user_device_unmask_irqs(VFIOUserDevice *udev, uint32_t index);
 
 /**
  * vfio_user_device_reset:

@@ -19,12 +19,15 @@
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/sockets.h"
+#include "hw/pci/msi.h"
+#include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "hw/qdev-properties.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
+#include "hw/vfio/user/twin.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
 OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserPCIDevice, VFIO_USER_PCI)
@@ -38,6 +41,7 @@ struct VFIOUserPCIDevice {
 
     QIOChannelSocket *channel;  /* dialled, until the proxy has it */
     VFIOUserDevice user;
+    VFIOUserProxy *twin;        /* where the server's requests come from */
     VFIOUserContainer container;
     VFIOUserServe serve;
     unsigned steps_done;
@@ -54,10 +58,22 @@ static void on_request(void *opaque, VFIOUserProxy *proxy,
     vfio_user_serve(&vudev->serve, proxy, msg);
 }
 
+/* One socket takes the other along. */
+static void lose(VFIOUserProxy *other, const char *cause)
+{
+    Error *err = NULL;
+
+    if (other) {
+        error_setg(&err, "%s", cause);
+        vfio_user_proxy_fail(other, err);
+    }
+}
+
 static void on_lost(void *opaque, const char *cause)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
+    lose(qatomic_read(&vudev->twin), cause);
     if (qatomic_read(&vudev->in_use)) {
         error_report("vfio-user %s: connection lost: %s; the device is dead"
                      " until it is unplugged, the VM goes on",
@@ -68,6 +84,19 @@ static void on_lost(void *opaque, const char *cause)
 static const VFIOUserProxyOps proxy_ops = {
     .request = on_request,
     .lost = on_lost,
+};
+
+static void on_twin_lost(void *opaque, const char *cause)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+    g_autofree char *which = g_strdup_printf("twin socket: %s", cause);
+
+    lose(vudev->user.proxy, which);
+}
+
+static const VFIOUserProxyOps twin_ops = {
+    .request = on_request,
+    .lost = on_twin_lost,
 };
 
 /* Steps of realize, and what takes each back */
@@ -103,10 +132,36 @@ static bool dial(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
+/* Back from anywhere in the handshake, too. */
+static void hang_up(VFIOUserPCIDevice *vudev)
+{
+    if (vudev->twin) {
+        vfio_user_proxy_close(vudev->twin);
+    }
+    vfio_user_proxy_close(vudev->user.proxy);
+}
+
+/* @fd: -1 where the server wants no twin socket. */
+static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
+{
+    VFIOUserProxy *twin;
+
+    if (fd < 0) {
+        return true;
+    }
+    twin = vfio_user_twin_new(fd, vudev->socket_name,
+                              vudev->user.caps.max_data_xfer_size, &twin_ops,
+                              vudev, errp);
+    qatomic_store_release(&vudev->twin, twin);
+    /* it may have been too early for on_lost() to know the twin */
+    return twin && vfio_user_proxy_check(vudev->user.proxy, errp);
+}
+
 static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
 {
     ERRP_GUARD();
     VFIOUserDevice *user = &vudev->user;
+    int twin_fd;
 
     user->proxy = vfio_user_proxy_new(vudev->channel, vudev->socket_name,
                                       &proxy_ops, vudev, errp);
@@ -121,22 +176,18 @@ static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
         .max_data = vfio_user_caps_proposed.max_data_xfer_size,
     };
     vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
-    if (!vfio_user_device_handshake(user, errp)) {
+    if (!vfio_user_device_handshake(user, &twin_fd, errp) ||
+        !open_twin(vudev, twin_fd, errp)) {
         Error *why = *errp;
 
         *errp = NULL;           /* one line: a hint would make it two */
         error_setg(errp, "%s; is a vfio-user server behind that socket?",
                    error_get_pretty(why));
         error_free(why);
-        vfio_user_proxy_close(user->proxy);
+        hang_up(vudev);
         return false;
     }
     return true;
-}
-
-static void hang_up(VFIOUserPCIDevice *vudev)
-{
-    vfio_user_proxy_close(vudev->user.proxy);
 }
 
 static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
@@ -218,8 +269,17 @@ static bool add_capabilities(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_add_capabilities(&vudev->parent_obj, errp);
 }
 
+/* QEMU's own MSI state and MSI-X table decide what the guest gets. */
 static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
 {
+    VFIOUserDevice *user = &vudev->user;
+
+    if (msi_present(PCI_DEVICE(vudev))) {
+        vfio_user_device_unmask_irqs(user, VFIO_PCI_MSI_IRQ_INDEX);
+    }
+    if (msix_present(PCI_DEVICE(vudev))) {
+        vfio_user_device_unmask_irqs(user, VFIO_PCI_MSIX_IRQ_INDEX);
+    }
     return vfio_pci_interrupt_setup(&vudev->parent_obj, errp);
 }
 
@@ -470,18 +530,25 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
     vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
 }
 
+static uint64_t proxy_counter(VFIOUserProxy *proxy, size_t offset)
+{
+    VFIOUserProxyStats stats = { };
+
+    if (proxy) {
+        vfio_user_proxy_get_stats(proxy, &stats);
+    }
+    return *(uint64_t *)((char *)&stats + offset);
+}
+
 /* @opaque: offset of the counter in VFIOUserProxyStats */
 static void get_counter(Object *obj, Visitor *v, const char *name,
                         void *opaque, Error **errp)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
-    VFIOUserProxyStats stats = { };
-    uint64_t value;
+    size_t offset = GPOINTER_TO_SIZE(opaque);
+    uint64_t value = proxy_counter(vudev->user.proxy, offset) +
+                     proxy_counter(vudev->twin, offset);
 
-    if (vudev->user.proxy) {
-        vfio_user_proxy_get_stats(vudev->user.proxy, &stats);
-    }
-    value = *(uint64_t *)((char *)&stats + GPOINTER_TO_SIZE(opaque));
     visit_type_uint64(v, name, &value, errp);
 }
 
@@ -551,6 +618,7 @@ static void vfio_user_pci_finalize(Object *obj)
     vfio_pci_put_device(&vudev->parent_obj);
     vfio_user_container_destroy(&vudev->container);
     vfio_user_serve_cleanup(&vudev->serve);
+    object_unref(OBJECT(vudev->twin));
     object_unref(OBJECT(vudev->user.proxy));
     qapi_free_SocketAddress(vudev->socket);
     g_free(vudev->socket_name);

@@ -75,6 +75,7 @@ struct VFIOUserProxy {
     bool stopping;
     unsigned timeout_ms;
     uint64_t max_data;
+    bool serves;                        /* requests may come */
 
     ProxySlot slots[PROXY_SLOTS];
     uint8_t free_slots[PROXY_SLOTS];    /* the most recently used on top */
@@ -155,6 +156,9 @@ void proxy_drop_queue_locked(VFIOUserProxy *p);
  * Returns whether it was in time.
  */
 bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline);
+
+/* The receive thread listens, whoever may be about to call. */
+void proxy_listen_locked(VFIOUserProxy *p);
 
 /* The receive thread's part of losing the connection. */
 void proxy_ignore_socket_locked(VFIOUserProxy *p);

@@ -73,6 +73,10 @@ static bool check_request(VFIOUserProxy *p, const VFIOUserHeader *h,
         violation(errp, h, "a request before the version is agreed");
         return false;
     }
+    if (!p->serves) {
+        violation(errp, h, "a request beside the twin socket");
+        return false;
+    }
     if (!vfio_user_shape_fits(&info->request, h->size - sizeof(*h),
                               p->max_data)) {
         violation(errp, h, "the size does not fit the command");
@@ -288,6 +292,13 @@ static void proxy_set_interest_locked(VFIOUserProxy *p, uint32_t events)
     if (p->interest != events && proxy_usable_locked(p)) {
         p->interest = events;
         epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, p->fd, &ev);
+    }
+}
+
+void proxy_listen_locked(VFIOUserProxy *p)
+{
+    if (!p->reading) {
+        proxy_set_interest_locked(p, EPOLLIN);
     }
 }
 

@@ -94,12 +94,14 @@ void vfio_user_proxy_fail(VFIOUserProxy *p, Error *cause)
     }
 }
 
-void vfio_user_proxy_up(VFIOUserProxy *p, uint64_t max_data)
+void vfio_user_proxy_up(VFIOUserProxy *p, uint64_t max_data, bool serves)
 {
     QEMU_LOCK_GUARD(&p->lock);
-    if (p->state == VFIO_USER_HANDSHAKE) {
+    if (p->state < VFIO_USER_UP) {
         p->max_data = max_data;
+        p->serves = serves;
         proxy_set_state_locked(p, VFIO_USER_UP, "version agreed");
+        proxy_listen_locked(p);
     }
 }
 

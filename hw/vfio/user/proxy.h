@@ -140,11 +140,12 @@ void vfio_user_proxy_set_timeout(VFIOUserProxy *proxy, unsigned ms);
 /**
  * vfio_user_proxy_up:
  * @max_data: negotiated max_data_xfer_size, bytes
+ * @serves: the server's requests may come over this connection
  *
- * The handshake has succeeded: every command may go out, and the server's
+ * The handshake has succeeded, or there is none: every command may go out, and
  * requests are served from now on.
  */
-void vfio_user_proxy_up(VFIOUserProxy *proxy, uint64_t max_data);
+void vfio_user_proxy_up(VFIOUserProxy *proxy, uint64_t max_data, bool serves);
 
 /**
  * vfio_user_proxy_close:

@@ -1,0 +1,228 @@
+/*
+ * qtest of the vfio-user client: twin sockets
+ *
+ * A server with a second socket for its requests: what goes where, and what
+ * becomes of the device when either of them ends or is not what it should be.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define RAM 0x200000            /* an address in it, far from anything */
+#define TWIN(text) \
+    "{\"capabilities\":{\"max_msg_fds\":8,\"twin_socket\":" text "}}"
+
+static const VFIOUserDMARW read_ram = { RAM, 8 };
+/* In one piece, header and all. */
+static const struct {
+    VFIOUserHeader header;
+    VFIOUserDMARW rw;
+} read_message = {
+    { .command = VFIO_USER_DMA_READ, .size = sizeof(read_message) },
+    { RAM, 8 },
+};
+
+static VFIOUserRig *begin(const char *args, const VFIOUserRule *rules)
+{
+    static VFIOUserModel model;
+
+    model = vfio_user_model;
+    model.version = TWIN("{\"supported\":true,\"fd_index\":0}");
+    model.twin = true;
+    return vfio_user_rig_begin(args, &model, rules);
+}
+
+static uint64_t counter(VFIOUserRig *rig, const char *name)
+{
+    QDict *answer = qtest_qmp(rig->qts, "{'execute': 'qom-get', 'arguments':"
+                              " {'path': '/machine/peripheral/dut',"
+                              " 'property': %s}}", name);
+    uint64_t value = qdict_get_int(answer, "return");
+
+    qobject_unref(answer);
+    return value;
+}
+
+static void check_dma(VFIOUserRig *rig)
+{
+    static const size_t sizes[] = { 1, 4096, 9000, 1 * MiB };
+    g_autofree uint8_t *bytes = g_malloc(1 * MiB);
+    g_autofree uint8_t *is = g_malloc(1 * MiB);
+    size_t i, j;
+
+    for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+        for (j = 0; j < sizes[i]; j++) {
+            bytes[j] = i + j * 7 + j / 256;
+        }
+        g_assert_cmpint(vfio_user_server_dma_write(rig->server, RAM + i,
+                                                   bytes, sizes[i]), ==, 0);
+        qtest_memread(rig->qts, RAM + i, is, sizes[i]);
+        g_assert_cmpmem(is, sizes[i], bytes, sizes[i]);
+        memset(is, 0, sizes[i]);
+        g_assert_cmpint(vfio_user_server_dma_read(rig->server, RAM + i, is,
+                                                  sizes[i]), ==, 0);
+        g_assert_cmpmem(is, sizes[i], bytes, sizes[i]);
+    }
+}
+
+/* The scripted server takes replies from nowhere else. */
+static void test_twin_dma(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+    uint64_t requests;
+
+    vfio_user_rig_plug(rig, 0);
+    requests = counter(rig, "x-requests");
+    check_dma(rig);
+    g_assert_cmpuint(counter(rig, "x-requests"), ==, requests + 8);
+    qpci_io_writel(rig->dev, rig->bar[0], 0x10, 0x12345678);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
+                    0x12345678);
+}
+
+/* The answer to a register access waits for the reply to a request. */
+static void test_twin_in_access(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_READ, AT_OFFSET(0, 0x20)), DO_ASK,
+          VFIO_USER_DMA_READ, { &read_ram, sizeof(read_ram) } },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, rules);
+    unsigned i;
+
+    vfio_user_rig_plug(rig, 0);
+    for (i = 1; i <= 50; i++) {
+        qpci_io_readl(rig->dev, rig->bar[0], 0x20);
+        g_assert_cmpuint(vfio_user_server_saw(rig->server,
+                                              VFIO_USER_DMA_READ), ==, i);
+    }
+}
+
+/* Nothing is left of the second socket either: the rig counts. */
+static void test_twin_plug_again(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_SHARED, NULL);
+    unsigned i;
+
+    for (i = 0; i < 5; i++) {
+        vfio_user_rig_plug(rig, 0);
+        check_dma(rig);
+        vfio_user_rig_unplug(rig);
+    }
+}
+
+/* What has to become of the device */
+
+static void check_dead(VFIOUserRig *rig)
+{
+    vfio_user_rig_ping(rig);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
+                    UINT32_MAX);
+    vfio_user_server_wait_client(rig->server, false);
+    vfio_user_rig_ping(rig);
+}
+
+static void test_twin_ends(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    vfio_user_server_hang_up_twin(rig->server);
+    vfio_user_server_wait_client(rig->server, false);
+    check_dead(rig);
+}
+
+static void test_twin_first_ends(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    vfio_user_server_hang_up(rig->server);
+    check_dead(rig);
+}
+
+static void test_twin_request_beside(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_READ, AT_OFFSET(0, 0x20)), DO_SEND, 0,
+          { &read_message, sizeof(read_message) } },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, rules);
+
+    vfio_user_rig_plug(rig, 0);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
+                    UINT32_MAX);
+    check_dead(rig);
+}
+
+/* VERSION replies that cannot be meant */
+
+#define VERSION ON(VFIO_USER_VERSION)
+#define JSON(text) { VERSION, DO_PATCH, 4, TEXT(TWIN(text)) }
+
+typedef struct TwinLie {
+    const char *name;
+    bool accepted;
+    VFIOUserRule rules[3];
+} TwinLie;
+
+static const TwinLie lies[] = {
+    { "no-descriptor", false, {
+        JSON("{\"supported\":true,\"fd_index\":0}") } },
+    { "index-outside", false, {
+        JSON("{\"supported\":true,\"fd_index\":2}"), { VERSION, DO_FDS, 2 } } },
+    { "no-index", false, {
+        JSON("{\"supported\":true}"), { VERSION, DO_FDS, 1 } } },
+    { "negative-index", false, {
+        JSON("{\"supported\":true,\"fd_index\":-1}"),
+        { VERSION, DO_FDS, 1 } } },
+    { "no-socket", false, {
+        JSON("{\"supported\":true,\"fd_index\":1}"), { VERSION, DO_FDS, 3 } } },
+    { "no-object", false, { JSON("true"), { VERSION, DO_FDS, 1 } } },
+    { "no-boolean", false, {
+        JSON("{\"supported\":1,\"fd_index\":0}"), { VERSION, DO_FDS, 1 } } },
+    { "not-supported", true, {
+        JSON("{\"supported\":false,\"fd_index\":0}"),
+        { VERSION, DO_FDS, 1 } } },
+};
+
+static void test_twin_lie(gconstpointer data)
+{
+    const TwinLie *lie = data;
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     lie->rules);
+    g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
+
+    if (lie->accepted) {
+        g_assert_null(message);
+    } else {
+        g_assert_nonnull(message);
+        g_assert_nonnull(strstr(message,
+                                vfio_user_server_path(rig->server)));
+    }
+}
+
+void vfio_user_add_twin_tests(void)
+{
+    unsigned i;
+
+    qtest_add_func("/vfio-user/twin/dma", test_twin_dma);
+    qtest_add_func("/vfio-user/twin/in-access", test_twin_in_access);
+    qtest_add_func("/vfio-user/twin/plug-again", test_twin_plug_again);
+    qtest_add_func("/vfio-user/twin/ends", test_twin_ends);
+    qtest_add_func("/vfio-user/twin/first-ends", test_twin_first_ends);
+    qtest_add_func("/vfio-user/twin/request-beside", test_twin_request_beside);
+    for (i = 0; i < ARRAY_SIZE(lies); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/twin/%s",
+                                                lies[i].name);
+
+        qtest_add_data_func(path, &lies[i], test_twin_lie);
+    }
+}
