@@ -14,16 +14,15 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
-#include "qapi/qapi-visit-sockets.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qemu/sockets.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "hw/qdev-properties.h"
 #include "hw/vfio/pci.h"
+#include "hw/vfio/user/address.h"
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
@@ -474,38 +473,6 @@ static void get_socket(Object *obj, Visitor *v, const char *name,
     visit_type_str(v, name, &vudev->socket_name, errp);
 }
 
-/* As a string it is a path, or what socket_parse() understands. */
-static SocketAddress *parse_socket(const char *text, Error **errp)
-{
-    SocketAddress *addr;
-
-    if (*text && *text != '/' && *text != '.' && strchr(text, ':')) {
-        return socket_parse(text, errp);
-    }
-    addr = g_new0(SocketAddress, 1);
-    addr->type = SOCKET_ADDRESS_TYPE_UNIX;
-    addr->u.q_unix.path = g_strdup(text);
-    return addr;
-}
-
-static SocketAddress *visit_socket(Visitor *v, const char *name, Error **errp)
-{
-    g_autofree GenericAlternate *type = NULL;
-    g_autofree char *text = NULL;
-    SocketAddress *addr = NULL;
-
-    if (!visit_start_alternate(v, name, &type, sizeof(*type), errp)) {
-        return NULL;
-    }
-    visit_end_alternate(v, (void **)&type);
-    if (type->type == QTYPE_QDICT) {
-        visit_type_SocketAddress(v, name, &addr, errp);
-    } else if (visit_type_str(v, name, &text, errp)) {
-        addr = parse_socket(text, errp);
-    }
-    return addr;
-}
-
 static void set_socket(Object *obj, Visitor *v, const char *name,
                        void *opaque, Error **errp)
 {
@@ -517,15 +484,14 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
         qdev_prop_set_after_realize(DEVICE(obj), name, errp);
         return;
     }
-    addr = visit_socket(v, name, errp);
+    addr = vfio_user_address_visit(v, name, errp);
     if (!addr) {
         return;
     }
     qapi_free_SocketAddress(vudev->socket);
     vudev->socket = addr;
     g_free(vudev->socket_name);
-    vudev->socket_name = addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
-        g_strdup(addr->u.q_unix.path) : socket_uri(addr);
+    vudev->socket_name = vfio_user_address_name(addr);
     g_free(vbasedev->name);
     vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
 }
