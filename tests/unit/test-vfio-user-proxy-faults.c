@@ -499,7 +499,7 @@ static void *flood_requests(void *opaque)
     Caller *c = opaque;
 
     while (!qatomic_read(&c->rounds)) {
-        rig_send_dma_read(c->rig, 0, 0, 1);
+        rig_send_dma_read(c->rig, 0, 0, c->offset);
     }
     return NULL;
 }
@@ -516,16 +516,19 @@ static void *drain(void *opaque)
     return NULL;
 }
 
-/* Requests without a pause: calls end, and posts get through in between. */
-static void test_floods_requests(void)
+/*
+ * Requests of @count bytes without a pause: calls end, and posts get through,
+ * whether replies are sent as fast as they are asked for or queue up.
+ */
+static void floods_requests(unsigned count)
 {
-    enum { POSTS = 50 };
+    enum { POSTS = 20 };
     g_autoptr(Rig) rig = rig_new();
     Caller server = { .run = flood_requests }, reader = { .run = drain };
     Error *err = NULL;
 
     caller_start(&reader, rig, 0);
-    caller_start(&server, rig, 0);
+    caller_start(&server, rig, count);
     peer_wait_until(qatomic_read(&rig->requests) > 100);
     for (int i = 0; i < POSTS; i++) {
         rig_post(rig, i, &error_abort);
@@ -538,6 +541,16 @@ static void test_floods_requests(void)
     vfio_user_proxy_close(rig->proxy);
     caller_join(&reader);
     g_assert_cmpuint(reader.done, ==, POSTS);
+}
+
+static void test_floods_small_requests(void)
+{
+    floods_requests(1);
+}
+
+static void test_floods_requests(void)
+{
+    floods_requests(MUCH);
 }
 
 static const RigTest tests[] = {
@@ -559,6 +572,7 @@ static const RigTest tests[] = {
     { "/vfio-user/faults/asks-too-much-of-caller",
       test_asks_too_much_of_caller },
     { "/vfio-user/faults/floods-replies", test_floods_replies },
+    { "/vfio-user/faults/floods-small-requests", test_floods_small_requests },
     { "/vfio-user/faults/floods-requests", test_floods_requests },
 };
 

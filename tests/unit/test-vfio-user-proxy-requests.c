@@ -210,6 +210,39 @@ static void test_held_back(void)
     caller_join(&poster);
 }
 
+/* Starts the poster, who has to wait. */
+static void start_poster(Rig *rig)
+{
+    Caller *poster = rig->opaque;
+
+    caller_start(poster, rig, 1);
+    peer_wait_until(qatomic_read(&poster->done) ||
+                    (qatomic_read(&poster->tid) &&
+                     peer_is_asleep(qatomic_read(&poster->tid))));
+    g_assert_cmpuint(qatomic_read(&poster->done), ==, 0);
+}
+
+/* Nor before the end of one that gets no reply, and then it does. */
+static void test_held_back_no_reply(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    VFIOUserHeader header = {
+        .command = VFIO_USER_DMA_READ,
+        .flags = VFIO_USER_NO_REPLY,
+    };
+    VFIOUserDMARW rw = { .count = 8 };
+
+    rig->on_request = start_poster;
+    for (int i = 1; i <= 20; i++) {
+        Caller poster = { .run = caller_post, .rounds = 1 };
+
+        rig->opaque = &poster;
+        peer_send(rig->peer, header, &rw, sizeof(rw), NULL, 0);
+        rig_recv_header(rig, VFIO_USER_REGION_WRITE);
+        caller_join(&poster);
+    }
+}
+
 static void *caller_write(void *opaque)
 {
     Caller *c = opaque;
@@ -347,6 +380,7 @@ static const RigTest tests[] = {
     { "/vfio-user/requests/in-call", test_request_in_call },
     { "/vfio-user/requests/read-ahead", test_read_ahead },
     { "/vfio-user/requests/held-back", test_held_back },
+    { "/vfio-user/requests/held-back-no-reply", test_held_back_no_reply },
     { "/vfio-user/requests/writers", test_writers },
     { "/vfio-user/requests/both-full", test_both_full },
     { "/vfio-user/requests/queued", test_queued },

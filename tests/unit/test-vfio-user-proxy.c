@@ -181,6 +181,17 @@ static void test_large_reply(void)
     }
 }
 
+/* Receives a message; done is the number of its descriptors. */
+static void *recv_one(void *opaque)
+{
+    Caller *c = opaque;
+    g_auto(PeerMessage) m = { };
+
+    g_assert_true(peer_recv(c->rig->peer, &m));
+    c->done = m.nfds;
+    return NULL;
+}
+
 static void test_fds(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -217,6 +228,28 @@ static void test_fds(void)
     g_assert_cmpuint(peer_inode(taken), ==, peer_inode(fds[2]));
     close(taken);
     vfio_user_close_fds(fds, 3);
+}
+
+/* With a message that takes many attempts to send they go once. */
+static void test_fds_of_long_message(void)
+{
+    g_autofree uint8_t *data = g_malloc0(MiB);
+    g_autoptr(Rig) rig = rig_new();
+    VFIOUserRegionRW rw = { };
+    int fd = peer_new_fd();
+
+    for (int i = 0; i < 50; i++) {
+        Caller server = { .run = recv_one };
+        VFIOUserCall call = rig_write_call(&rw, data, MiB);
+
+        call.fds = &fd;
+        call.nfds = 1;
+        caller_start(&server, rig, 0);
+        vfio_user_proxy_post(rig->proxy, &call, &error_abort);
+        caller_join(&server);
+        g_assert_cmpuint(server.done, ==, 1);
+    }
+    close(fd);
 }
 
 /* Posts and notes */
@@ -315,14 +348,21 @@ static void test_wakeups(void)
     g_assert_cmpuint(wakeups, <, CALLS / 4);
 }
 
-/* A server that takes its time costs no wake-up but the caller's own. */
-static void test_wakeups_asleep(void)
+/*
+ * A server that takes its time costs no wake-up but the caller's own, be it
+ * one that has @asked for something or not.
+ */
+static void wakeups_asleep(bool asked)
 {
     enum { CALLS = 100 };
     g_autoptr(Rig) rig = rig_new();
     Caller caller = { .rounds = CALLS };
     uint64_t before, wakeups;
 
+    if (asked) {
+        rig_send_dma_read(rig, 1, 1, 8);
+        rig_recv_dma_read(rig, 1, 1, 8);
+    }
     before = RIG_STAT(rig, receive_wakeups);
     caller_start(&caller, rig, 0);
     for (int i = 0; i < CALLS; i++) {
@@ -336,6 +376,31 @@ static void test_wakeups_asleep(void)
     wakeups = RIG_STAT(rig, receive_wakeups) - before;
     g_test_message("%" PRIu64 " wake-ups in %d calls", wakeups, CALLS);
     g_assert_cmpuint(wakeups, <, CALLS / 4);
+}
+
+static void test_wakeups_asleep(void)
+{
+    wakeups_asleep(false);
+}
+
+static void test_wakeups_asked(void)
+{
+    wakeups_asleep(true);
+}
+
+/* Neither a caller who waits nor nobody at all has the receive thread run. */
+static void test_wakeups_idle(void)
+{
+    g_autoptr(Rig) idle = rig_new();
+    g_autoptr(Rig) rig = rig_new();
+    Error *err = NULL;
+
+    rig_assert_in_sync(idle);
+    vfio_user_proxy_set_timeout(rig->proxy, 100);
+    g_assert_cmpint(rig_read(rig, 1, &err), ==, -ETIMEDOUT);
+    peer_assert_error(err, "no reply");
+    g_assert_cmpuint(RIG_STAT(rig, receive_wakeups), <, 10);
+    g_assert_cmpuint(RIG_STAT(idle, receive_wakeups), <, 10);
 }
 
 /* Closing */
@@ -405,11 +470,14 @@ static const RigTest tests[] = {
     { "/vfio-user/proxy/next-reader", test_next_reader },
     { "/vfio-user/proxy/large-reply", test_large_reply },
     { "/vfio-user/proxy/fds", test_fds },
+    { "/vfio-user/proxy/fds-of-long-message", test_fds_of_long_message },
     { "/vfio-user/proxy/post", test_post },
     { "/vfio-user/proxy/notify", test_notify },
     { "/vfio-user/proxy/notify-error", test_notify_error },
     { "/vfio-user/proxy/wakeups", test_wakeups },
     { "/vfio-user/proxy/wakeups-asleep", test_wakeups_asleep },
+    { "/vfio-user/proxy/wakeups-asked", test_wakeups_asked },
+    { "/vfio-user/proxy/wakeups-idle", test_wakeups_idle },
     { "/vfio-user/proxy/close", test_close },
     { "/vfio-user/proxy/close-early", test_close_early },
 };

@@ -142,7 +142,11 @@ static inline int rig_read(Rig *rig, uint64_t offset, Error **errp)
     Read r;
     int ret = rig_begin(rig, &r, offset, errp);
 
-    return ret < 0 ? ret : rig_finish(rig, &r, errp);
+    if (ret < 0) {
+        vfio_user_call_clear(&r.call);      /* an early reply may be there */
+        return ret;
+    }
+    return rig_finish(rig, &r, errp);
 }
 
 static inline VFIOUserCall rig_write_call(VFIOUserRegionRW *rw,
