@@ -320,6 +320,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vfio-user/plug-again", test_plug_again);
     vfio_user_add_dma_tests();
     vfio_user_add_death_tests();
+    vfio_user_add_engine_tests();
     vfio_user_add_fault_tests();
     vfio_user_add_socket_tests();
     vfio_user_add_twin_tests();

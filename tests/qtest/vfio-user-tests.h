@@ -13,6 +13,7 @@
 void vfio_user_add_socket_tests(void);
 void vfio_user_add_dma_tests(void);
 void vfio_user_add_death_tests(void);
+void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);
 void vfio_user_add_twin_tests(void);
 
