@@ -15,7 +15,7 @@
 #include "hw/pci/pci.h"
 #include "vfio-user-model.h"
 
-/* Memory behind a region, whatever size it claims. */
+/* Memory behind a region by message, whatever size it claims. */
 #define MAX_BACKING MiB
 
 #define LO(word) ((word) & 0xff)
@@ -120,19 +120,21 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
     dev->twin = -1;
     dev->maps = g_array_new(false, false, sizeof(VFIOUserMap));
     for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
-        size_t size = MIN(model->region[i].size, MAX_BACKING);
+        const VFIOUserModelRegion *region = &model->region[i];
+        bool mapped = region->flags & VFIO_REGION_INFO_FLAG_MMAP;
+        size_t size = mapped ? region->size : MIN(region->size, MAX_BACKING);
         int fd = memfd_create("vfio-user-region", MFD_CLOEXEC);
 
         if (i == VFIO_PCI_CONFIG_REGION_INDEX) {
             size = MAX(size, sizeof(model->config));
         }
         g_assert_cmpint(fd, >=, 0);
-        g_assert_cmpint(ftruncate(fd, size), ==, 0);
+        g_assert_cmpint(ftruncate(fd, region->offset + size), ==, 0);
         dev->backing[i].fd = fd;
         dev->backing[i].size = size;
         if (size) {
             dev->backing[i].bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                                         MAP_SHARED, fd, 0);
+                                         MAP_SHARED, fd, region->offset);
             g_assert(dev->backing[i].bytes != MAP_FAILED);
         }
     }
@@ -173,6 +175,14 @@ uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
         return NULL;
     }
     return dev->backing[region].bytes + offset;
+}
+
+void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
+                               uint64_t size)
+{
+    g_assert_cmpint(ftruncate(dev->backing[region].fd,
+                              dev->model->region[region].offset + size),
+                    ==, 0);
 }
 
 /* Maps */
@@ -419,6 +429,7 @@ static int answer_get_region_info(VFIOUserDevice *dev,
         .index = head->index,
         .cap_offset = areas ? sizeof(info) : 0,
         .size = region->size,
+        .offset = region->offset,
     };
     if (head->argsz < info.argsz) {
         info.cap_offset = 0;
@@ -431,9 +442,13 @@ static int answer_get_region_info(VFIOUserDevice *dev,
     }
     if (region->flags & VFIO_REGION_INFO_FLAG_MMAP &&
         head->argsz >= info.argsz) {
-        int fd = fcntl(dev->backing[head->index].fd, F_DUPFD_CLOEXEC, 0);
+        unsigned n = region->fd_per_area ? region->nr_areas : 1;
 
-        g_array_append_val(reply->fds, fd);
+        while (n--) {
+            int fd = fcntl(dev->backing[head->index].fd, F_DUPFD_CLOEXEC, 0);
+
+            g_array_append_val(reply->fds, fd);
+        }
     }
     return 0;
 }

@@ -25,6 +25,8 @@ typedef struct VFIOUserModelRegion {
     uint32_t flags;             /* VFIO_REGION_INFO_FLAG_; MMAP: by memfd */
     uint32_t nr_areas;          /* 0: mmap of the whole, if at all */
     struct vfio_region_sparse_mmap_area areas[VFIO_USER_MODEL_AREAS];
+    uint64_t offset;            /* in the file that is mapped */
+    bool fd_per_area;           /* as older servers send them */
 } VFIOUserModelRegion;
 
 typedef struct VFIOUserModel {
@@ -102,10 +104,19 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
  * vfio_user_device_bytes:
  *
  * Returns @count bytes of a region, or NULL where they are not all there.
- * Only the first MiB of a region is there; the rest reads as zeros.
+ * Only the first MiB of a region that is not to be mapped is there; the rest
+ * reads as zeros.
  */
 uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
                                 uint64_t offset, uint64_t count);
+
+/**
+ * vfio_user_device_truncate:
+ *
+ * Leaves @size bytes of a region in its file, whoever has mapped it.
+ */
+void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
+                               uint64_t size);
 
 /**
  * vfio_user_device_map:

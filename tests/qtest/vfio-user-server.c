@@ -659,6 +659,14 @@ void vfio_user_server_poke(VFIOUserServer *s, uint32_t region,
     memcpy(bytes_locked(s, region, offset, count), bytes, count);
 }
 
+void vfio_user_server_truncate(VFIOUserServer *s, uint32_t region,
+                               uint64_t size)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    vfio_user_device_truncate(s->device, region, size);
+}
+
 void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
                               uint32_t vector)
 {

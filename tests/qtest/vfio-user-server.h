@@ -89,6 +89,10 @@ void vfio_user_server_peek(VFIOUserServer *s, uint32_t region,
 void vfio_user_server_poke(VFIOUserServer *s, uint32_t region,
                            uint64_t offset, const void *bytes, size_t count);
 
+/* Leaves @size bytes of a region in its file. */
+void vfio_user_server_truncate(VFIOUserServer *s, uint32_t region,
+                               uint64_t size);
+
 /* Signals an interrupt; waits until the client has armed it. */
 void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
                               uint32_t vector);

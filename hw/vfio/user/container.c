@@ -247,6 +247,19 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
     return memory_region_get_fd(mr);
 }
 
+/*
+ * Registers that a device lets QEMU map come and go with every interrupt, are
+ * no memory to share, and copying from them is no access that their device
+ * would expect: a server is not told of them, and refused DMA to them.
+ */
+static bool is_registers(void *vaddr)
+{
+    ram_addr_t offset;
+    MemoryRegion *mr = memory_region_from_host(vaddr, &offset);
+
+    return mr && memory_region_is_ram_device(mr);
+}
+
 static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
                    void *vaddr, bool readonly)
 {
@@ -258,6 +271,9 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
 
     if (!is_up(c)) {
         return container->initialized ? 0 : -ECONNRESET;
+    }
+    if (is_registers(vaddr)) {
+        return 0;
     }
     if (c->nr_maps >= c->caps->max_dma_maps) {
         error_setg(&err, "vfio-user %s: the server takes no more than %u DMA"

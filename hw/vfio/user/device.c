@@ -17,6 +17,7 @@
 #include "qemu/main-loop.h"
 #include "hw/core/cpu.h"
 #include "hw/vfio/user/device.h"
+#include "hw/vfio/user/region-info.h"
 #include "trace.h"
 
 /* Interrupts of one index: what MSI-X can have. */
@@ -183,6 +184,30 @@ static int device_feature(VFIODevice *vbasedev,
     return ret;
 }
 
+/*
+ * The descriptor to map the region through, the caller's; -1 where it is to
+ * go by message.  Of several the first is taken: libvfio-user sends the same
+ * file once for each sparse area, as older texts have it.
+ */
+static int take_region_fd(VFIODevice *vbasedev, VFIOUserCall *call,
+                          const VFIOUserRegionInfo *asked)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    int fd = call->reply_nfds ? call->reply_fds[0] : -1;
+    Error *why = NULL;
+
+    if (!vfio_user_region_info_mappable(call->reply, fd, &why)) {
+        warn_report("vfio-user %s: region %u is accessed by message, not"
+                    " mapped: %s", vfio_user_proxy_name(udev->proxy),
+                    asked->index, error_get_pretty(why));
+        error_free(why);
+        return -1;
+    }
+    vfio_user_close_fds(call->reply_fds + 1, call->reply_nfds - 1);
+    call->reply_nfds = 0;
+    return fd;
+}
+
 static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
                            int *fd)
 {
@@ -197,26 +222,34 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
         .head_size = sizeof(msg),
         .reply_max = info->argsz,
     };
-    uint32_t asked = info->argsz;
+    Error *err = NULL;
     int ret;
 
     ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
     if (ret < 0) {
         return ret;
     }
-    memcpy(&msg, call.reply, sizeof(msg));
-    if (msg.index != info->index || msg.argsz < sizeof(msg) ||
-        msg.size > INT64_MAX || msg.offset > INT64_MAX) {
+    if (!vfio_user_region_info_check(call.reply, call.reply_size, &msg,
+                                     &err)) {
+        error_prepend(&err, "DEVICE_GET_REGION_INFO: region %u: ", msg.index);
+        vfio_user_proxy_fail(udev->proxy, err);
         return -EPROTO;
     }
 
     QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionInfo) !=
                       sizeof(struct vfio_region_info));
-    memset(info, 0, asked);
+    memset(info, 0, msg.argsz);
     memcpy(info, call.reply, call.reply_size);
-    /* by message only: what is mappable, and how, is not looked at */
-    info->flags &= ~(VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS);
-    *fd = -1;
+    if (info->argsz <= msg.argsz && !vbasedev->no_mmap &&
+        (info->flags & VFIO_REGION_INFO_FLAG_MMAP)) {
+        *fd = take_region_fd(vbasedev, &call, &msg);
+        if (*fd < 0) {
+            info->flags &= ~VFIO_REGION_INFO_FLAG_MMAP;
+        }
+    }
+    trace_vfio_user_device_region(vfio_user_proxy_name(udev->proxy),
+                                  info->index, info->flags, info->size,
+                                  info->offset, *fd);
     return 0;
 }
 

@@ -68,11 +68,26 @@ static void lose(VFIOUserProxy *other, const char *cause)
     }
 }
 
+/* What a server left behind in its files is not the device any more. */
+static void unmap_regions(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    vdev->vbasedev.no_mmap = true;
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
+        vfio_region_mmaps_set_enabled(&vdev->bars[i].region, false);
+    }
+    object_unref(OBJECT(vudev));
+}
+
 static void on_lost(void *opaque, const char *cause)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
     lose(qatomic_read(&vudev->twin), cause);
+    object_ref(OBJECT(vudev));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), unmap_regions, vudev);
     if (qatomic_read(&vudev->in_use)) {
         error_report("vfio-user %s: connection lost: %s; the device is dead"
                      " until it is unplugged, the VM goes on",
@@ -347,6 +362,18 @@ static void take_steps_back(VFIOUserPCIDevice *vudev)
     }
 }
 
+/* Why the connection was lost says more than what failed because of it. */
+static void tell_cause(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIOUserProxy *proxy = vudev->user.proxy;
+
+    if (proxy && vfio_user_proxy_state(proxy) == VFIO_USER_LOST) {
+        error_free(*errp);
+        *errp = NULL;
+        vfio_user_proxy_check(proxy, errp);
+    }
+}
+
 static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
 {
     ERRP_GUARD();
@@ -355,6 +382,7 @@ static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
 
     while (vudev->steps_done < ARRAY_SIZE(steps)) {
         if (!steps[vudev->steps_done].take(vudev, errp)) {
+            tell_cause(vudev, errp);
             take_steps_back(vudev);
             /* what comes from the connection has it, from hw/vfio it has not */
             if (!g_str_has_prefix(error_get_pretty(*errp), name)) {
@@ -540,6 +568,8 @@ static Property vfio_user_pci_properties[] = {
                        parent_obj.intx.mmap_timeout, 1100),
     DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
                     VFIO_FEATURE_ENABLE_REQ_BIT, true),
+    DEFINE_PROP_BOOL("x-no-mmap", VFIOUserPCIDevice,
+                     parent_obj.vbasedev.no_mmap, false),
     DEFINE_PROP_BOOL("x-no-kvm-intx", VFIOUserPCIDevice,
                      parent_obj.no_kvm_intx, false),
     DEFINE_PROP_BOOL("x-no-kvm-msi", VFIOUserPCIDevice,

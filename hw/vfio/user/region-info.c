@@ -1,0 +1,261 @@
+/*
+ * vfio-user region information checks
+ *
+ * See the header for what this file is and is not.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/magic.h>
+#include <linux/vfio.h>
+#include <sys/vfs.h>
+#include "qemu/bswap.h"
+#include "qemu/mmap-alloc.h"
+#include "qapi/error.h"
+#include "hw/vfio/user/region-info.h"
+
+/* Capabilities have 64-bit members and are read where they lie. */
+#define CAP_ALIGN 8
+
+#define CAP_HEADER  sizeof(struct vfio_info_cap_header)
+#define SPARSE_HEAD sizeof(struct vfio_region_info_cap_sparse_mmap)
+#define SPARSE_AREA sizeof(struct vfio_region_sparse_mmap_area)
+
+typedef struct Area {
+    uint64_t offset;            /* in the region */
+    uint64_t size;
+} Area;
+
+static uint16_t cap_id(const uint8_t *reply, uint32_t at)
+{
+    return lduw_le_p(reply + at +
+                     offsetof(struct vfio_info_cap_header, id));
+}
+
+static uint32_t cap_next(const uint8_t *reply, uint32_t at)
+{
+    return ldl_le_p(reply + at +
+                    offsetof(struct vfio_info_cap_header, next));
+}
+
+static uint32_t sparse_areas(const uint8_t *reply, uint32_t at)
+{
+    return ldl_le_p(reply + at +
+                    offsetof(struct vfio_region_info_cap_sparse_mmap,
+                             nr_areas));
+}
+
+/* Bytes of a capability of which QEMU reads more than the header. */
+static uint64_t cap_size(const uint8_t *reply, uint32_t at, uint32_t room)
+{
+    switch (cap_id(reply, at)) {
+    case VFIO_REGION_INFO_CAP_SPARSE_MMAP:
+        if (room < SPARSE_HEAD) {
+            return SPARSE_HEAD;
+        }
+        return SPARSE_HEAD + (uint64_t)sparse_areas(reply, at) * SPARSE_AREA;
+    case VFIO_REGION_INFO_CAP_TYPE:
+        return sizeof(struct vfio_region_info_cap_type);
+    default:
+        return CAP_HEADER;
+    }
+}
+
+static bool check_caps(const uint8_t *reply, const VFIOUserRegionInfo *info,
+                       Error **errp)
+{
+    uint32_t left = info->argsz / CAP_HEADER;
+    uint32_t at;
+
+    for (at = info->cap_offset; at; at = cap_next(reply, at)) {
+        if (at < sizeof(*info) || at % CAP_ALIGN ||
+            at > info->argsz - CAP_HEADER) {
+            error_setg(errp, "a capability at 0x%x: outside or not aligned",
+                       at);
+            return false;
+        }
+        if (cap_size(reply, at, info->argsz - at) > info->argsz - at) {
+            error_setg(errp, "capability %u at 0x%x ends outside",
+                       cap_id(reply, at), at);
+            return false;
+        }
+        if (!left--) {
+            error_setg(errp, "the list of capabilities loops");
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vfio_user_region_info_check(const void *reply, size_t size,
+                                 const VFIOUserRegionInfo *asked,
+                                 Error **errp)
+{
+    VFIOUserRegionInfo info;
+
+    memcpy(&info, reply, sizeof(info));
+    if (info.index != asked->index) {
+        error_setg(errp, "the answer is about region %u", info.index);
+        return false;
+    }
+    if (info.size > INT64_MAX || info.offset > INT64_MAX) {
+        error_setg(errp, "0x%" PRIx64 " bytes at 0x%" PRIx64 " of a file are"
+                   " impossible", info.size, info.offset);
+        return false;
+    }
+    if (info.argsz < sizeof(info)) {
+        error_setg(errp, "argsz %u is less than the structure has",
+                   info.argsz);
+        return false;
+    }
+    if (info.argsz > asked->argsz) {
+        if (asked->argsz > sizeof(info) || info.argsz > VFIO_USER_MAX_INFO) {
+            error_setg(errp, "argsz %u, and %u bytes were wanted",
+                       info.argsz, asked->argsz);
+            return false;
+        }
+        return true;
+    }
+    if (info.argsz > size) {
+        error_setg(errp, "argsz %u, and %zu bytes are there", info.argsz,
+                   size);
+        return false;
+    }
+    return !(info.flags & VFIO_REGION_INFO_FLAG_CAPS) ||
+           check_caps(reply, &info, errp);
+}
+
+/* Offset of the areas' capability; 0 where there is none. */
+static uint32_t find_sparse(const uint8_t *reply,
+                            const VFIOUserRegionInfo *info)
+{
+    uint32_t at = info->flags & VFIO_REGION_INFO_FLAG_CAPS ?
+                  info->cap_offset : 0;
+
+    while (at && cap_id(reply, at) != VFIO_REGION_INFO_CAP_SPARSE_MMAP) {
+        at = cap_next(reply, at);
+    }
+    return at;
+}
+
+/* Fills @areas; returns how many there are, 0 with @errp set on failure. */
+static uint32_t get_areas(const uint8_t *reply, const VFIOUserRegionInfo *info,
+                          Area *areas, Error **errp)
+{
+    uint32_t at = find_sparse(reply, info);
+    uint32_t n;
+
+    if (!at) {
+        areas[0] = (Area) { 0, info->size };
+        return 1;
+    }
+    n = sparse_areas(reply, at);
+    if (!n || n > VFIO_USER_REGION_AREAS) {
+        error_setg(errp, "%u areas to map: 1 to %d are possible", n,
+                   VFIO_USER_REGION_AREAS);
+        return 0;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint8_t *area = reply + at + SPARSE_HEAD + i * SPARSE_AREA;
+
+        areas[i].offset = ldq_le_p(area);
+        areas[i].size = ldq_le_p(area + sizeof(uint64_t));
+    }
+    return n;
+}
+
+static bool overlap(const Area *a, const Area *b)
+{
+    return a->offset < b->offset + b->size && b->offset < a->offset + a->size;
+}
+
+/* @file_size: bytes of the file from where the region begins in it */
+static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
+                        uint64_t file_size, uint64_t page, Error **errp)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const Area *a = &areas[i];
+        const char *wrong = NULL;
+
+        if (!a->size || !QEMU_IS_ALIGNED(a->offset | a->size, page)) {
+            wrong = "consists of no whole pages";
+        } else if (a->offset > region_size ||
+                   a->size > region_size - a->offset) {
+            wrong = "is not inside the region";
+        } else if (a->offset + a->size > file_size) {
+            wrong = "is not inside the file";
+        }
+        for (uint32_t j = 0; j < i && !wrong; j++) {
+            if (overlap(a, &areas[j])) {
+                wrong = "overlaps another";
+            }
+        }
+        if (wrong) {
+            error_setg(errp, "the area of 0x%" PRIx64 " bytes at 0x%" PRIx64
+                       " %s", a->size, a->offset, wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Bytes of a file that can be mapped for reading and writing, or -1. */
+static int64_t check_file(int fd, Error **errp)
+{
+    struct statfs fs;
+    struct stat st;
+    int mode;
+
+    if (fd < 0) {
+        error_setg(errp, "no descriptor came with it");
+        return -1;
+    }
+    /* the size of anything else says nothing of what can be mapped */
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        error_setg(errp, "its descriptor is no regular file");
+        return -1;
+    }
+    mode = fcntl(fd, F_GETFL);
+    if (mode < 0 || (mode & O_ACCMODE) != O_RDWR) {
+        error_setg(errp, "its file is not open for reading and writing");
+        return -1;
+    }
+    /* each page comes when a process likes, and a vCPU waits that long */
+    if (fstatfs(fd, &fs) < 0 || fs.f_type == FUSE_SUPER_MAGIC) {
+        error_setg(errp, "its file is in a FUSE file system");
+        return -1;
+    }
+    return st.st_size;
+}
+
+bool vfio_user_region_info_mappable(const void *reply, int fd, Error **errp)
+{
+    const uint32_t rw = VFIO_REGION_INFO_FLAG_READ |
+                        VFIO_REGION_INFO_FLAG_WRITE;
+    Area areas[VFIO_USER_REGION_AREAS];
+    VFIOUserRegionInfo info;
+    uint64_t page;
+    int64_t file_size;
+    uint32_t n;
+
+    memcpy(&info, reply, sizeof(info));
+    /* the guest may try both, and what is mapped gives it no error but ours */
+    if ((info.flags & rw) != rw) {
+        error_setg(errp, "it is not for reading and writing");
+        return false;
+    }
+    file_size = check_file(fd, errp);
+    if (file_size < 0) {
+        return false;
+    }
+    page = MAX(qemu_real_host_page_size(), qemu_fd_getpagesize(fd));
+    if (!QEMU_IS_ALIGNED(info.offset, page) || info.offset > file_size) {
+        error_setg(errp, "it cannot begin at 0x%" PRIx64 " of its file",
+                   info.offset);
+        return false;
+    }
+    n = get_areas(reply, &info, areas, errp);
+    return n && check_areas(areas, n, info.size, file_size - info.offset,
+                            page, errp);
+}

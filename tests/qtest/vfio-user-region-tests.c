@@ -1,0 +1,683 @@
+/*
+ * qtest of the vfio-user client: regions
+ *
+ * Which access of the guest is a message and which is memory that the server
+ * shares, for regions of every kind; and servers whose description of a region
+ * or whose file is not what it should be.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "hw/pci/pci.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define RW (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
+#define MAPPED (RW | VFIO_REGION_INFO_FLAG_MMAP)
+#define PAGE 0x1000
+
+/* Where the tests put BARs that are larger than the rig's. */
+#define HIGH (1ULL << 40)
+
+/* The usual device, but for one region. */
+static const VFIOUserModel *model_with(unsigned nr, VFIOUserModelRegion region)
+{
+    static VFIOUserModel model;
+
+    model = vfio_user_model;
+    model.region[nr] = region;
+    return &model;
+}
+#define MODEL_WITH(nr, ...) model_with(nr, (VFIOUserModelRegion) __VA_ARGS__)
+
+static VFIOUserRig *plug_model(const char *args, const VFIOUserModel *model)
+{
+    VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    return rig;
+}
+
+/* Messages that reached the server, up to now. */
+static unsigned messages(VFIOUserRig *rig)
+{
+    g_autoptr(GArray) log = NULL;
+
+    /* behind it on the socket is nothing */
+    qpci_config_readb(rig->dev, PCI_LATENCY_TIMER);
+    log = vfio_user_server_log(rig->server);
+    return log->len - 1;
+}
+
+/* Reads and writes at @at of a region, which is at @address. */
+static void check_access(VFIOUserRig *rig, unsigned nr, uint64_t address,
+                         uint64_t at, bool by_message)
+{
+    const uint32_t value = 0x12345678 + at, other = 0x9abcdef0 ^ at;
+    uint32_t is;
+
+    vfio_user_server_poke(rig->server, nr, at, &value, sizeof(value));
+    vfio_user_server_forget(rig->server);
+    g_assert_cmphex(qtest_readl(rig->qts, address + at), ==, value);
+    qtest_writel(rig->qts, address + at, other);
+    g_assert_cmpuint(messages(rig), ==, by_message ? 2 : 0);
+    vfio_user_server_peek(rig->server, nr, at, &is, sizeof(is));
+    g_assert_cmphex(is, ==, other);
+    if (by_message) {
+        vfio_user_server_see(rig->server, VFIO_USER_REGION_READ,
+                             AT_OFFSET(nr, at));
+        vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE,
+                             AT_OFFSET(nr, at));
+    }
+}
+
+static void check_bar(VFIOUserRig *rig, unsigned nr, uint64_t at,
+                      bool by_message)
+{
+    check_access(rig, nr, rig->bar[nr].addr, at, by_message);
+}
+
+/* Nothing of a server's file is mapped in QEMU. */
+static bool maps_a_file(VFIOUserRig *rig)
+{
+    g_autofree char *path =
+        g_strdup_printf("/proc/%d/maps", vfio_user_server_client(rig->server));
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return strstr(text, "vfio-user-region");
+}
+
+/* What is mapped */
+
+static void test_whole(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 4 * PAGE, MAPPED }));
+
+    check_bar(rig, 0, 0, false);
+    check_bar(rig, 0, 4 * PAGE - 4, false);
+    check_bar(rig, 2, 0, true);
+    g_assert_true(maps_a_file(rig));
+    vfio_user_rig_unplug(rig);
+    vfio_user_rig_wait(rig, !maps_a_file(rig));
+}
+
+static void test_offset(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM,
+                   MODEL_WITH(0, { 4 * PAGE, MAPPED, .offset = 3 * PAGE }));
+
+    check_bar(rig, 0, 0, false);
+    check_bar(rig, 0, 4 * PAGE - 4, false);
+}
+
+static void check_areas(bool fd_per_area)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
+            16 * PAGE, MAPPED, 3,
+            { { PAGE, PAGE }, { 8 * PAGE, 8 * PAGE }, { 4 * PAGE, PAGE } },
+            .offset = PAGE, .fd_per_area = fd_per_area,
+        }));
+
+    check_bar(rig, 2, 0, true);
+    check_bar(rig, 2, PAGE - 4, true);
+    check_bar(rig, 2, PAGE, false);
+    check_bar(rig, 2, 2 * PAGE - 4, false);
+    check_bar(rig, 2, 2 * PAGE, true);
+    check_bar(rig, 2, 4 * PAGE, false);
+    check_bar(rig, 2, 5 * PAGE, true);
+    check_bar(rig, 2, 8 * PAGE, false);
+    check_bar(rig, 2, 16 * PAGE - 4, false);
+}
+
+static void test_areas(void)
+{
+    check_areas(false);
+}
+
+/* libvfio-user sends the descriptor once for each area. */
+static void test_areas_with_fds(void)
+{
+    check_areas(true);
+}
+
+/* As the sample "server" of libvfio-user has it. */
+static void test_no_power_of_two(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
+            3 * PAGE, MAPPED, 2, { { 0, PAGE }, { 2 * PAGE, PAGE } },
+        }));
+
+    check_bar(rig, 0, 0, false);
+    check_bar(rig, 0, PAGE, true);
+    check_bar(rig, 0, 3 * PAGE - 4, false);
+    vfio_user_server_forget(rig->server);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 3 * PAGE), ==,
+                    UINT32_MAX);
+    qpci_io_writel(rig->dev, rig->bar[0], 3 * PAGE, 0);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 4 * PAGE - 4), ==,
+                    UINT32_MAX);
+    g_assert_cmpuint(messages(rig), ==, 0);
+}
+
+static void test_no_power_of_two_whole(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 3 * PAGE, MAPPED }));
+
+    check_bar(rig, 0, 3 * PAGE - 4, false);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 3 * PAGE), ==,
+                    UINT32_MAX);
+}
+
+static void test_switched_off(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM "-global vfio-user-pci.x-no-mmap=on ",
+                   MODEL_WITH(0, { 4 * PAGE, MAPPED }));
+
+    check_bar(rig, 0, 0, true);
+    g_assert_false(maps_a_file(rig));
+}
+
+/* Reads of the guest change nothing, writes of a ROM must do no harm. */
+static void test_not_both_ways(void)
+{
+    static const uint32_t flags[] = {
+        VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE, 0,
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        g_autoptr(VFIOUserRig) rig =
+            plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
+                PAGE, flags[i] | VFIO_REGION_INFO_FLAG_MMAP,
+            }));
+
+        g_assert_false(maps_a_file(rig));
+        check_bar(rig, 0, 0, true);
+    }
+}
+
+/* MSI-X: QEMU's table lies over what is mapped. */
+
+#define VECTOR 3
+
+static void check_msix(const VFIOUserModel *model, uint64_t table,
+                       uint64_t beside)
+{
+    g_autoptr(VFIOUserRig) rig = plug_model(VFIO_USER_RIG_RAM, model);
+    const uint64_t entry = table + VECTOR * PCI_MSIX_ENTRY_SIZE;
+    const uint32_t zero = 0;
+    QPCIBar bar = qpci_iomap(rig->dev, 4, NULL);
+    uint32_t is;
+
+    vfio_user_server_poke(rig->server, 4, entry, &zero, sizeof(zero));
+    vfio_user_server_forget(rig->server);
+    qpci_io_writel(rig->dev, bar, entry, 0xfee00000);
+    g_assert_cmphex(qpci_io_readl(rig->dev, bar, entry), ==, 0xfee00000);
+    g_assert_cmpuint(messages(rig), ==, 0);
+    vfio_user_server_peek(rig->server, 4, entry, &is, sizeof(is));
+    g_assert_cmphex(is, ==, 0);
+    check_access(rig, 4, bar.addr, beside, false);
+}
+
+static VFIOUserModel msix_model(uint32_t table, VFIOUserModelRegion region)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.region[4] = region;
+    pci_set_long(model.config + VFIO_USER_MODEL_MSIX + PCI_MSIX_TABLE,
+                 table | 4);
+    pci_set_long(model.config + VFIO_USER_MODEL_MSIX + PCI_MSIX_PBA,
+                 3 * PAGE | 4);
+    return model;
+}
+
+static void test_msix(void)
+{
+    static const VFIOUserModelRegion whole = { 4 * PAGE, MAPPED };
+    static const VFIOUserModelRegion area = {
+        4 * PAGE, MAPPED, 1, { { 0, 4 * PAGE } },
+    };
+    unsigned at;
+
+    for (at = 0; at < 3; at++) {
+        VFIOUserModel model = msix_model(at * PAGE, whole);
+
+        check_msix(&model, at * PAGE, (at + 1) % 3 * PAGE);
+        model = msix_model(at * PAGE, area);
+        check_msix(&model, at * PAGE, (at + 1) % 3 * PAGE);
+    }
+}
+
+/* INTx and the end of the server: mappings go and come */
+
+#define INTX_MMAP_NS (1100 * 1000000LL)
+
+static void test_intx(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+
+    vfio_user_server_forget(rig->server);
+    vfio_user_server_trigger(rig->server, VFIO_PCI_INTX_IRQ_INDEX, 0);
+    /* it is noticed with the next look at the device, and that ends it */
+    vfio_user_rig_wait(rig, (qtest_readl(rig->qts, rig->bar[0].addr),
+                             vfio_user_server_saw(rig->server,
+                                                  VFIO_USER_REGION_READ)));
+    vfio_user_server_see(rig->server, VFIO_USER_DEVICE_SET_IRQS,
+                         AT(VFIO_PCI_INTX_IRQ_INDEX));
+    check_bar(rig, 0, 0, true);
+
+    /* a while without one */
+    qtest_clock_step(rig->qts, INTX_MMAP_NS);
+    check_bar(rig, 0, 0, false);
+    /* to the server nothing of this is a change of memory */
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP) +
+                     vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
+                     ==, 0);
+}
+
+static void check_gone(VFIOUserRig *rig)
+{
+    vfio_user_rig_wait(rig, qpci_io_readl(rig->dev, rig->bar[0], 0x10) ==
+                            UINT32_MAX);
+    qpci_io_writel(rig->dev, rig->bar[0], 0x10, 0);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
+                    UINT32_MAX);
+    vfio_user_rig_ping(rig);
+}
+
+static void test_death(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+    const uint32_t value = 0x1234;
+
+    vfio_user_server_poke(rig->server, 0, 0x10, &value, sizeof(value));
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==, value);
+    vfio_user_server_hang_up(rig->server);
+    check_gone(rig);
+}
+
+/* The timer that turns mappings on again finds nobody. */
+static void test_death_in_intx(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+
+    vfio_user_server_trigger(rig->server, VFIO_PCI_INTX_IRQ_INDEX, 0);
+    vfio_user_rig_wait(rig, (qtest_readl(rig->qts, rig->bar[0].addr),
+                             vfio_user_server_saw(rig->server,
+                                                  VFIO_USER_REGION_READ)));
+    vfio_user_server_hang_up(rig->server);
+    check_gone(rig);
+    qtest_clock_step(rig->qts, 2 * INTX_MMAP_NS);
+    check_gone(rig);
+}
+
+/* DMA to registers */
+
+static void test_dma(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_SHARED, MODEL_WITH(0, { PAGE, MAPPED }));
+    uint64_t at = rig->bar[0].addr;
+    unsigned maps = vfio_user_server_maps(rig->server);
+    uint32_t value = 0;
+
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, at, &value, 4),
+                    !=, 0);
+    g_assert_cmpint(vfio_user_server_dma_write(rig->server, at, &value, 4),
+                    !=, 0);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, 0x200000, &value,
+                                              4), ==, 0);
+
+    /* out of the way and back */
+    vfio_user_server_forget(rig->server);
+    qpci_config_writew(rig->dev, PCI_COMMAND, 0);
+    qpci_device_enable(rig->dev);
+    check_bar(rig, 0, 0, false);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, maps);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP) +
+                     vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
+                     ==, 0);
+}
+
+/* Sizes and types of BARs */
+
+static void test_wide(void)
+{
+    const uint64_t size = 8ULL * GiB;
+    VFIOUserModel model = *MODEL_WITH(2, {
+        size, MAPPED, 2, { { 0, PAGE }, { size - PAGE, PAGE } },
+    });
+    const unsigned bar2 = PCI_BASE_ADDRESS_2, bar3 = PCI_BASE_ADDRESS_3;
+    VFIOUserRig *rig;
+
+    pci_set_long(model.config + bar2, PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                                      PCI_BASE_ADDRESS_MEM_PREFETCH);
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model, NULL);
+    g_assert_null(vfio_user_rig_try_plug(rig, 0));
+    g_assert_nonnull(rig->dev);
+    qpci_device_enable(rig->dev);
+
+    qpci_config_writel(rig->dev, bar2, UINT32_MAX);
+    qpci_config_writel(rig->dev, bar3, UINT32_MAX);
+    g_assert_cmphex(qpci_config_readl(rig->dev, bar2), ==,
+                    PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                    PCI_BASE_ADDRESS_MEM_PREFETCH);
+    g_assert_cmphex(qpci_config_readl(rig->dev, bar3), ==,
+                    (uint32_t)-(size >> 32));
+    qpci_config_writel(rig->dev, bar2, 0);
+    qpci_config_writel(rig->dev, bar3, HIGH >> 32);
+
+    check_access(rig, 2, HIGH, 0, false);
+    check_access(rig, 2, HIGH, PAGE, true);
+    check_access(rig, 2, HIGH, 4ULL * GiB + 0x10, true);
+    check_access(rig, 2, HIGH, size - PAGE - 4, true);
+    check_access(rig, 2, HIGH, size - 4, false);
+    vfio_user_rig_end(rig);
+}
+
+/* 64 bits, ports, 32 bits, 64 bits: whatever is behind which. */
+static void test_order(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    static const unsigned nrs[] = { 0, 3, 4 };
+    VFIOUserRig *rig;
+    unsigned i;
+
+    memset(model.region, 0, 6 * sizeof(model.region[0]));
+    model.region[0] = (VFIOUserModelRegion) { 2 * PAGE, MAPPED };
+    model.region[2] = (VFIOUserModelRegion) { 16, RW };
+    model.region[3] = (VFIOUserModelRegion) { PAGE, RW };
+    model.region[4] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
+    memset(model.config + PCI_BASE_ADDRESS_0, 0, 24);
+    model.config[PCI_BASE_ADDRESS_0] = PCI_BASE_ADDRESS_MEM_TYPE_64;
+    model.config[PCI_BASE_ADDRESS_2] = PCI_BASE_ADDRESS_SPACE_IO;
+    model.config[PCI_BASE_ADDRESS_3] = PCI_BASE_ADDRESS_MEM_PREFETCH;
+    model.config[PCI_BASE_ADDRESS_4] = PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                                       PCI_BASE_ADDRESS_MEM_PREFETCH;
+
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model, NULL);
+    g_assert_null(vfio_user_rig_try_plug(rig, 0));
+    qpci_device_enable(rig->dev);
+    for (i = 0; i < ARRAY_SIZE(nrs); i++) {
+        QPCIBar bar = qpci_iomap(rig->dev, nrs[i], NULL);
+
+        /* not in the page of the MSI-X table */
+        check_access(rig, nrs[i], bar.addr,
+                     nrs[i] == 3 ? PAGE - 4 : 2 * PAGE - 4, nrs[i] == 3);
+    }
+    rig->bar[2] = qpci_iomap(rig->dev, 2, NULL);
+    g_assert_cmphex(qpci_io_readb(rig->dev, rig->bar[2], 15), ==, 0);
+    vfio_user_server_see(rig->server, VFIO_USER_REGION_READ,
+                         AT_OFFSET(2, 15));
+    vfio_user_rig_end(rig);
+}
+
+/* A server with legacy ranges: they stay with whoever has them. */
+static void test_vga(void)
+{
+    VFIOUserModel model = *MODEL_WITH(VFIO_PCI_VGA_REGION_INDEX,
+                                      { 0xc0000, RW });
+    VFIOUserRig *rig;
+
+    pci_set_word(model.config + PCI_CLASS_DEVICE, PCI_CLASS_DISPLAY_VGA);
+    rig = plug_model(VFIO_USER_RIG_RAM, &model);
+    vfio_user_server_forget(rig->server);
+    qtest_writel(rig->qts, 0xa0000, 0x5a5a5a5a);
+    qtest_outb(rig->qts, 0x3c0, 0x5a);
+    qtest_outb(rig->qts, 0x3b4, 0x5a);
+    g_assert_cmpuint(messages(rig), ==, 0);
+    check_bar(rig, 0, 0, true);
+    vfio_user_rig_end(rig);
+}
+
+/* Option ROM */
+
+#define ROM_AT 0xd0000000
+
+static uint32_t rom_mask(VFIOUserRig *rig)
+{
+    qpci_config_writel(rig->dev, PCI_ROM_ADDRESS, 0xfffffffe);
+    return qpci_config_readl(rig->dev, PCI_ROM_ADDRESS);
+}
+
+static void show_rom(VFIOUserRig *rig)
+{
+    qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
+                       ROM_AT | PCI_ROM_ADDRESS_ENABLE);
+}
+
+static void test_rom_disabled(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM "-global vfio-user-pci.rombar=0 ", NULL);
+
+    g_assert_cmphex(rom_mask(rig), ==, 0);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
+                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
+                     ==, 0);
+}
+
+static void test_rom_file(void)
+{
+    g_autofree char *args = NULL;
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("vfio-user-rom-XXXXXX", &path, NULL);
+    uint8_t bytes[PAGE];
+    VFIOUserRig *rig;
+
+    memset(bytes, 0x77, sizeof(bytes));
+    g_assert_cmpint(write(fd, bytes, sizeof(bytes)), ==, sizeof(bytes));
+    close(fd);
+    args = g_strdup_printf(VFIO_USER_RIG_RAM
+                           "-global vfio-user-pci.romfile=%s ", path);
+    rig = plug_model(args, NULL);
+    g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-PAGE);
+    show_rom(rig);
+    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0x77777777);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
+                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
+                     ==, 0);
+    vfio_user_rig_end(rig);
+    unlink(path);
+}
+
+/* Read once, as a whole, with the first look at it. */
+static void test_rom_read_once(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM,
+                   MODEL_WITH(VFIO_PCI_ROM_REGION_INDEX, {
+                       64 * KiB, VFIO_REGION_INFO_FLAG_READ,
+                   }));
+    const uint32_t value = 0x0badcafe;
+
+    g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-(64 * KiB));
+    vfio_user_server_poke(rig->server, VFIO_PCI_ROM_REGION_INDEX,
+                          64 * KiB - 4, &value, sizeof(value));
+    show_rom(rig);
+    vfio_user_server_forget(rig->server);
+    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0);
+    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT + 64 * KiB - 4), ==, value);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
+                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
+                     ==, 1);
+}
+
+/* Servers that lie */
+
+typedef struct Lie {
+    const char *name;
+    bool refused;               /* else the region goes by message */
+    uint32_t at;                /* of the description with its areas ... */
+    VFIOUserData data;          /* ... this stands there */
+    VFIOUserRule rule;          /* or this is done to it */
+} Lie;
+
+/* Where the description of two areas has what. */
+#define CAP 32
+#define AREA(i) (CAP + 16 + 16 * (i))
+#define LE32(v) BYTES((v) & 0xff, (v) >> 8 & 0xff, (v) >> 16 & 0xff, (v) >> 24)
+#define LE64(v) STRUCT(uint64_t, v)
+#define INFO(name) offsetof(VFIOUserRegionInfo, name)
+/* The second time it is asked for, now with room for the areas. */
+#define DESCRIPTION ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(2), .nth = 2)
+
+static const Lie lies[] = {
+    { "area-outside", false, AREA(0), LE64(16 * PAGE) },
+    { "area-across-end", false, AREA(1), LE64(15 * PAGE) },
+    { "area-far-outside", false, AREA(0), LE64(-(uint64_t)PAGE) },
+    { "area-unaligned", false, AREA(0), LE64(PAGE + 16) },
+    { "area-of-8-exbibytes", false, AREA(0) + 8, LE64(1ULL << 63) },
+    { "area-empty", false, AREA(0) + 8, LE64(0) },
+    { "area-of-half-a-page", false, AREA(0) + 8, LE64(PAGE / 2) },
+    { "areas-overlap", false, AREA(1), LE64(0) },
+    { "no-areas", false, CAP + 8, LE32(0) },
+    { "offset-unaligned", false, INFO(offset), LE64(8) },
+    { "offset-behind-file", false, INFO(offset), LE64(PAGE * 16) },
+    { "offset-at-end-of-offsets", false, INFO(offset),
+      LE64(0x7ffffffffffff000) },
+    { "size-0-with-mmap", false, INFO(size), LE64(0) },
+
+    { "4-gi-areas", true, CAP + 8, LE32(UINT32_MAX) },
+    { "3-areas", true, CAP + 8, LE32(3) },
+    { "capability-loops", true, CAP, BYTES(77, 0, 1, 0, CAP) },
+    { "capability-next-outside", true, CAP + 4, LE32(0xfffffff8) },
+    { "capability-unaligned", true, INFO(cap_offset), LE32(CAP + 2) },
+    { "capability-outside", true, INFO(cap_offset), LE32(0x1000) },
+    { "answers-for-another", true, INFO(index), LE32(1) },
+    { "argsz-short", true, INFO(argsz), LE32(31) },
+    { "argsz-long", true, INFO(argsz), LE32(PAGE) },
+    { "offset-of-8-exbibytes", true, INFO(offset), LE64(1ULL << 63) },
+    { "cut", true, .rule = { DESCRIPTION, DO_LENGTH, AREA(1) } },
+    { "without-areas", true, .rule = { DESCRIPTION, DO_LENGTH, CAP } },
+};
+
+static void test_lie(const void *opaque)
+{
+    static const VFIOUserModelRegion region = {
+        16 * PAGE, MAPPED, 2, { { 0, 2 * PAGE }, { 8 * PAGE, 2 * PAGE } },
+    };
+    const Lie *lie = opaque;
+    VFIOUserRule rules[] = {
+        lie->data.size ? (VFIOUserRule) { DESCRIPTION, DO_PATCH, lie->at,
+                                          lie->data } : lie->rule,
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_RAM, model_with(2, region), rules);
+    g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
+
+    if (lie->refused) {
+        g_assert_nonnull(message);
+        g_test_message("%s", message);
+        g_assert_nonnull(strstr(message, vfio_user_server_path(rig->server)));
+        g_assert_nonnull(strstr(message, "region 2: "));
+        g_assert_null(strchr(message, '\n'));
+    } else {
+        g_assert_cmpstr(message, ==, NULL);
+        g_assert_false(maps_a_file(rig));
+        qpci_device_enable(rig->dev);
+        rig->bar[0] = qpci_iomap(rig->dev, 0, NULL);
+        check_bar(rig, 0, 0, true);
+    }
+    vfio_user_rig_ping(rig);
+}
+
+static const VFIOUserRule no_file[] = {
+    { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_PATCH,
+      INFO(flags), LE32(MAPPED) },
+    { }
+};
+static const VFIOUserRule other_file[] = {
+    { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_PATCH,
+      INFO(flags), LE32(MAPPED) },
+    { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_FDS, 3 },
+    { }
+};
+static const VFIOUserRule short_file[] = {
+    { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_PATCH,
+      INFO(size), LE64(4 * PAGE) },
+    { }
+};
+
+/* One line for each region that is not mapped, and the device is there. */
+static void check_warning(const VFIOUserModel *model,
+                          const VFIOUserRule *rules, const char *why)
+{
+    g_autoptr(VFIOUserServer) server = vfio_user_server_new(model, rules);
+    g_autofree char *wanted =
+        g_strdup_printf("warning: vfio-user %s: region 0 is accessed by"
+                        " message, not mapped: %s\n",
+                        vfio_user_server_path(server), why);
+    g_autofree char *args =
+        g_strdup_printf(VFIO_USER_RIG_RAM "-device vfio-user-pci,socket=%s "
+                        "-device vfio-user-pci,socket=/nowhere",
+                        vfio_user_server_path(server));
+    g_autofree char *text = NULL;
+    const char *line;
+
+    g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
+    line = strstr(text, "warning: ");
+    g_assert_nonnull(line);
+    g_assert_true(g_str_has_prefix(line, wanted));
+    g_assert_null(strstr(line + 1, "warning: "));
+    g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
+}
+
+static void test_warnings(void)
+{
+    check_warning(NULL, no_file, "no descriptor came with it");
+    check_warning(NULL, other_file, "its descriptor is no regular file");
+    check_warning(MODEL_WITH(0, { 2 * PAGE, MAPPED }), short_file,
+                  "the area of 0x4000 bytes at 0x0 is not inside the file");
+    check_warning(MODEL_WITH(0, { 256, MAPPED }), NULL,
+                  "the area of 0x100 bytes at 0x0 consists of no whole pages");
+    check_warning(MODEL_WITH(0, { PAGE, MAPPED & ~RW }), NULL,
+                  "it is not for reading and writing");
+}
+
+void vfio_user_add_region_tests(void)
+{
+    unsigned i;
+
+    qtest_add_func("/vfio-user/region/whole", test_whole);
+    qtest_add_func("/vfio-user/region/offset", test_offset);
+    qtest_add_func("/vfio-user/region/areas", test_areas);
+    qtest_add_func("/vfio-user/region/areas-with-fds", test_areas_with_fds);
+    qtest_add_func("/vfio-user/region/no-power-of-two", test_no_power_of_two);
+    qtest_add_func("/vfio-user/region/no-power-of-two-whole",
+                   test_no_power_of_two_whole);
+    qtest_add_func("/vfio-user/region/not-both-ways", test_not_both_ways);
+    qtest_add_func("/vfio-user/region/msix", test_msix);
+    qtest_add_func("/vfio-user/region/intx", test_intx);
+    qtest_add_func("/vfio-user/region/death", test_death);
+    qtest_add_func("/vfio-user/region/death-in-intx", test_death_in_intx);
+    qtest_add_func("/vfio-user/region/wide", test_wide);
+    qtest_add_func("/vfio-user/region/order", test_order);
+    qtest_add_func("/vfio-user/region/vga", test_vga);
+    qtest_add_func("/vfio-user/region/rom-read-once", test_rom_read_once);
+    for (i = 0; i < ARRAY_SIZE(lies); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/region/lies/%s",
+                                                lies[i].name);
+
+        qtest_add_data_func(path, &lies[i], test_lie);
+    }
+    qtest_add_func("/vfio-user/region/warnings", test_warnings);
+    /* these want a VM of their own */
+    qtest_add_func("/vfio-user/region/dma", test_dma);
+    qtest_add_func("/vfio-user/region/switched-off", test_switched_off);
+    qtest_add_func("/vfio-user/region/rom-disabled", test_rom_disabled);
+    qtest_add_func("/vfio-user/region/rom-file", test_rom_file);
+}
