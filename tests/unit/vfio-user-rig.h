@@ -33,6 +33,8 @@ struct Rig {
 
     /* Called at the start of a request, if set. */
     void (*on_request)(Rig *rig);
+    /* Answers requests in place of the rig, if set. */
+    void (*serve)(Rig *rig, const VFIOUserMessage *msg);
     void *opaque;
 };
 
@@ -41,6 +43,7 @@ struct Rig {
 static inline void rig_serve_dma(Rig *rig, const VFIOUserMessage *msg)
 {
     g_autofree uint8_t *data = NULL;
+    struct iovec iov;
     VFIOUserDMARW rw;
 
     memcpy(&rw, msg->payload, sizeof(rw));
@@ -55,8 +58,8 @@ static inline void rig_serve_dma(Rig *rig, const VFIOUserMessage *msg)
     }
     data = g_malloc(rw.count + 1);      /* never NULL, not even for nothing */
     memset(data, rw.address, rw.count);
-    vfio_user_proxy_reply(rig->proxy, &msg->header, &rw, sizeof(rw), data,
-                          rw.count);
+    iov = (struct iovec) { data, rw.count };
+    vfio_user_proxy_reply(rig->proxy, &msg->header, &rw, sizeof(rw), &iov, 1);
 }
 
 static void rig_request(void *opaque, VFIOUserProxy *proxy,
@@ -68,7 +71,9 @@ static void rig_request(void *opaque, VFIOUserProxy *proxy,
     if (rig->on_request) {
         rig->on_request(rig);
     }
-    if (msg->header.id == UINT16_MAX) {
+    if (rig->serve) {
+        rig->serve(rig, msg);
+    } else if (msg->header.id == UINT16_MAX) {
         vfio_user_proxy_reply_error(proxy, &msg->header, EFAULT);
     } else {
         rig_serve_dma(rig, msg);

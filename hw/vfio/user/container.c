@@ -2,9 +2,12 @@
  * vfio-user container
  *
  * Within a transaction of the memory listener maps and unmaps are sent one
- * behind the other and awaited at its commit; outside, each is awaited.  A
- * failure before the container is in use fails the device; a later one costs
- * the connection and so the device, never the VM.
+ * behind the other and awaited at its commit; outside, each is awaited, since
+ * a doorbell that is no message may overtake one.
+ *
+ * A failure before the container is in use fails the device; a later one costs
+ * the connection and so the device.  hw/vfio ends the VM over some, so it is
+ * told of none.
  *
  * Threads and locks: see the header.
  *
@@ -15,6 +18,8 @@
 #include "exec/address-spaces.h"
 #include "exec/ram_addr.h"
 #include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "sysemu/hostmem.h"
 #include "hw/vfio/user/container.h"
 #include "trace.h"
 
@@ -41,175 +46,76 @@ static VFIOUserContainer *user_of(VFIOContainer *container)
     return container_of(container, VFIOUserContainer, container);
 }
 
-static bool is_up(VFIOUserContainer *c)
+/* Whether messages still make sense. */
+static bool is_usable(VFIOUserContainer *c)
 {
-    return vfio_user_proxy_state(c->proxy) == VFIO_USER_UP;
+    return !c->failed && vfio_user_proxy_state(c->proxy) == VFIO_USER_UP;
 }
 
-/* The list of maps */
-
-/* Keeps the memory at @vaddr while the server may ask for it, or lets it go. */
-static void maps_hold(void *vaddr, bool hold)
+/* Where a failure ends; takes @err. */
+static void container_failed(VFIOUserContainer *c, Error *err)
 {
-    ram_addr_t offset;
-    MemoryRegion *mr;
-
-    RCU_READ_LOCK_GUARD();
-    mr = memory_region_from_host(vaddr, &offset);
-    if (mr && hold) {
-        memory_region_ref(mr);
-    } else if (mr) {
-        memory_region_unref(mr);
+    c->failed = true;
+    if (c->container.initialized) {
+        vfio_user_proxy_fail(c->proxy, err);
+    } else if (c->container.error) {
+        error_free(err);
+    } else {
+        c->container.error = err;
     }
 }
 
-static bool maps_insert(VFIOUserContainer *c, hwaddr iova, hwaddr size,
-                        void *vaddr, bool readonly)
+/* The server's requests */
+
+static int memory_hold(void *opaque, uint64_t iova, uint64_t size, bool write,
+                       const struct iovec **iov, unsigned *niov)
 {
-    DMAMap map = {
-        .iova = iova,
-        .translated_addr = (uintptr_t)vaddr,
-        .size = size - 1,
-        .perm = readonly ? IOMMU_RO : IOMMU_RW,
-    };
+    VFIOUserContainer *c = opaque;
+    int ret;
 
-    WITH_QEMU_LOCK_GUARD(&c->maps_lock) {
-        if (iova_tree_insert(c->maps, &map) != IOVA_OK) {
-            return false;
-        }
-        c->nr_maps++;
+    rcu_read_lock();
+    ret = vfio_user_iova_hold(&c->iova, iova, size, write, iov, niov);
+    if (ret < 0) {
+        rcu_read_unlock();
+        return ret;
     }
-    maps_hold(vaddr, true);
-    return true;
-}
-
-/* Any map that overlaps the range; false where there is none. */
-static bool maps_find(VFIOUserContainer *c, hwaddr iova, hwaddr size,
-                      DMAMap *found)
-{
-    DMAMap range = { .iova = iova, .size = size - 1 };
-    const DMAMap *map;
-
-    QEMU_LOCK_GUARD(&c->maps_lock);
-    map = iova_tree_find(c->maps, &range);
-    if (map) {
-        *found = *map;
-    }
-    return map;
-}
-
-static void maps_remove(VFIOUserContainer *c, const DMAMap *map)
-{
-    WITH_QEMU_LOCK_GUARD(&c->maps_lock) {
-        iova_tree_remove(c->maps, *map);
-        c->nr_maps--;
-    }
-    maps_hold((void *)(uintptr_t)map->translated_addr, false);
-}
-
-typedef enum MapsAccess { MAPS_CHECK, MAPS_READ, MAPS_WRITE } MapsAccess;
-
-/* Copies out of a map or into it. */
-static void maps_copy(const DMAMap *map, hwaddr iova, void *buf, size_t size,
-                      MapsAccess access)
-{
-    uint8_t *host = (uint8_t *)(uintptr_t)map->translated_addr +
-                    (iova - map->iova);
-    ram_addr_t offset;
-    MemoryRegion *mr;
-
-    switch (access) {
-    case MAPS_CHECK:
-        break;
-    case MAPS_READ:
-        memcpy(buf, host, size);
-        break;
-    case MAPS_WRITE:
-        memcpy(host, buf, size);
-        /* tells migration and translated code, as a device's DMA does */
-        mr = memory_region_from_host(host, &offset);
-        if (mr) {
-            memory_region_ref(mr);
-            address_space_unmap(&address_space_memory, host, size, true, size);
-        }
-        break;
-    }
-}
-
-static int maps_walk_locked(VFIOUserContainer *c, hwaddr iova, uint8_t *buf,
-                            size_t size, bool write, MapsAccess access)
-{
-    while (size) {
-        DMAMap at = { .iova = iova };
-        const DMAMap *map = iova_tree_find(c->maps, &at);
-        size_t some;
-
-        if (!map) {
-            return -EFAULT;
-        }
-        if (write && !(map->perm & IOMMU_WO)) {
-            return -EPERM;
-        }
-        some = MIN(size - 1, map->iova + map->size - iova) + 1;
-        maps_copy(map, iova, buf, some, access);
-        iova += some;
-        buf += some;
-        size -= some;
-    }
+    c->held = *iov;
+    c->nheld = *niov;
     return 0;
 }
 
-/* All or nothing: the whole range is looked at before a byte is copied. */
-static int maps_access(VFIOUserContainer *c, uint64_t iova, void *buf,
-                       size_t size, bool write)
+/*
+ * Tells migration and translated code what was written, as a device's DMA
+ * does.
+ */
+static void memory_release(void *opaque, bool written)
 {
-    int ret;
+    VFIOUserContainer *c = opaque;
 
-    RCU_READ_LOCK_GUARD();
-    QEMU_LOCK_GUARD(&c->maps_lock);
-    ret = maps_walk_locked(c, iova, buf, size, write, MAPS_CHECK);
-    if (ret == 0) {
-        ret = maps_walk_locked(c, iova, buf, size, write,
-                               write ? MAPS_WRITE : MAPS_READ);
+    for (unsigned i = 0; written && i < c->nheld; i++) {
+        const struct iovec *iov = &c->held[i];
+        ram_addr_t offset;
+        MemoryRegion *mr = memory_region_from_host(iov->iov_base, &offset);
+
+        if (mr) {
+            memory_region_ref(mr);
+            address_space_unmap(&address_space_memory, iov->iov_base,
+                                iov->iov_len, true, iov->iov_len);
+        }
     }
-    return ret;
-}
-
-static int memory_read(void *opaque, uint64_t iova, void *to, size_t size)
-{
-    return maps_access(opaque, iova, to, size, false);
-}
-
-static int memory_write(void *opaque, uint64_t iova, const void *from,
-                        size_t size)
-{
-    return maps_access(opaque, iova, (void *)from, size, true);
+    vfio_user_iova_release(&c->iova);
+    rcu_read_unlock();
 }
 
 const VFIOUserMemoryOps vfio_user_container_memory_ops = {
-    .read = memory_read,
-    .write = memory_write,
+    .hold = memory_hold,
+    .release = memory_release,
 };
 
 /* Messages */
 
-/* Where a failure ends; takes @err. */
-static int container_failed(VFIOUserContainer *c, Error *err)
-{
-    if (!c->container.initialized) {
-        if (c->container.error) {
-            error_free(err);
-        } else {
-            c->container.error = err;
-        }
-        return -EINVAL;
-    }
-    vfio_user_proxy_fail(c->proxy, err);
-    return 0;
-}
-
 /* Sends; awaits the answer outside a transaction. */
-static int container_send(VFIOUserContainer *c, Message *taken)
+static void container_send(VFIOUserContainer *c, Message *taken)
 {
     g_autoptr(Message) m = taken;
     Error *err = NULL;
@@ -218,12 +124,26 @@ static int container_send(VFIOUserContainer *c, Message *taken)
     ret = c->in_transaction ? vfio_user_proxy_begin(c->proxy, &m->call, &err)
                             : vfio_user_proxy_call(c->proxy, &m->call, &err);
     if (ret < 0) {
-        return container_failed(c, err);
-    }
-    if (c->in_transaction) {
+        container_failed(c, err);
+    } else if (c->in_transaction) {
         g_ptr_array_add(c->begun, g_steal_pointer(&m));
     }
-    return 0;
+}
+
+/* Says how memory is shared, where the user could have shared it. */
+static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
+{
+    static bool said;
+
+    if (!said && mr && mr->owner &&
+        object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
+        said = true;
+        warn_report("vfio-user %s: the server cannot share the guest's memory"
+                    " '%s' and asks for all of it by message, which is slow;"
+                    " to share it, say -object memory-backend-memfd,id=ram,"
+                    "size=SIZE,share=on -machine memory-backend=ram",
+                    vfio_user_proxy_name(c->proxy), memory_region_name(mr));
+    }
 }
 
 /*
@@ -235,12 +155,15 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
     ram_addr_t in_block;
     MemoryRegion *mr;
 
+    *offset = 0;
     if (!vfio_user_proxy_passes_fds(c->proxy) || !c->caps->max_msg_fds) {
         return -1;
     }
     mr = memory_region_from_host(vaddr, &in_block);
     /* a private mapping is no longer what the file holds once written to */
-    if (!mr || !mr->ram_block || !qemu_ram_is_shared(mr->ram_block)) {
+    if (!mr || !mr->ram_block || !qemu_ram_is_shared(mr->ram_block) ||
+        memory_region_get_fd(mr) < 0) {
+        advise_to_share(c, mr);
         return -1;
     }
     *offset = in_block;
@@ -260,41 +183,21 @@ static bool is_registers(void *vaddr)
     return mr && memory_region_is_ram_device(mr);
 }
 
-static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
-                   void *vaddr, bool readonly)
+static void send_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    VFIOUserContainer *c = user_of(container);
-    uint64_t offset = 0;
-    Error *err = NULL;
-    Message *m;
-    int fd;
+    Message *m = g_new(Message, 1);
+    uint64_t offset;
+    int fd = shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset);
+    bool readonly = map->perm == IOMMU_RO;
 
-    if (!is_up(c)) {
-        return container->initialized ? 0 : -ECONNRESET;
-    }
-    if (is_registers(vaddr)) {
-        return 0;
-    }
-    if (c->nr_maps >= c->caps->max_dma_maps) {
-        error_setg(&err, "vfio-user %s: the server takes no more than %u DMA"
-                   " maps", vfio_user_proxy_name(c->proxy),
-                   c->caps->max_dma_maps);
-        return container_failed(c, err);
-    }
-    if (!maps_insert(c, iova, size, vaddr, readonly)) {
-        return -EEXIST;
-    }
-
-    fd = shared_fd(c, vaddr, &offset);
-    m = g_new(Message, 1);
     *m = (Message) {
         .map = {
             .argsz = sizeof(m->map),
             .flags = VFIO_USER_DMA_READABLE |
                      (readonly ? 0 : VFIO_USER_DMA_WRITEABLE),
             .offset = offset,
-            .iova = iova,
-            .size = size,
+            .iova = map->iova,
+            .size = map->size + 1,
         },
         .fd = fd,
         .call = {
@@ -305,20 +208,15 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
             .nfds = fd >= 0,
         },
     };
-    trace_vfio_user_container_map(vfio_user_proxy_name(c->proxy), iova, size,
-                                  fd, offset, readonly);
-    return container_send(c, m);
+    trace_vfio_user_container_map(vfio_user_proxy_name(c->proxy), map->iova,
+                                  map->size + 1, fd, offset, readonly);
+    container_send(c, m);
 }
 
-static int unmap_one(VFIOUserContainer *c, const DMAMap *map)
+static void send_unmap(VFIOUserContainer *c, const DMAMap *map)
 {
-    Message *m;
+    Message *m = g_new(Message, 1);
 
-    maps_remove(c, map);
-    if (!is_up(c)) {
-        return 0;
-    }
-    m = g_new(Message, 1);
     *m = (Message) {
         .unmap = {
             .argsz = sizeof(m->unmap),
@@ -334,26 +232,134 @@ static int unmap_one(VFIOUserContainer *c, const DMAMap *map)
     };
     trace_vfio_user_container_unmap(vfio_user_proxy_name(c->proxy),
                                     map->iova, map->size + 1);
-    return container_send(c, m);
+    container_send(c, m);
 }
 
-/* A server wants an unmap to match a map: what is in the range goes singly. */
+/* Maps */
+
+/* Keeps the memory at @vaddr while the server may ask for it, or lets it go. */
+static void hold_region(void *vaddr, bool hold)
+{
+    ram_addr_t offset;
+    MemoryRegion *mr;
+
+    RCU_READ_LOCK_GUARD();
+    mr = memory_region_from_host(vaddr, &offset);
+    if (mr && hold) {
+        memory_region_ref(mr);
+    } else if (mr) {
+        memory_region_unref(mr);
+    }
+}
+
+/* Whether the server can map it; has failed the container if not. */
+static bool check_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    uint64_t page = c->caps->pgsizes & -c->caps->pgsizes;
+    Error *err = NULL;
+
+    if (vfio_user_iova_count(&c->iova) >= c->caps->max_dma_maps) {
+        error_setg(&err, "vfio-user %s: the server takes no more than %u DMA"
+                   " maps", vfio_user_proxy_name(c->proxy),
+                   c->caps->max_dma_maps);
+    } else if ((map->iova | (map->size + 1)) & (page - 1)) {
+        error_setg(&err, "vfio-user %s: the server maps pages of 0x%" PRIx64
+                   " bytes, which the range at 0x%" PRIx64 " of 0x%" PRIx64
+                   " bytes is not made of", vfio_user_proxy_name(c->proxy),
+                   page, map->iova, map->size + 1);
+    } else {
+        return true;
+    }
+    container_failed(c, err);
+    return false;
+}
+
+static void add_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    if (is_usable(c) && check_map(c, map)) {
+        send_map(c, map);
+    }
+    if (vfio_user_iova_insert(&c->iova, map)) {
+        hold_region((void *)(uintptr_t)map->translated_addr, true);
+    }
+}
+
+static void remove_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    vfio_user_iova_remove(&c->iova, map);
+    hold_region((void *)(uintptr_t)map->translated_addr, false);
+    if (is_usable(c)) {
+        send_unmap(c, map);
+    }
+}
+
+/*
+ * Servers want an unmap to match a map.  QEMU may mean several maps, none, or
+ * a part of one: what is in the range goes map by map, and of one that reaches
+ * beyond the range the rest comes back.
+ */
+static void clear_range(VFIOUserContainer *c, hwaddr iova, ram_addr_t size)
+{
+    DMAMap map, rest[2];
+
+    while (vfio_user_iova_find(&c->iova, iova, size, &map)) {
+        unsigned n = vfio_user_iova_rest(&map, iova, size, rest);
+
+        remove_map(c, &map);
+        while (n--) {
+            add_map(c, &rest[n]);
+        }
+    }
+}
+
 static int dma_unmap(VFIOContainer *container, hwaddr iova, ram_addr_t size,
                      IOMMUTLBEntry *iotlb)
 {
-    VFIOUserContainer *c = user_of(container);
-    DMAMap map;
-    int ret = 0;
+    clear_range(user_of(container), iova, size);
+    return 0;
+}
 
-    while (ret == 0 && maps_find(c, iova, size, &map)) {
-        ret = unmap_one(c, &map);
+static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
+                   void *vaddr, bool readonly)
+{
+    VFIOUserContainer *c = user_of(container);
+    const DMAMap map = {
+        .iova = iova,
+        .translated_addr = (uintptr_t)vaddr,
+        .size = size - 1,
+        .perm = readonly ? IOMMU_RO : IOMMU_RW,
+    };
+    Error *err = NULL;
+    DMAMap is;
+
+    if (!container->initialized && !c->failed &&
+        !vfio_user_proxy_check(c->proxy, &err)) {
+        container_failed(c, err);
     }
-    return ret;
+    if (is_registers(vaddr)) {
+        return 0;
+    }
+    if (vfio_user_iova_find(&c->iova, iova, size, &is) &&
+        memcmp(&is, &map, sizeof(map)) == 0) {
+        return 0;               /* told again, as IOMMUs do */
+    }
+    clear_range(c, iova, size);
+    add_map(c, &map);
+    return 0;
 }
 
 static void listener_begin(VFIOContainer *container)
 {
     user_of(container)->in_transaction = true;
+}
+
+/* What hw/vfio cannot do about a change of memory, at run time. */
+static void listener_failed(VFIOContainer *container, Error *err)
+{
+    VFIOUserContainer *c = user_of(container);
+
+    error_prepend(&err, "vfio-user %s: ", vfio_user_proxy_name(c->proxy));
+    container_failed(c, err);
 }
 
 static void listener_commit(VFIOContainer *container)
@@ -388,6 +394,7 @@ static const VFIOContainerOps container_ops = {
     .dma_unmap = dma_unmap,
     .listener_begin = listener_begin,
     .listener_commit = listener_commit,
+    .listener_failed = listener_failed,
     .set_dirty_page_tracking = set_dirty_page_tracking,
     .query_dirty_bitmap = query_dirty_bitmap,
 };
@@ -401,10 +408,9 @@ void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
         .proxy = proxy,
         .caps = caps,
         .begun = g_ptr_array_new_with_free_func((GDestroyNotify)message_free),
-        .maps = iova_tree_new(),
     };
     object_ref(OBJECT(proxy));
-    qemu_mutex_init(&c->maps_lock);
+    vfio_user_iova_init(&c->iova);
 }
 
 bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
@@ -417,9 +423,10 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
     c->group.groupid = -1;
     QLIST_INIT(&c->group.device_list);
     vfio_container_init(&c->container, space, &container_ops);
-    c->container.pgsizes = c->caps->pgsizes;
+    /* hw/vfio asserts that it can map any page: what fits the server is ours */
+    c->container.pgsizes = qemu_real_host_page_size();
     c->container.dma_max_mappings = c->caps->max_dma_maps;
-    vfio_host_win_add(&c->container, 0, (hwaddr)-1, c->container.pgsizes);
+    vfio_host_win_add(&c->container, 0, (hwaddr)-1, c->caps->pgsizes);
 
     /* a server may keep what it mapped pinned: see vfio_connect_container() */
     ret = ram_block_uncoordinated_discard_disable(true);
@@ -450,12 +457,11 @@ void vfio_user_container_detach(VFIOUserContainer *c)
 
 void vfio_user_container_destroy(VFIOUserContainer *c)
 {
-    if (!c->maps) {
+    if (!c->proxy) {
         return;
     }
-    iova_tree_destroy(c->maps);
-    c->maps = NULL;
+    vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
-    qemu_mutex_destroy(&c->maps_lock);
     object_unref(OBJECT(c->proxy));
+    c->proxy = NULL;
 }

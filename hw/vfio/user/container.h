@@ -16,8 +16,8 @@
 #define HW_VFIO_USER_CONTAINER_H
 
 #include "hw/vfio/vfio-common.h"
-#include "qemu/iova-tree.h"
 #include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/proxy.h"
 #include "hw/vfio/user/serve.h"
 
@@ -27,16 +27,13 @@ typedef struct VFIOUserContainer {
     VFIOUserProxy *proxy;
     const VFIOUserCaps *caps;
 
+    bool failed;                /* nothing is sent any more */
     bool in_transaction;        /* of the memory listener */
     GPtrArray *begun;           /* messages of it, unanswered; oldest first */
 
-    /*
-     * Leaf lock: held while guest memory is copied for the server, so that a
-     * map is not taken away under a copy.
-     */
-    QemuMutex maps_lock;
-    IOVATree *maps;
-    uint32_t nr_maps;
+    VFIOUserIOVA iova;          /* has a lock of its own */
+    const struct iovec *held;   /* with that lock: what a request is at */
+    unsigned nheld;
 } VFIOUserContainer;
 
 /* Serves the server's requests; the opaque is the container. */

@@ -613,7 +613,6 @@ static void vfio_user_pci_finalize(Object *obj)
     vfio_pci_bars_finalize(&vudev->parent_obj);
     vfio_pci_put_device(&vudev->parent_obj);
     vfio_user_container_destroy(&vudev->container);
-    vfio_user_serve_cleanup(&vudev->serve);
     object_unref(OBJECT(vudev->twin));
     object_unref(OBJECT(vudev->user.proxy));
     qapi_free_SocketAddress(vudev->socket);

@@ -308,26 +308,27 @@ static void proxy_reply_iov(VFIOUserProxy *p, struct iovec *iov, unsigned niov)
 
 void vfio_user_proxy_reply(VFIOUserProxy *p, const VFIOUserHeader *request,
                            const void *head, size_t head_size,
-                           const void *data, size_t data_size)
+                           const struct iovec *iov, unsigned niov)
 {
     VFIOUserHeader header = {
         .id = request->id,
         .command = request->command,
-        .size = sizeof(header) + head_size + data_size,
+        .size = sizeof(header) + head_size + iov_size(iov, niov),
         .flags = VFIO_USER_TYPE_REPLY,
     };
-    struct iovec iov[] = {
-        { &header, sizeof(header) },
-        { (void *)head, head_size },
-        { (void *)data, data_size },
-    };
+    g_autofree struct iovec *all = g_new(struct iovec, niov + 2);
 
-    if (!(request->flags & VFIO_USER_NO_REPLY)) {
-        trace_vfio_user_proxy_reply(p->name,
-                                    vfio_user_command_name(header.command),
-                                    header.id, header.size, 0);
-        proxy_reply_iov(p, iov, ARRAY_SIZE(iov));
+    if (request->flags & VFIO_USER_NO_REPLY) {
+        return;
     }
+    all[0] = (struct iovec) { &header, sizeof(header) };
+    all[1] = (struct iovec) { (void *)head, head_size };
+    for (unsigned i = 0; i < niov; i++) {
+        all[i + 2] = iov[i];
+    }
+    trace_vfio_user_proxy_reply(p->name, vfio_user_command_name(header.command),
+                                header.id, header.size, 0);
+    proxy_reply_iov(p, all, niov + 2);
 }
 
 void vfio_user_proxy_reply_error(VFIOUserProxy *p,

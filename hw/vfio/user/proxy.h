@@ -235,14 +235,15 @@ int vfio_user_proxy_notify(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_reply:
  * @request: header of the server's request
  * @head: first part of the payload
- * @data: second part, or NULL
+ * @iov: second part, left as it is
+ * @niov: pieces of it
  *
  * Answers a request of the server from within VFIOUserProxyOps.request.
  * Never blocks: what the socket does not take is kept and sent later.
  */
 void vfio_user_proxy_reply(VFIOUserProxy *proxy, const VFIOUserHeader *request,
                            const void *head, size_t head_size,
-                           const void *data, size_t data_size);
+                           const struct iovec *iov, unsigned niov);
 
 /**
  * vfio_user_proxy_reply_error:

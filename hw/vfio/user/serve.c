@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/iov.h"
 #include "hw/vfio/user/serve.h"
 
 /* Checks what the table cannot: that the count agrees with the payload. */
@@ -19,10 +20,13 @@ static int dma_check(const VFIOUserServe *s, const VFIOUserDMARW *rw,
     return data == rw->count ? 0 : -EINVAL;
 }
 
+/* From guest memory to the socket, with no stop between. */
 static int serve_dma_read(VFIOUserServe *s, VFIOUserProxy *proxy,
                           const VFIOUserMessage *msg)
 {
+    const struct iovec *iov;
     VFIOUserDMARW rw;
+    unsigned niov;
     int ret;
 
     memcpy(&rw, msg->payload, sizeof(rw));
@@ -30,25 +34,21 @@ static int serve_dma_read(VFIOUserServe *s, VFIOUserProxy *proxy,
     if (ret < 0) {
         return ret;
     }
-    if (!s->bounce) {
-        s->bounce = g_try_malloc(s->max_data);
-        if (!s->bounce) {
-            return -ENOMEM;
-        }
-    }
-    ret = s->memory->read(s->opaque, rw.address, s->bounce, rw.count);
+    ret = s->memory->hold(s->opaque, rw.address, rw.count, false, &iov, &niov);
     if (ret < 0) {
         return ret;
     }
-    vfio_user_proxy_reply(proxy, &msg->header, &rw, sizeof(rw),
-                          s->bounce, rw.count);
+    vfio_user_proxy_reply(proxy, &msg->header, &rw, sizeof(rw), iov, niov);
+    s->memory->release(s->opaque, false);
     return 0;
 }
 
 static int serve_dma_write(VFIOUserServe *s, VFIOUserProxy *proxy,
                            const VFIOUserMessage *msg)
 {
+    const struct iovec *iov;
     VFIOUserDMARW rw;
+    unsigned niov;
     int ret;
 
     memcpy(&rw, msg->payload, sizeof(rw));
@@ -56,11 +56,12 @@ static int serve_dma_write(VFIOUserServe *s, VFIOUserProxy *proxy,
     if (ret < 0) {
         return ret;
     }
-    ret = s->memory->write(s->opaque, rw.address, msg->payload + sizeof(rw),
-                           rw.count);
+    ret = s->memory->hold(s->opaque, rw.address, rw.count, true, &iov, &niov);
     if (ret < 0) {
         return ret;
     }
+    iov_from_buf(iov, niov, 0, msg->payload + sizeof(rw), rw.count);
+    s->memory->release(s->opaque, true);
     vfio_user_proxy_reply(proxy, &msg->header, &rw, sizeof(rw), NULL, 0);
     return 0;
 }
@@ -80,10 +81,4 @@ void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
     if (ret < 0) {
         vfio_user_proxy_reply_error(proxy, &msg->header, -ret);
     }
-}
-
-void vfio_user_serve_cleanup(VFIOUserServe *s)
-{
-    g_free(s->bounce);
-    s->bounce = NULL;
 }

@@ -16,19 +16,21 @@
 #include "hw/vfio/user/proxy.h"
 
 /*
- * Guest memory as the server sees it.  Both copy all of @size bytes or
- * nothing and return 0 or -errno; they must not block.
+ * Guest memory as the server sees it.  hold finds the memory behind all of a
+ * range, to be read or to be written to, and returns 0: the memory stays where
+ * it is until release, which must follow.  Or it returns -errno and holds
+ * nothing.  One range at a time; neither blocks.
  */
 typedef struct VFIOUserMemoryOps {
-    int (*read)(void *opaque, uint64_t iova, void *to, size_t size);
-    int (*write)(void *opaque, uint64_t iova, const void *from, size_t size);
+    int (*hold)(void *opaque, uint64_t iova, uint64_t size, bool write,
+                const struct iovec **iov, unsigned *niov);
+    void (*release)(void *opaque, bool written);
 } VFIOUserMemoryOps;
 
 typedef struct VFIOUserServe {
     const VFIOUserMemoryOps *memory;
     void *opaque;               /* of @memory */
     uint64_t max_data;          /* most bytes in one request */
-    uint8_t *bounce;            /* @max_data bytes, once a read was served */
 } VFIOUserServe;
 
 /**
@@ -39,12 +41,5 @@ typedef struct VFIOUserServe {
  */
 void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
                      const VFIOUserMessage *msg);
-
-/**
- * vfio_user_serve_cleanup:
- *
- * Frees what serving needed.  Nobody reads the connection any more.
- */
-void vfio_user_serve_cleanup(VFIOUserServe *s);
 
 #endif /* HW_VFIO_USER_SERVE_H */

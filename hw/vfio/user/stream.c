@@ -301,7 +301,7 @@ ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
     ssize_t len;
 
     /* a channel that passes none takes no empty array either */
-    len = qio_channel_writev_full(s->ioc, iov, niov,
+    len = qio_channel_writev_full(s->ioc, iov, MIN(niov, IOV_MAX),
                                   nfds ? (int *)fds : NULL, nfds, 0, errp);
     if (len == QIO_CHANNEL_ERR_BLOCK) {
         return 0;

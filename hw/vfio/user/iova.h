@@ -1,0 +1,78 @@
+/*
+ * vfio-user IOVA space
+ *
+ * The list of maps: which of the device's addresses lead to which memory of
+ * this process.  Here a range is looked up, and cut where half a map goes.
+ * Sends nothing and owns none of the memory; maps never overlap.
+ *
+ * Threads: any; who looks memory up holds the lock for as long as it is used.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_IOVA_H
+#define HW_VFIO_USER_IOVA_H
+
+#include "qemu/iova-tree.h"
+#include "qemu/thread.h"
+
+/* A DMAMap's size is that of the range, bytes, less one. */
+typedef struct VFIOUserIOVA {
+    /*
+     * Held from hold to release, while memory is copied for the server, so
+     * that a map is not taken away under a copy.  Order: this one, then the
+     * proxy's, since a copy may go straight to the socket.
+     */
+    QemuMutex lock;
+    IOVATree *maps;
+    uint32_t nr_maps;
+    GArray *held;               /* struct iovec */
+} VFIOUserIOVA;
+
+void vfio_user_iova_init(VFIOUserIOVA *v);
+void vfio_user_iova_destroy(VFIOUserIOVA *v);
+
+uint32_t vfio_user_iova_count(VFIOUserIOVA *v);
+
+/* Returns false, and nothing is changed, where @map overlaps another. */
+bool vfio_user_iova_insert(VFIOUserIOVA *v, const DMAMap *map);
+
+/* Takes a map out that is in. */
+void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map);
+
+/**
+ * vfio_user_iova_find:
+ * @size: bytes, not 0; the range does not wrap around
+ * @found: gets a map that overlaps the range
+ *
+ * Returns false where there is none.
+ */
+bool vfio_user_iova_find(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
+                         DMAMap *found);
+
+/**
+ * vfio_user_iova_rest:
+ * @size: bytes of a range that overlaps @map
+ * @rest: gets what is left of @map without the range, ascending
+ *
+ * Returns how many parts are left.
+ */
+unsigned vfio_user_iova_rest(const DMAMap *map, uint64_t iova, uint64_t size,
+                             DMAMap rest[2]);
+
+/**
+ * vfio_user_iova_hold:
+ * @size: bytes, from a server, not trusted
+ * @write: the memory is to be written to
+ * @iov: gets the memory of all of the range, in its order
+ * @niov: gets its pieces, one a map
+ *
+ * Returns 0, and vfio_user_iova_release() must follow; or, with nothing held,
+ * -EFAULT where not all of the range is mapped and -EPERM where not all of it
+ * may be written to.
+ */
+int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
+                        bool write, const struct iovec **iov, unsigned *niov);
+void vfio_user_iova_release(VFIOUserIOVA *v);
+
+#endif /* HW_VFIO_USER_IOVA_H */
