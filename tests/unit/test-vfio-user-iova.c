@@ -56,6 +56,26 @@ static void test_insert(void)
     vfio_user_iova_destroy(&v);
 }
 
+static void test_covers(void)
+{
+    const DMAMap map = make(10 * PAGE, 4, 0x70000, true);
+    const DMAMap inside = make(11 * PAGE, 3, 0x71000, true);
+    const DMAMap elsewhere = make(11 * PAGE, 1, 0x72000, true);
+    const DMAMap readonly = make(11 * PAGE, 1, 0x71000, false);
+    const DMAMap before = make(9 * PAGE, 2, 0x6f000, true);
+    const DMAMap beyond = make(13 * PAGE, 2, 0x73000, true);
+    const DMAMap behind = make(14 * PAGE, 1, 0x74000, true);
+
+    g_assert_true(vfio_user_iova_covers(&map, &map));
+    g_assert_true(vfio_user_iova_covers(&map, &inside));
+    g_assert_false(vfio_user_iova_covers(&inside, &map));
+    g_assert_false(vfio_user_iova_covers(&map, &elsewhere));
+    g_assert_false(vfio_user_iova_covers(&map, &readonly));
+    g_assert_false(vfio_user_iova_covers(&map, &before));
+    g_assert_false(vfio_user_iova_covers(&map, &beyond));
+    g_assert_false(vfio_user_iova_covers(&map, &behind));
+}
+
 typedef struct RestRow {
     uint64_t iova, pages;       /* what is taken from pages 10 to 19 */
     unsigned n;
@@ -210,6 +230,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/vfio-user/iova/insert", test_insert);
+    g_test_add_func("/vfio-user/iova/covers", test_covers);
     g_test_add_func("/vfio-user/iova/rest", test_rest);
     g_test_add_func("/vfio-user/iova/rest-top", test_rest_top);
     g_test_add_func("/vfio-user/iova/hold", test_hold);

@@ -57,11 +57,20 @@ static void container_failed(VFIOUserContainer *c, Error *err)
 {
     c->failed = true;
     if (c->container.initialized) {
-        vfio_user_proxy_fail(c->proxy, err);
-    } else if (c->container.error) {
+        g_autofree char *name =
+            g_strdup_printf("vfio-user %s: ", vfio_user_proxy_name(c->proxy));
+        const char *text = error_get_pretty(err);
+        Error *cause = NULL;
+
+        /* whoever tells of a lost connection says which */
+        error_setg(&cause, "%s", text + (g_str_has_prefix(text, name)
+                                         ? strlen(name) : 0));
+        error_free(err);
+        vfio_user_proxy_fail(c->proxy, cause);
+    } else if (c->error) {
         error_free(err);
     } else {
-        c->container.error = err;
+        c->error = err;
     }
 }
 
@@ -340,7 +349,7 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
         return 0;
     }
     if (vfio_user_iova_find(&c->iova, iova, size, &is) &&
-        memcmp(&is, &map, sizeof(map)) == 0) {
+        vfio_user_iova_covers(&is, &map)) {
         return 0;               /* told again, as IOMMUs do */
     }
     clear_range(c, iova, size);
@@ -356,10 +365,7 @@ static void listener_begin(VFIOContainer *container)
 /* What hw/vfio cannot do about a change of memory, at run time. */
 static void listener_failed(VFIOContainer *container, Error *err)
 {
-    VFIOUserContainer *c = user_of(container);
-
-    error_prepend(&err, "vfio-user %s: ", vfio_user_proxy_name(c->proxy));
-    container_failed(c, err);
+    container_failed(user_of(container), err);
 }
 
 static void listener_commit(VFIOContainer *container)
@@ -413,6 +419,21 @@ void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
     vfio_user_iova_init(&c->iova);
 }
 
+/* Maps what is there; an error of ours is told without hw/vfio's words. */
+static bool container_start(VFIOUserContainer *c, Error **errp)
+{
+    if (vfio_container_start(&c->container, &c->group, errp) < 0) {
+        g_clear_pointer(&c->error, error_free);
+        return false;
+    }
+    if (c->error) {
+        error_propagate(errp, g_steal_pointer(&c->error));
+        vfio_container_stop(&c->container, &c->group);
+        return false;
+    }
+    return true;
+}
+
 bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
                                 Error **errp)
 {
@@ -433,13 +454,11 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
     if (ret < 0) {
         error_setg_errno(errp, -ret, "cannot forbid the discarding of RAM,"
                          " as by a balloon");
-    } else {
-        ret = vfio_container_start(&c->container, &c->group, errp);
-        if (ret < 0) {
-            ram_block_uncoordinated_discard_disable(false);
-        }
+        vfio_put_address_space(space);
+        return false;
     }
-    if (ret < 0) {
+    if (!container_start(c, errp)) {
+        ram_block_uncoordinated_discard_disable(false);
         vfio_put_address_space(space);
         return false;
     }

@@ -28,6 +28,7 @@ typedef struct VFIOUserContainer {
     const VFIOUserCaps *caps;
 
     bool failed;                /* nothing is sent any more */
+    Error *error;               /* the first one, until the container starts */
     bool in_transaction;        /* of the memory listener */
     GPtrArray *begun;           /* messages of it, unanswered; oldest first */
 

@@ -62,6 +62,15 @@ bool vfio_user_iova_find(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
     return map;
 }
 
+bool vfio_user_iova_covers(const DMAMap *map, const DMAMap *part)
+{
+    uint64_t skip = part->iova - map->iova;
+
+    return part->iova >= map->iova && skip <= map->size &&
+           part->size <= map->size - skip && part->perm == map->perm &&
+           part->translated_addr == map->translated_addr + skip;
+}
+
 /* The part of @map from @first to @last. */
 static DMAMap iova_part(const DMAMap *map, uint64_t first, uint64_t last)
 {

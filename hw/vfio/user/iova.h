@@ -50,6 +50,9 @@ void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map);
 bool vfio_user_iova_find(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                          DMAMap *found);
 
+/* Returns whether all of @part leads to the same memory through @map. */
+bool vfio_user_iova_covers(const DMAMap *map, const DMAMap *part);
+
 /**
  * vfio_user_iova_rest:
  * @size: bytes of a range that overlaps @map
