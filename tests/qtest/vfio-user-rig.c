@@ -15,8 +15,11 @@
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-rig.h"
 
-#define SLOT 4
 #define ID "dut"
+#define PORT_BUS VFIO_USER_RIG_Q35_BUS
+/* ACPI's registers: which of the buses that take devices, and out with it */
+#define Q35_HOTPLUG_BUS 0xcd0
+#define Q35_HOTPLUG_EJECT 0xcc8
 #define LONG_MS 20000
 
 static struct {
@@ -50,23 +53,58 @@ void vfio_user_rig_ping(VFIOUserRig *rig)
     qobject_unref(response);
 }
 
+/*
+ * On q35 devices are plugged into a root port, which the firmware would have
+ * given a bus and windows where libqos allocates.
+ */
+static bool has_port(void)
+{
+    return strstr(vm.args, "q35");
+}
+
+static void open_port(VFIOUserRig *rig)
+{
+    QPCIBus *bus = qpci_new_pc(rig->qts, NULL);
+    QPCIDevice *port = qpci_device_find(bus,
+                                        QPCI_DEVFN(VFIO_USER_RIG_SLOT, 0));
+
+    qpci_config_writeb(port, PCI_SECONDARY_BUS, PORT_BUS);
+    qpci_config_writeb(port, PCI_SUBORDINATE_BUS, PORT_BUS);
+    qpci_config_writeb(port, PCI_IO_BASE, 0xc0);
+    qpci_config_writeb(port, PCI_IO_LIMIT, 0xd0);
+    qpci_config_writew(port, PCI_MEMORY_BASE, 0xe000);
+    qpci_config_writew(port, PCI_MEMORY_LIMIT, 0xeff0);
+    qpci_config_writew(port, PCI_PREF_MEMORY_BASE, 0xfff0);
+    qpci_config_writew(port, PCI_PREF_MEMORY_LIMIT, 0);
+    qpci_config_writew(port, PCI_COMMAND, PCI_COMMAND_IO |
+                       PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    g_free(port);
+    qpci_free_pc(bus);
+}
+
 char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms)
 {
     const char *path = vfio_user_server_path(rig->server);
     char *message = NULL;
+    bool port = has_port();
     QDict *response;
 
+    if (port) {
+        open_port(rig);
+    }
     response = qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
-                         "'driver': 'vfio-user-pci', 'id': %s, 'addr': '4',"
-                         "'x-timeout-ms': %u, 'socket': %s}}",
-                         ID, timeout_ms ?: LONG_MS, path);
+                         "'driver': 'vfio-user-pci', 'id': %s, 'bus': %s,"
+                         "'addr': %s, 'x-timeout-ms': %u, 'socket': %s}}",
+                         ID, port ? "rootport" : "pci.0", port ? "0" : "4",
+                         timeout_ms ?: LONG_MS, path);
     if (qdict_haskey(response, "error")) {
         QDict *error = qdict_get_qdict(response, "error");
 
         message = g_strdup(qdict_get_str(error, "desc"));
     } else {
         rig->bus = qpci_new_pc(rig->qts, NULL);
-        rig->dev = qpci_device_find(rig->bus, QPCI_DEVFN(SLOT, 0));
+        rig->dev = qpci_device_find(rig->bus, port ? PORT_BUS << 8 :
+                                    QPCI_DEVFN(VFIO_USER_RIG_SLOT, 0));
     }
     qobject_unref(response);
     return message;
@@ -87,7 +125,14 @@ void vfio_user_rig_plug(VFIOUserRig *rig, unsigned timeout_ms)
 
 void vfio_user_rig_unplug(VFIOUserRig *rig)
 {
-    qpci_unplug_acpi_device_test(rig->qts, ID, SLOT);
+    if (has_port()) {
+        qtest_qmp_device_del_send(rig->qts, ID);
+        qtest_outl(rig->qts, Q35_HOTPLUG_BUS, 0);
+        qtest_outl(rig->qts, Q35_HOTPLUG_EJECT, 1);
+        qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
+    } else {
+        qpci_unplug_acpi_device_test(rig->qts, ID, VFIO_USER_RIG_SLOT);
+    }
     g_clear_pointer(&rig->dev, g_free);
     g_clear_pointer(&rig->bus, qpci_free_pc);
 }

@@ -21,6 +21,12 @@
     "-machine pc,memory-backend=ram -nodefaults -m 64 " \
     "-object memory-backend-memfd,id=ram,size=64M,share=on "
 
+/* Where the device is plugged in; on q35, the port that it is behind. */
+#define VFIO_USER_RIG_SLOT 4
+#define VFIO_USER_RIG_Q35_PORT \
+    "-device pcie-root-port,id=rootport,bus=pcie.0,addr=4,chassis=1 "
+#define VFIO_USER_RIG_Q35_BUS 1
+
 typedef struct VFIOUserRig {
     QTestState *qts;
     VFIOUserServer *server;

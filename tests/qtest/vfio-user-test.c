@@ -319,6 +319,8 @@ int main(int argc, char **argv)
                    test_reset_never_answered);
     qtest_add_func("/vfio-user/plug-again", test_plug_again);
     vfio_user_add_dma_tests();
+    vfio_user_add_iommu_tests();
+    vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_engine_tests();
     vfio_user_add_fault_tests();

@@ -12,6 +12,8 @@
 /* Each adds its tests under /vfio-user/. */
 void vfio_user_add_socket_tests(void);
 void vfio_user_add_dma_tests(void);
+void vfio_user_add_iommu_tests(void);
+void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
 void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);

@@ -1,0 +1,600 @@
+/*
+ * qtest of the vfio-user client: a vIOMMU
+ *
+ * The test is the driver of an intel-iommu: it writes page tables into guest
+ * memory, invalidates, and looks at what the server is told.  The server wants
+ * an unmap to match a map and no map to overlap another, and says an error
+ * otherwise, which would cost the device.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/qmp/qdict.h"
+#include "qemu/thread.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define IOMMU "-nodefaults -m 64 -device intel-iommu,caching-mode=on " \
+              VFIO_USER_RIG_Q35_PORT
+#define MACHINE_PRIVATE "-machine q35 " IOMMU
+#define MACHINE "-machine q35,memory-backend=ram " IOMMU \
+                "-object memory-backend-memfd,id=ram,size=64M,share=on "
+#define TIMEOUT_MS 600
+
+/* Registers of VT-d, and what is used of them */
+#define VTD 0xfed90000ull
+#define VTD_GCMD (VTD + 0x18)
+#define GCMD_TRANSLATE (1u << 31)
+#define GCMD_SET_ROOT (1u << 30)
+#define VTD_ROOT (VTD + 0x20)
+#define VTD_CCMD (VTD + 0x28)
+#define CCMD_GLOBAL (1ull << 63 | 1ull << 61)
+#define VTD_IVA (VTD + 0xf0)
+#define VTD_IOTLB (VTD + 0xf8)
+#define IOTLB_GLOBAL (1ull << 63 | 1ull << 60)
+#define IOTLB_DOMAIN(id) (1ull << 63 | 2ull << 60 | (uint64_t)(id) << 32)
+#define IOTLB_PAGES(id) (1ull << 63 | 3ull << 60 | (uint64_t)(id) << 32)
+
+/* Entries of the tables */
+#define PRESENT 1ull
+#define READ 1ull
+#define WRITE 2ull
+#define HUGE (1ull << 7)
+
+#define PAGE 0x1000ull
+#define HUGE_PAGE 0x200000ull
+#define DOMAIN 5
+
+/* Where the tables are: one of the last level for each huge page */
+#define TABLES 0x100000ull
+#define ROOT TABLES
+#define CONTEXT (TABLES + PAGE)
+#define LEVEL_3 (TABLES + 2 * PAGE)
+#define LEVEL_2 (TABLES + 3 * PAGE)
+#define LEVEL_1(i) (TABLES + (4 + (i)) * PAGE)
+#define LAST_LEVELS 8
+
+#define IOVA 0x10000000ull      /* of the first huge page */
+#define RAM 0x1000000ull        /* guest memory that is mapped */
+#define IOVA_INDEX (IOVA / HUGE_PAGE)
+
+/* The driver */
+
+#define iommu_command(rig, command) \
+    qtest_writel((rig)->qts, VTD_GCMD, (command))
+#define iommu_invalidate(rig, how) \
+    qtest_writeq((rig)->qts, VTD_IOTLB, (how))
+
+static void iommu_invalidate_pages(VFIOUserRig *rig, uint64_t iova,
+                                   unsigned log_pages)
+{
+    qtest_writeq(rig->qts, VTD_IVA, iova | log_pages);
+    iommu_invalidate(rig, IOTLB_PAGES(DOMAIN));
+}
+
+/* Empty tables, and no translation yet. */
+static void iommu_init(VFIOUserRig *rig)
+{
+    uint64_t i;
+
+    iommu_command(rig, 0);
+    qtest_memset(rig->qts, TABLES, 0, (4 + LAST_LEVELS) * PAGE);
+    qtest_writeq(rig->qts, ROOT + VFIO_USER_RIG_Q35_BUS * 16,
+                 CONTEXT | PRESENT);
+    qtest_writeq(rig->qts, CONTEXT, LEVEL_3 | PRESENT);
+    qtest_writeq(rig->qts, CONTEXT + 8, DOMAIN << 8 | 1);       /* 39 bits */
+    qtest_writeq(rig->qts, LEVEL_3, LEVEL_2 | READ | WRITE);
+    for (i = 0; i < LAST_LEVELS; i++) {
+        qtest_writeq(rig->qts, LEVEL_2 + (IOVA_INDEX + i) * 8,
+                     LEVEL_1(i) | READ | WRITE);
+    }
+    qtest_writeq(rig->qts, VTD_ROOT, ROOT);
+    iommu_command(rig, GCMD_SET_ROOT);
+}
+
+/* Entry for the page at @iova; @how 0: none. */
+static void iommu_set(VFIOUserRig *rig, uint64_t iova, uint64_t to,
+                      uint64_t how)
+{
+    uint64_t page = (iova - IOVA) / PAGE;
+
+    qtest_writeq(rig->qts, LEVEL_1(page / 512) + page % 512 * 8, to | how);
+}
+
+/* Likewise for a huge page; @how 0: back to a table of pages. */
+static void iommu_set_huge(VFIOUserRig *rig, uint64_t iova, uint64_t to,
+                           uint64_t how)
+{
+    uint64_t i = (iova - IOVA) / HUGE_PAGE;
+
+    qtest_writeq(rig->qts, LEVEL_2 + (IOVA_INDEX + i) * 8,
+                 how ? to | how | HUGE : LEVEL_1(i) | READ | WRITE);
+}
+
+/* @n pages that nothing joins: each leads to where its neighbour does not. */
+static void iommu_set_many(VFIOUserRig *rig, unsigned n)
+{
+    g_autofree uint64_t *entries = g_new(uint64_t, n);
+    unsigned i;
+
+    g_assert_cmpuint(n, <=, LAST_LEVELS * 512);
+    for (i = 0; i < n; i++) {
+        entries[i] = (RAM + (n - i) * PAGE) | READ | WRITE;
+    }
+    qtest_memwrite(rig->qts, LEVEL_1(0), entries, n * sizeof(*entries));
+}
+
+static VFIOUserRig *begin(const char *args, const VFIOUserModel *model)
+{
+    VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
+
+    iommu_init(rig);
+    return rig;
+}
+
+/* A device whose addresses are translated, and none leads anywhere. */
+static VFIOUserRig *translated(const char *args, unsigned timeout_ms)
+{
+    VFIOUserRig *rig = begin(args, NULL);
+
+    vfio_user_rig_plug(rig, timeout_ms);
+    iommu_command(rig, GCMD_TRANSLATE);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 0);
+    vfio_user_server_forget(rig->server);
+    return rig;
+}
+
+/* What the server sees */
+
+/* The server may read @size bytes at @iova, and finds what is at @at. */
+static void check_leads(VFIOUserRig *rig, uint64_t iova, uint64_t at,
+                        uint64_t size)
+{
+    uint64_t value = 0x0123456789abcdef ^ (iova + at), is;
+    VFIOUserMap map;
+
+    qtest_writeq(rig->qts, at + size - 8, value);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, iova + size - 8,
+                                              &is, 8), ==, 0);
+    g_assert_cmphex(is, ==, value);
+    g_assert_true(vfio_user_server_map(rig->server, iova, &map));
+    if (map.memory && map.address + map.size >= iova + size) {
+        g_assert_cmpmem(map.memory + (iova + size - 8 - map.address), 8,
+                        &value, 8);
+    }
+}
+
+static void check_nowhere(VFIOUserRig *rig, uint64_t iova)
+{
+    VFIOUserMap map;
+    uint8_t byte;
+
+    g_assert_false(vfio_user_server_map(rig->server, iova, &map));
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, iova, &byte, 1),
+                    ==, EFAULT);
+}
+
+static void check_messages(VFIOUserRig *rig, unsigned maps, unsigned unmaps)
+{
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP),
+                     ==, maps);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
+                     ==, unmaps);
+    vfio_user_server_forget(rig->server);
+}
+
+static void check_alive(VFIOUserRig *rig)
+{
+    qpci_io_writel(rig->dev, rig->bar[0], 0x20, 0x600d);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
+}
+
+static void check_broken(VFIOUserRig *rig)
+{
+    vfio_user_rig_ping(rig);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
+                    UINT32_MAX);
+}
+
+/* Maps and unmaps */
+
+static void test_pages(gconstpointer args)
+{
+    g_autoptr(VFIOUserRig) rig = translated(args, 0);
+    const uint64_t iova = IOVA + 3 * PAGE;
+    uint64_t bytes = 1;
+    VFIOUserMap map;
+
+    iommu_set(rig, iova, RAM, READ | WRITE);
+    iommu_invalidate_pages(rig, iova, 0);
+    g_assert_true(vfio_user_server_map(rig->server, iova, &map));
+    g_assert_cmphex(map.address, ==, iova);
+    g_assert_cmphex(map.size, ==, PAGE);
+    g_assert_cmphex(map.flags, ==,
+                    VFIO_USER_DMA_READABLE | VFIO_USER_DMA_WRITEABLE);
+    check_messages(rig, 1, 0);
+    check_leads(rig, iova, RAM, PAGE);
+    check_nowhere(rig, iova + PAGE);
+    check_nowhere(rig, RAM);
+
+    /* a read-only one behind it: a read goes across, a write does not */
+    iommu_set(rig, iova + PAGE, RAM + 7 * PAGE, READ);
+    iommu_invalidate_pages(rig, iova + PAGE, 0);
+    g_assert_true(vfio_user_server_map(rig->server, iova + PAGE, &map));
+    g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
+    check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
+    qtest_writel(rig->qts, RAM + PAGE - 4, 0x11111111);
+    qtest_writel(rig->qts, RAM + 7 * PAGE, 0x22222222);
+    g_assert_cmpint(vfio_user_server_dma_write(rig->server, iova + PAGE - 4,
+                                               &bytes, 8), ==, EPERM);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, iova + PAGE - 4,
+                                              &bytes, 8), ==, 0);
+    g_assert_cmphex(bytes, ==, 0x2222222211111111);
+
+    iommu_set(rig, iova, 0, 0);
+    iommu_invalidate_pages(rig, iova, 0);
+    check_nowhere(rig, iova);
+    check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
+    check_alive(rig);
+}
+
+/* An invalidation of a range that holds no map, one, or many. */
+static void test_ranges(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    const unsigned n = 40;
+
+    iommu_invalidate_pages(rig, IOVA, 9);
+    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_messages(rig, 0, 0);
+
+    iommu_set_many(rig, n);
+    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
+    check_messages(rig, n, 0);
+
+    /* what is there is not told again */
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    iommu_invalidate_pages(rig, IOVA, 9);
+    check_messages(rig, 0, 0);
+
+    iommu_set(rig, IOVA + 5 * PAGE, 0, 0);
+    iommu_invalidate_pages(rig, IOVA, 9);
+    check_messages(rig, 0, 1);
+    check_nowhere(rig, IOVA + 5 * PAGE);
+    check_leads(rig, IOVA + 6 * PAGE, RAM + (n - 6) * PAGE, PAGE);
+
+    qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_messages(rig, 0, n - 1);
+    check_alive(rig);
+}
+
+/* A page leads elsewhere before anybody has said that it is gone. */
+static void test_changed(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+
+    iommu_set(rig, IOVA, RAM, READ | WRITE);
+    iommu_invalidate_pages(rig, IOVA, 0);
+    iommu_set(rig, IOVA, RAM + PAGE, READ | WRITE);
+    iommu_invalidate_pages(rig, IOVA, 0);
+    check_leads(rig, IOVA, RAM + PAGE, PAGE);
+    check_messages(rig, 2, 1);
+
+    iommu_set(rig, IOVA, RAM + PAGE, READ);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    g_assert_cmpint(vfio_user_server_dma_write(rig->server, IOVA, "x", 1), ==,
+                    EPERM);
+    check_alive(rig);
+}
+
+/*
+ * A huge page is split: one page of it leads elsewhere.  QEMU unmaps that page
+ * only, and forgets that it has mapped the others.
+ */
+static void test_huge(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    const uint64_t odd = IOVA + 100 * PAGE;
+    VFIOUserMap map;
+    unsigned i;
+
+    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
+    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
+    g_assert_true(vfio_user_server_map(rig->server, IOVA, &map));
+    g_assert_cmphex(map.size, ==, HUGE_PAGE);
+    check_messages(rig, 1, 0);
+    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+
+    for (i = 0; i < 512; i++) {
+        iommu_set(rig, IOVA + i * PAGE, RAM + i * PAGE, READ | WRITE);
+    }
+    iommu_set(rig, odd, RAM + HUGE_PAGE, READ | WRITE);
+    iommu_set_huge(rig, IOVA, 0, 0);
+    iommu_invalidate_pages(rig, odd, 0);
+    check_messages(rig, 3, 1);
+    check_leads(rig, IOVA, RAM, 100 * PAGE);
+    check_leads(rig, odd, RAM + HUGE_PAGE, PAGE);
+    check_leads(rig, odd + PAGE, RAM + 101 * PAGE, 411 * PAGE);
+
+    /* all of it is walked anew: what leads there already is left alone */
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_messages(rig, 0, 0);
+
+    /* and back, over all that the small pages have left */
+    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 1);
+    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+    check_alive(rig);
+}
+
+/* Between memory as it is and as the IOMMU shows it. */
+static void test_switch(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
+    const unsigned n = 30;
+    unsigned plain, i;
+
+    vfio_user_rig_plug(rig, 0);
+    plain = vfio_user_server_maps(rig->server);
+    check_leads(rig, RAM, RAM, PAGE);
+    iommu_set_many(rig, n);
+    for (i = 0; i < 3; i++) {
+        iommu_command(rig, GCMD_TRANSLATE);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
+        check_leads(rig, IOVA, RAM + n * PAGE, PAGE);
+        check_nowhere(rig, RAM);
+
+        qtest_writeq(rig->qts, VTD_CCMD, CCMD_GLOBAL);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
+
+        iommu_command(rig, 0);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, plain);
+        check_leads(rig, RAM, RAM, PAGE);
+        check_nowhere(rig, IOVA);
+    }
+    check_alive(rig);
+}
+
+static void test_reset(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    QDict *response;
+
+    iommu_set_many(rig, 9);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_messages(rig, 9, 0);
+    response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
+    qobject_unref(response);
+    qtest_qmp_eventwait(rig->qts, "RESET");
+    check_nowhere(rig, IOVA);
+    check_leads(rig, RAM, RAM, PAGE);
+    vfio_user_rig_ping(rig);
+}
+
+/* Plugged and unplugged while the tables are full. */
+static void test_plug(void)
+{
+    g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
+    const unsigned n = 12;
+    unsigned i;
+
+    iommu_set_many(rig, n);
+    iommu_command(rig, GCMD_TRANSLATE);
+    for (i = 0; i < 3; i++) {
+        vfio_user_rig_plug(rig, 0);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
+        check_leads(rig, IOVA, RAM + n * PAGE, PAGE);
+        check_alive(rig);
+        vfio_user_server_forget(rig->server);
+        vfio_user_rig_unplug(rig);
+        vfio_user_server_wait_client(rig->server, false);
+        check_messages(rig, 0, n);
+    }
+}
+
+/* Faults */
+
+typedef struct Fault {
+    const char *name;
+    VFIOUserRule rule;
+    bool unmap;
+} Fault;
+
+static const Fault faults[] = {
+    { "map-refused", { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM } },
+    { "map-never-answered", { ON(VFIO_USER_DMA_MAP), DO_DROP } },
+    { "map-answered-too-long", { ON(VFIO_USER_DMA_MAP), DO_LENGTH, 8 } },
+    { "unmap-refused", { ON(VFIO_USER_DMA_UNMAP), DO_FAIL, ENOENT }, true },
+    { "unmap-never-answered", { ON(VFIO_USER_DMA_UNMAP), DO_DROP }, true },
+    { "unmap-answered-short", { ON(VFIO_USER_DMA_UNMAP), DO_LENGTH, 4 },
+      true },
+    { "death-at-map", { ON(VFIO_USER_DMA_MAP), DO_CUT, 3 } },
+};
+
+/* The server fails while the guest maps: its device is gone, no more. */
+static void test_fault(gconstpointer data)
+{
+    const Fault *fault = data;
+    const VFIOUserRule rules[] = { fault->rule, { } };
+    g_autoptr(VFIOUserRig) rig = translated(MACHINE,
+                                            TIMEOUT_MS);
+
+    iommu_set_many(rig, 3);
+    if (fault->unmap) {
+        iommu_invalidate(rig, IOTLB_GLOBAL);
+        qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
+    }
+    vfio_user_server_set_rules(rig->server, rules);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_broken(rig);
+
+    /* life goes on, and the guest's tables change */
+    iommu_set_many(rig, 5);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    iommu_set(rig, IOVA, 0, 0);
+    iommu_invalidate_pages(rig, IOVA, 0);
+    iommu_command(rig, 0);
+    iommu_command(rig, GCMD_TRANSLATE);
+    check_broken(rig);
+}
+
+/* Many at once, and limits */
+
+#define MANY 1500
+#define SLOTS 255               /* calls that the client has under way */
+
+static VFIOUserRig *full(const VFIOUserModel *model)
+{
+    VFIOUserRig *rig = begin(MACHINE, model);
+
+    iommu_set_many(rig, MANY);
+    iommu_command(rig, GCMD_TRANSLATE);
+    return rig;
+}
+
+static void test_many(void)
+{
+    g_autoptr(VFIOUserRig) rig = full(NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
+    check_messages(rig, MANY, 0);
+    check_leads(rig, IOVA + (MANY - 1) * PAGE, RAM + PAGE, PAGE);
+    iommu_command(rig, 0);
+    check_nowhere(rig, IOVA);
+    check_alive(rig);
+}
+
+static void *release_when_full(void *opaque)
+{
+    VFIOUserServer *s = opaque;
+
+    vfio_user_server_see(s, VFIO_USER_DMA_MAP, .nth = SLOTS);
+    g_assert_cmpuint(vfio_user_server_saw(s, VFIO_USER_DMA_MAP), ==, SLOTS);
+    vfio_user_server_set_rules(s, NULL);
+    vfio_user_server_release(s);
+    return NULL;
+}
+
+/* The server answers when the client has no call left to ask with. */
+static void test_many_held(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DMA_MAP), DO_HOLD },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = full(NULL);
+    QemuThread thread;
+
+    vfio_user_server_set_rules(rig->server, rules);
+    qemu_thread_create(&thread, "release", release_when_full, rig->server,
+                       QEMU_THREAD_JOINABLE);
+    vfio_user_rig_plug(rig, 0);
+    qemu_thread_join(&thread);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
+    check_alive(rig);
+}
+
+static void check_not_plugged(VFIOUserRig *rig, unsigned timeout_ms,
+                              const char *because)
+{
+    g_autofree char *message = vfio_user_rig_try_plug(rig, timeout_ms);
+
+    g_assert_nonnull(message);
+    g_test_message("%s", message);
+    g_assert_nonnull(strstr(message, because));
+    g_assert_null(strchr(message, '\n'));
+    vfio_user_rig_ping(rig);
+}
+
+/* It is one time-out that this takes, not one for each that finds no slot. */
+static void test_many_never_answered(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DMA_MAP), DO_DROP },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = full(NULL);
+    gint64 begun = g_get_monotonic_time();
+
+    vfio_user_server_set_rules(rig->server, rules);
+    check_not_plugged(rig, TIMEOUT_MS, "DMA_MAP: no ");
+    g_assert_cmpint(g_get_monotonic_time() - begun, <,
+                    20 * TIMEOUT_MS * 1000);
+}
+
+static void test_max_maps(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+
+    model.version = "{\"capabilities\":{\"max_dma_maps\":100,"
+                    "\"max_msg_fds\":8}}";
+    rig = full(&model);
+    check_not_plugged(rig, 0, "no more than 100 DMA maps");
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP), ==,
+                     100);
+
+    /* as many as it takes, until there is one more */
+    qtest_memset(rig->qts, LEVEL_1(0), 0, LAST_LEVELS * PAGE);
+    iommu_set_many(rig, 100);
+    vfio_user_rig_plug(rig, 0);
+    check_leads(rig, IOVA, RAM + 100 * PAGE, PAGE);
+    iommu_set(rig, IOVA + 50 * PAGE, 0, 0);
+    iommu_set(rig, IOVA + 200 * PAGE, RAM, READ);
+    iommu_invalidate_pages(rig, IOVA, 9);
+    check_alive(rig);
+    iommu_set(rig, IOVA + 201 * PAGE, RAM, READ);
+    iommu_invalidate_pages(rig, IOVA, 9);
+    check_broken(rig);
+}
+
+/* A server of huge pages: they are mapped, and a small one is one too much. */
+static void test_page_sizes(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+
+    model.version = "{\"capabilities\":{\"pgsizes\":2097152,"
+                    "\"max_msg_fds\":8}}";
+    rig = begin(MACHINE, &model);
+    iommu_command(rig, GCMD_TRANSLATE);
+    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
+    vfio_user_rig_plug(rig, 0);
+    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+    iommu_set(rig, IOVA + HUGE_PAGE, RAM, READ);
+    iommu_invalidate(rig, IOTLB_GLOBAL);
+    check_broken(rig);
+}
+
+void vfio_user_add_iommu_tests(void)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(faults); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/iommu/fault/%s",
+                                                faults[i].name);
+
+        qtest_add_data_func(path, &faults[i], test_fault);
+    }
+    qtest_add_data_func("/vfio-user/iommu/pages-shared", MACHINE, test_pages);
+    qtest_add_func("/vfio-user/iommu/ranges", test_ranges);
+    qtest_add_func("/vfio-user/iommu/changed", test_changed);
+    qtest_add_func("/vfio-user/iommu/huge", test_huge);
+    qtest_add_func("/vfio-user/iommu/switch", test_switch);
+    qtest_add_func("/vfio-user/iommu/reset", test_reset);
+    qtest_add_func("/vfio-user/iommu/plug", test_plug);
+    qtest_add_func("/vfio-user/iommu/many", test_many);
+    qtest_add_func("/vfio-user/iommu/many-held", test_many_held);
+    qtest_add_func("/vfio-user/iommu/many-never-answered",
+                   test_many_never_answered);
+    qtest_add_func("/vfio-user/iommu/max-maps", test_max_maps);
+    qtest_add_func("/vfio-user/iommu/page-sizes", test_page_sizes);
+    qtest_add_data_func("/vfio-user/iommu/pages", MACHINE_PRIVATE, test_pages);
+}

@@ -1,0 +1,284 @@
+/*
+ * qtest of the vfio-user client: guest memory by descriptor
+ *
+ * Which memory backends a server gets a descriptor of, that it finds in the
+ * file what the guest sees, and what becomes of maps when memory is plugged
+ * and unplugged, or when the server does not take it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "hw/pci/pci.h"
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define RAM 0x200000ull         /* an address in it, far from anything */
+#define SECOND (32 * MiB)       /* of two backends of half the memory each */
+#define DIMM (4 * GiB)          /* where a DIMM is plugged in */
+#define TIMEOUT_MS 600
+
+#define TWO_NODES "-machine pc -nodefaults -m 64 " \
+                  "-numa node,memdev=a -numa node,memdev=b "
+#define SLOTS "-machine pc -nodefaults -m 64,slots=4,maxmem=1G "
+
+/* ACPI's registers of memory slots */
+#define SLOT_SELECT 0xa00
+#define SLOT_CONTROL 0xa14
+#define SLOT_EJECT 8
+
+/* The server finds in the file that it was given what the guest has at @at. */
+static void check_shared(VFIOUserRig *rig, uint64_t at)
+{
+    uint64_t value = at * 0x9e3779b97f4a7c15ull, is;
+    VFIOUserMap map;
+    uint8_t *here;
+
+    g_assert_true(vfio_user_server_map(rig->server, at, &map));
+    g_assert_nonnull(map.memory);
+    here = map.memory + (at - map.address);
+
+    qtest_writeq(rig->qts, at, value);
+    g_assert_cmpmem(here, 8, &value, 8);
+    value = ~value;
+    memcpy(here, &value, 8);
+    g_assert_cmphex(qtest_readq(rig->qts, at), ==, value);
+
+    /* and a message reaches the same */
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, at, &is, 8), ==, 0);
+    g_assert_cmphex(is, ==, value);
+}
+
+static void check_by_message(VFIOUserRig *rig, uint64_t at)
+{
+    uint64_t value = ~at, is;
+    VFIOUserMap map;
+
+    g_assert_true(vfio_user_server_map(rig->server, at, &map));
+    g_assert_null(map.memory);
+    qtest_writeq(rig->qts, at, value);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, at, &is, 8), ==, 0);
+    g_assert_cmphex(is, ==, value);
+}
+
+/* Every part that the chipset cuts memory into has its place in the file. */
+static void test_offsets(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED, 0);
+    QPCIDevice *host = qpci_device_find(rig->bus, QPCI_DEVFN(0, 0));
+    uint64_t at;
+
+    qpci_config_writeb(host, 0x59, 0x30);
+    qpci_config_writel(host, 0x5a, 0x33333333);
+    qpci_config_writew(host, 0x5e, 0x3333);
+    for (at = 0; at < 64 * MiB; at += at < MiB ? 16 * KiB : 5 * MiB) {
+        if (at < 0xa0000 || at >= 0xc0000) {
+            check_shared(rig, at);
+        }
+    }
+    check_shared(rig, 64 * MiB - 8);
+    qpci_config_writeb(host, 0x59, 0);
+    qpci_config_writel(host, 0x5a, 0);
+    qpci_config_writew(host, 0x5e, 0);
+    g_free(host);
+}
+
+static void test_two_backends(void)
+{
+    g_autofree char *args = g_strdup_printf(TWO_NODES
+        "-object memory-backend-memfd,id=a,size=32M,share=on "
+        "-object memory-backend-file,id=b,size=32M,share=on,mem-path=%s ",
+        g_get_tmp_dir());
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
+
+    check_shared(rig, RAM);
+    check_shared(rig, SECOND - 8);
+    check_shared(rig, SECOND);
+    check_shared(rig, SECOND + RAM);
+}
+
+/* A DMA by message goes from one to the other. */
+static void test_private_beside_shared(void)
+{
+    g_autofree char *args = g_strdup_printf(TWO_NODES
+        "-object memory-backend-memfd,id=a,size=32M,share=on "
+        "-object memory-backend-file,id=b,size=32M,share=off,mem-path=%s ",
+        g_get_tmp_dir());
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
+    uint64_t value = 0x1122334455667788;
+
+    check_shared(rig, RAM);
+    check_by_message(rig, SECOND + RAM);
+    g_assert_cmpint(vfio_user_server_dma_write(rig->server, SECOND - 4, &value,
+                                               8), ==, 0);
+    g_assert_cmphex(qtest_readl(rig->qts, SECOND - 4), ==, (uint32_t)value);
+    g_assert_cmphex(qtest_readl(rig->qts, SECOND), ==, value >> 32);
+}
+
+/* A server that takes no descriptor gets none; its device has no INTx. */
+static void test_no_descriptors(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+    g_autoptr(GArray) log = NULL;
+    unsigned i, maps = 0;
+
+    model.version = "{\"capabilities\":{\"max_msg_fds\":0}}";
+    model.config[PCI_INTERRUPT_PIN] = 0;
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED, &model, NULL);
+    vfio_user_rig_plug(rig, 0);
+    log = vfio_user_server_log(rig->server);
+    for (i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+
+        if (seen->header.command == VFIO_USER_DMA_MAP) {
+            g_assert_cmpuint(seen->nfds, ==, 0);
+            maps++;
+        }
+    }
+    g_assert_cmpuint(maps, >, 0);
+}
+
+/* Memory comes and goes */
+
+static void command(VFIOUserRig *rig, QDict *response)
+{
+    g_assert_true(qdict_haskey(response, "return"));
+    qobject_unref(response);
+}
+
+static void plug_memory(VFIOUserRig *rig)
+{
+    command(rig, qtest_qmp(rig->qts, "{'execute': 'object-add', 'arguments': {"
+                           "'qom-type': 'memory-backend-memfd', 'id': 'm',"
+                           "'size': 134217728, 'share': true}}"));
+    command(rig, qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
+                           "'driver': 'pc-dimm', 'id': 'd',"
+                           "'memdev': 'm'}}"));
+}
+
+static void unplug_memory(VFIOUserRig *rig)
+{
+    qtest_qmp_device_del_send(rig->qts, "d");
+    qtest_outl(rig->qts, SLOT_SELECT, 0);
+    qtest_outb(rig->qts, SLOT_CONTROL, SLOT_EJECT);
+    qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
+    command(rig, qtest_qmp(rig->qts, "{'execute': 'object-del', 'arguments': {"
+                           "'id': 'm'}}"));
+}
+
+static void test_hotplug(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(SLOTS, 0);
+    unsigned maps = vfio_user_server_maps(rig->server);
+    VFIOUserMap map;
+    unsigned i;
+
+    for (i = 0; i < 3; i++) {
+        plug_memory(rig);
+        check_shared(rig, DIMM);
+        check_shared(rig, DIMM + 128 * MiB - 8);
+        check_by_message(rig, RAM);
+        g_assert_true(vfio_user_server_map(rig->server, DIMM, &map));
+        g_assert_cmphex(map.size, ==, 128 * MiB);
+
+        unplug_memory(rig);
+        g_assert_false(vfio_user_server_map(rig->server, DIMM, &map));
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, maps);
+    }
+}
+
+/* The server does not take it: the VM has its memory, and no device. */
+static void test_hotplug_refused(gconstpointer data)
+{
+    const VFIOUserRule *rules = data;
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(SLOTS, TIMEOUT_MS);
+
+    vfio_user_server_set_rules(rig->server, rules);
+    plug_memory(rig);
+    qtest_writeq(rig->qts, DIMM + 8, 0x600d);
+    g_assert_cmphex(qtest_readq(rig->qts, DIMM + 8), ==, 0x600d);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, UINT32_MAX);
+    unplug_memory(rig);
+    vfio_user_rig_ping(rig);
+}
+
+static const VFIOUserRule refusal[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_FAIL, EINVAL },
+    { }
+};
+
+static const VFIOUserRule silence[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_DROP },
+    { }
+};
+
+/* What a server cannot map at start it is not given, and one is told. */
+
+typedef struct Unfit {
+    const char *name;
+    const char *version;        /* of the server */
+    VFIOUserRule rule;
+    const char *message;
+} Unfit;
+
+static const Unfit unfits[] = {
+    { "pages-of-2-mib",
+      "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":1075838976}}", { },
+      "the server maps pages of 0x200000 bytes, which the range at" },
+    { "pages-of-4-gib",
+      "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":4294967296}}", { },
+      "the server maps pages of 0x100000000 bytes" },
+    { "pages-of-8-eib",
+      "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":9223372036854775808}}",
+      { }, "the server maps pages of 0x8000000000000000 bytes" },
+    { "1-map", "{\"capabilities\":{\"max_msg_fds\":8,\"max_dma_maps\":1}}",
+      { }, "the server takes no more than 1 DMA maps" },
+    { "refusal", NULL, { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOSPC },
+      "DMA_MAP: the server answered an error: No space left on device" },
+    { "late-refusal", NULL,
+      { ON(VFIO_USER_DMA_MAP, .nth = 3), DO_FAIL, ENOSPC },
+      "DMA_MAP: the server answered an error: No space left on device" },
+};
+
+static void test_unfit(gconstpointer data)
+{
+    const Unfit *unfit = data;
+    const VFIOUserRule rules[] = { unfit->rule, { } };
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+    g_autofree char *message = NULL;
+
+    model.version = unfit->version ?: model.version;
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED, &model, rules);
+    message = vfio_user_rig_try_plug(rig, TIMEOUT_MS);
+    g_assert_nonnull(message);
+    g_test_message("%s", message);
+    g_assert_nonnull(strstr(message, unfit->message));
+    g_assert_null(strchr(message, '\n'));
+    vfio_user_rig_ping(rig);
+}
+
+void vfio_user_add_memory_tests(void)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(unfits); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/memory/unfit/%s",
+                                                unfits[i].name);
+
+        qtest_add_data_func(path, &unfits[i], test_unfit);
+    }
+    qtest_add_func("/vfio-user/memory/offsets", test_offsets);
+    qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
+    qtest_add_func("/vfio-user/memory/two-backends", test_two_backends);
+    qtest_add_func("/vfio-user/memory/private-beside-shared",
+                   test_private_beside_shared);
+    qtest_add_func("/vfio-user/memory/hotplug", test_hotplug);
+    qtest_add_data_func("/vfio-user/memory/hotplug-refused", refusal,
+                        test_hotplug_refused);
+    qtest_add_data_func("/vfio-user/memory/hotplug-never-answered", silence,
+                        test_hotplug_refused);
+}
