@@ -622,7 +622,7 @@ static void check_warning(const VFIOUserModel *model,
                         " message, not mapped: %s\n",
                         vfio_user_server_path(server), why);
     g_autofree char *args =
-        g_strdup_printf(VFIO_USER_RIG_RAM "-device vfio-user-pci,socket=%s "
+        g_strdup_printf(VFIO_USER_RIG_SHARED "-device vfio-user-pci,socket=%s "
                         "-device vfio-user-pci,socket=/nowhere",
                         vfio_user_server_path(server));
     g_autofree char *text = NULL;

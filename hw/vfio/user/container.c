@@ -285,11 +285,14 @@ static bool check_map(VFIOUserContainer *c, const DMAMap *map)
 
 static void add_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    if (is_usable(c) && check_map(c, map)) {
-        send_map(c, map);
-    }
+    bool told = is_usable(c) && check_map(c, map);
+
+    /* first, since whoever is told may use it before it answers */
     if (vfio_user_iova_insert(&c->iova, map)) {
         hold_region((void *)(uintptr_t)map->translated_addr, true);
+    }
+    if (told) {
+        send_map(c, map);
     }
 }
 
