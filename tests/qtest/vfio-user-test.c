@@ -325,6 +325,7 @@ int main(int argc, char **argv)
     vfio_user_add_engine_tests();
     vfio_user_add_fault_tests();
     vfio_user_add_region_tests();
+    vfio_user_add_mapping_tests();
     vfio_user_add_socket_tests();
     vfio_user_add_twin_tests();
     ret = g_test_run();

@@ -18,6 +18,7 @@ void vfio_user_add_death_tests(void);
 void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);
 void vfio_user_add_region_tests(void);
+void vfio_user_add_mapping_tests(void);
 void vfio_user_add_twin_tests(void);
 
 #endif /* TESTS_QTEST_VFIO_USER_TESTS_H */

@@ -26,6 +26,7 @@
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
+#include "hw/vfio/user/mapping.h"
 #include "hw/vfio/user/twin.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
@@ -43,6 +44,7 @@ struct VFIOUserPCIDevice {
     VFIOUserProxy *twin;        /* where the server's requests come from */
     VFIOUserContainer container;
     VFIOUserServe serve;
+    VFIOUserMappings mappings;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -69,14 +71,12 @@ static void lose(VFIOUserProxy *other, const char *cause)
 }
 
 /* What a server left behind in its files is not the device any more. */
-static void unmap_regions(void *opaque)
+static void turn_mappings_off(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
-    VFIOPCIDevice *vdev = &vudev->parent_obj;
 
-    vdev->vbasedev.no_mmap = true;
-    for (int i = 0; i < PCI_ROM_SLOT; i++) {
-        vfio_region_mmaps_set_enabled(&vdev->bars[i].region, false);
+    if (vudev->mappings.areas) {
+        vfio_user_mappings_off(&vudev->mappings);
     }
     object_unref(OBJECT(vudev));
 }
@@ -87,7 +87,7 @@ static void on_lost(void *opaque, const char *cause)
 
     lose(qatomic_read(&vudev->twin), cause);
     object_ref(OBJECT(vudev));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), unmap_regions, vudev);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), turn_mappings_off, vudev);
     if (qatomic_read(&vudev->in_use)) {
         error_report("vfio-user %s: connection lost: %s; the device is dead"
                      " until it is unplugged, the VM goes on",
@@ -106,6 +106,16 @@ static void on_twin_lost(void *opaque, const char *cause)
     g_autofree char *which = g_strdup_printf("twin socket: %s", cause);
 
     lose(vudev->user.proxy, which);
+}
+
+static void on_mapping_lost(void *opaque, unsigned nr)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+    Error *err = NULL;
+
+    error_setg(&err, "the file of region %u, which is mapped, has become"
+               " shorter or cannot have memory", nr);
+    vfio_user_proxy_fail(vudev->user.proxy, err);
 }
 
 static const VFIOUserProxyOps twin_ops = {
@@ -270,12 +280,30 @@ static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_config_setup(&vudev->parent_obj, errp);
 }
 
+/* Before the guest can access any; cleaned up where they are unmapped. */
+static bool guard_mappings(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    vfio_user_mappings_init(&vudev->mappings, &vdev->vbasedev,
+                            on_mapping_lost, vudev);
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
+        vfio_user_mappings_add(&vudev->mappings, &vdev->bars[i].region);
+    }
+    return true;
+}
+
 static void teardown_config(VFIOUserPCIDevice *vudev)
 {
     VFIOPCIDevice *vdev = &vudev->parent_obj;
 
     vfio_pci_teardown_msi(vdev);
     vfio_pci_bars_exit(vdev);
+}
+
+static void drop_mappings(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_mappings_off(&vudev->mappings);
 }
 
 static bool add_capabilities(VFIOUserPCIDevice *vudev, Error **errp)
@@ -344,6 +372,7 @@ static const Step steps[] = {
     { populate, NULL },
     { read_config, NULL },
     { setup_config, teardown_config },
+    { guard_mappings, drop_mappings },
     { add_capabilities, NULL },
     { setup_interrupts, teardown_interrupts },
     { setup_migration, teardown_migration },
@@ -610,6 +639,7 @@ static void vfio_user_pci_finalize(Object *obj)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
 
+    vfio_user_mappings_cleanup(&vudev->mappings);
     vfio_pci_bars_finalize(&vudev->parent_obj);
     vfio_pci_put_device(&vudev->parent_obj);
     vfio_user_container_destroy(&vudev->container);

@@ -1,0 +1,230 @@
+/*
+ * vfio-user mapped regions
+ *
+ * vCPUs access what is mapped directly: under TCG as any program would, so
+ * that a fault is a signal; under KVM in the kernel, where it ends the run of
+ * the vCPU with EFAULT.  Whoever comes through the memory API, the main loop
+ * mostly, gets here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/mmap-alloc.h"
+#include "sysemu/kvm.h"
+#include "hw/vfio/user/guard.h"
+#include "hw/vfio/user/mapping.h"
+
+typedef struct Area {
+    VFIOUserGuard guard;
+    VFIOUserMappings *owner;
+    VFIORegion *region;
+    int64_t end;                /* in the region's file */
+    bool hit;
+} Area;
+
+/* With the big QEMU lock. */
+static QLIST_HEAD(, VFIOUserMappings) all_mappings =
+    QLIST_HEAD_INITIALIZER(all_mappings);
+
+/* The memory API's access, with SIGBUS allowed in. */
+static uint64_t mapping_read(void *opaque, hwaddr addr, unsigned size)
+{
+    uint8_t *bytes = memory_region_get_ram_ptr(opaque);
+    sigset_t mask;
+    uint64_t data;
+
+    vfio_user_guard_begin_access(&mask);
+    data = ldn_he_p(bytes + addr, size);
+    vfio_user_guard_end_access(&mask);
+    return data;
+}
+
+static void mapping_write(void *opaque, hwaddr addr, uint64_t data,
+                          unsigned size)
+{
+    uint8_t *bytes = memory_region_get_ram_ptr(opaque);
+    sigset_t mask;
+
+    vfio_user_guard_begin_access(&mask);
+    stn_he_p(bytes + addr, size, data);
+    vfio_user_guard_end_access(&mask);
+}
+
+static const MemoryRegionOps mapping_ops = {
+    .read = mapping_read,
+    .write = mapping_write,
+    .endianness = DEVICE_HOST_ENDIAN,
+    .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+    .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
+};
+
+static void lost_in_main_loop(void *opaque)
+{
+    VFIOUserMappings *m = opaque;
+
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        if (qatomic_read(&area->hit)) {
+            m->lost(m->opaque, area->region->nr);
+            return;
+        }
+    }
+}
+
+/* In a signal handler; scheduling a bottom half is allowed there. */
+static void area_hit(VFIOUserGuard *guard)
+{
+    Area *area = container_of(guard, Area, guard);
+
+    qatomic_set(&area->hit, true);
+    qemu_bh_schedule(area->owner->bh);
+}
+
+#ifdef CONFIG_KVM
+static bool is_short(const Area *area)
+{
+    struct stat st;
+
+    return fstat(area->region->fd, &st) < 0 || st.st_size < area->end;
+}
+
+static bool any_short(VFIOUserMappings *m)
+{
+    bool found = false;
+
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        if (is_short(area)) {
+            area_hit(&area->guard);
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool is_on(const VFIOUserMappings *m)
+{
+    return m->areas->len && !m->vbasedev->no_mmap;
+}
+
+/* Devices whose file has become shorter; the main loop will say so. */
+static bool turn_short_off(void)
+{
+    VFIOUserMappings *m;
+    bool changed = false;
+
+    QLIST_FOREACH(m, &all_mappings, next) {
+        if (is_on(m) && any_short(m)) {
+            vfio_user_mappings_off(m);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
+static bool turn_all_off(void)
+{
+    VFIOUserMappings *m;
+    bool changed = false;
+
+    QLIST_FOREACH(m, &all_mappings, next) {
+        if (is_on(m)) {
+            warn_report("%s: memory that the guest accessed is missing:"
+                        " regions are accessed by message from now on",
+                        m->vbasedev->name);
+            vfio_user_mappings_off(m);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
+/*
+ * A vCPU did not find memory of the guest; the kernel does not say which.  If
+ * no file is shorter than it was, there may be no memory left for one: without
+ * mappings the vCPU gets on, or finds that the fault was not theirs.
+ */
+static bool on_kvm_fault(void)
+{
+    bool changed;
+
+    qemu_mutex_lock_iothread();
+    changed = turn_short_off() || turn_all_off();
+    qemu_mutex_unlock_iothread();
+    return changed;
+}
+#endif
+
+void vfio_user_mappings_init(VFIOUserMappings *m, VFIODevice *vbasedev,
+                             VFIOUserMappingLost *lost, void *opaque)
+{
+    *m = (VFIOUserMappings) {
+        .vbasedev = vbasedev,
+        .lost = lost,
+        .opaque = opaque,
+        .bh = qemu_bh_new(lost_in_main_loop, m),
+        .areas = g_ptr_array_new_with_free_func(g_free),
+    };
+    QLIST_INSERT_HEAD(&all_mappings, m, next);
+#ifdef CONFIG_KVM
+    kvm_fault_handler = on_kvm_fault;
+#endif
+}
+
+void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region)
+{
+    for (int i = 0; i < region->nr_mmaps; i++) {
+        VFIOMmap *mmap = &region->mmaps[i];
+        Area *area;
+
+        if (!mmap->mmap) {
+            continue;
+        }
+        area = g_new(Area, 1);
+        *area = (Area) {
+            .guard = {
+                .start = mmap->mmap,
+                .size = mmap->size,
+                .page = qemu_fd_getpagesize(region->fd),
+                .hit = area_hit,
+            },
+            .owner = m,
+            .region = region,
+            .end = region->fd_offset + mmap->offset + mmap->size,
+        };
+        g_ptr_array_add(m->areas, area);
+        vfio_user_guard_add(&area->guard);
+        /* the usual ones would do the same, but with SIGBUS blocked */
+        mmap->mem.ops = &mapping_ops;
+    }
+}
+
+void vfio_user_mappings_off(VFIOUserMappings *m)
+{
+    m->vbasedev->no_mmap = true;
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        vfio_region_mmaps_set_enabled(area->region, false);
+    }
+}
+
+void vfio_user_mappings_cleanup(VFIOUserMappings *m)
+{
+    if (!m->areas) {
+        return;
+    }
+    QLIST_REMOVE(m, next);
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        vfio_user_guard_remove(&area->guard);
+    }
+    g_clear_pointer(&m->areas, g_ptr_array_unref);
+    qemu_bh_delete(m->bh);
+}
