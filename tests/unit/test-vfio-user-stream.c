@@ -267,6 +267,8 @@ static void test_nobody_takes(void)
     VFIOUserMessage msg;
     int stolen;
 
+    /* how the sender reads its own files is none of our business */
+    g_assert_cmpint(fcntl(fds[1], F_SETFL, O_NONBLOCK), ==, 0);
     append_message(bytes, 1, 20);
     append_message(bytes, 2, 20);
     append_message(bytes, 3, 20);
@@ -281,6 +283,7 @@ static void test_nobody_takes(void)
     msg.nfds = 1;
     vfio_user_message_clear(&msg);
     g_assert_cmpuint(peer_inode(stolen), ==, peer_inode(fds[1]));
+    g_assert_true(fcntl(fds[1], F_GETFL) & O_NONBLOCK);
     close(stolen);
 
     /* read ahead, with descriptors, when the stream goes */

@@ -16,6 +16,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "io/channel-socket.h"
 #include "hw/vfio/user/stream.h"
 
 #define STREAM_BUFFER (64 * KiB)
@@ -68,6 +69,10 @@ VFIOUserStream *vfio_user_stream_new(QIOChannel *ioc)
     object_ref(OBJECT(ioc));
     s->passes_fds = qio_channel_has_feature(ioc, QIO_CHANNEL_FEATURE_FD_PASS);
     qio_channel_set_blocking(ioc, false, NULL);
+    if (s->passes_fds) {
+        /* the server reads its eventfds, and may do so without blocking */
+        QIO_CHANNEL_SOCKET(ioc)->keep_nonblock = true;
+    }
     return s;
 }
 
