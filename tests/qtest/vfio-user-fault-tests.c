@@ -171,6 +171,8 @@ static const struct {
     { ON(VFIO_USER_DEVICE_GET_REGION_INFO,
          AT(VFIO_PCI_CONFIG_REGION_INDEX)), "config-info", 32,
       .takes_fds = true },
+    { ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS), "io-fds", 16,
+      .dispensable = true, .takes_fds = true },
     { ON(VFIO_USER_DEVICE_GET_IRQ_INFO), "irq-info", 16,
       .dispensable = true },
     { ON(VFIO_USER_REGION_READ,

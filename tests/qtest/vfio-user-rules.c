@@ -72,6 +72,14 @@ static void add_fds(VFIOUserPacket *packet, unsigned count)
     }
 }
 
+static void add_copy(VFIOUserPacket *packet, int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    g_assert_cmpint(copy, >=, 0);
+    g_array_append_val(packet->fds, copy);
+}
+
 /* Deeds that change what is said. */
 static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
 {
@@ -107,6 +115,9 @@ static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
         return true;
     case DO_FDS:
         add_fds(packet, rule->number);
+        return true;
+    case DO_PASS:
+        add_copy(packet, rule->number);
         return true;
     default:
         return false;

@@ -63,6 +63,7 @@ typedef enum VFIOUserDeed {
     DO_PAYLOAD,      /* the payload is the data */
     DO_PATCH,        /* the data lie over the payload at n */
     DO_FDS,          /* n more descriptors */
+    DO_PASS,         /* one more descriptor, a copy of n */
 
     /* the answer comes otherwise */
     DO_DROP,         /* never */

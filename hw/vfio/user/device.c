@@ -532,10 +532,14 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
                         uint32_t size, void *data, bool post)
 {
     VFIOUserDevice *udev = udev_of(vbasedev);
-    bool unlocked = unlock_for_region(udev, nr);
     uint32_t done = 0;
+    bool unlocked;
     int ret = 0;
 
+    if (vfio_user_device_signal(udev, nr, off, size, data)) {
+        return size;
+    }
+    unlocked = unlock_for_region(udev, nr);
     while (done < size) {
         ret = write_some(udev, nr, off + done,
                          MIN(size - done, udev->caps.max_data_xfer_size),

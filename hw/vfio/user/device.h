@@ -16,10 +16,14 @@
 
 #include "hw/vfio/vfio-common.h"
 #include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/ioeventfd.h"
 #include "hw/vfio/user/proxy.h"
 
 /* IRQ indexes of which the device keeps something; of others it does not. */
 #define VFIO_USER_IRQ_INDEXES 8
+
+/* The first regions of a device, which may have ioeventfds. */
+#define VFIO_USER_IOEVENTFD_REGIONS 6
 
 /* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
 typedef struct VFIOUserDevice {
@@ -33,6 +37,8 @@ typedef struct VFIOUserDevice {
      */
     uint32_t unmask_count[VFIO_USER_IRQ_INDEXES];
     bool irqs_armed[VFIO_USER_IRQ_INDEXES];
+    /* By region, NULL where there are none; the big QEMU lock's. */
+    VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
 } VFIOUserDevice;
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;
@@ -79,6 +85,32 @@ void vfio_user_device_unmask_irqs(VFIOUserDevice *udev, uint32_t index);
  * Specification: "VFIO_USER_DEVICE_RESET".
  */
 int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);
+
+/**
+ * vfio_user_device_get_ioeventfds:
+ * @region: writable, its index below VFIO_USER_IOEVENTFD_REGIONS
+ *
+ * Asks the server for the ioeventfds of a region and fills
+ * @udev->ioeventfds[].  A server that answers an error has none; an entry that
+ * is wrong is warned of and left out.
+ *
+ * Returns false with @errp set where the reply makes no sense or the
+ * connection is lost.
+ * Specification: "VFIO_USER_DEVICE_GET_REGION_IO_FDS".
+ */
+bool vfio_user_device_get_ioeventfds(VFIOUserDevice *udev,
+                                     const VFIOUserIOFdRegion *region,
+                                     Error **errp);
+void vfio_user_device_drop_ioeventfds(VFIOUserDevice *udev);
+
+/**
+ * vfio_user_device_signal:
+ * @data: as in the message that it may save, @size bytes
+ *
+ * Returns whether the write was done by a signal.
+ */
+bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
+                             unsigned size, const void *data);
 
 /**
  * vfio_user_device_unlock:

@@ -27,6 +27,7 @@
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/mapping.h"
+#include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/twin.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
@@ -45,6 +46,7 @@ struct VFIOUserPCIDevice {
     VFIOUserContainer container;
     VFIOUserServe serve;
     VFIOUserMappings mappings;
+    VFIOUserPCIIoeventfds ioeventfds;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -70,14 +72,15 @@ static void lose(VFIOUserProxy *other, const char *cause)
     }
 }
 
-/* What a server left behind in its files is not the device any more. */
-static void turn_mappings_off(void *opaque)
+/* Neither its files nor its eventfds are the device any more. */
+static void forsake_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
     if (vudev->mappings.areas) {
         vfio_user_mappings_off(&vudev->mappings);
     }
+    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
     object_unref(OBJECT(vudev));
 }
 
@@ -87,7 +90,7 @@ static void on_lost(void *opaque, const char *cause)
 
     lose(qatomic_read(&vudev->twin), cause);
     object_ref(OBJECT(vudev));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), turn_mappings_off, vudev);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), forsake_server, vudev);
     if (qatomic_read(&vudev->in_use)) {
         error_report("vfio-user %s: connection lost: %s; the device is dead"
                      " until it is unplugged, the VM goes on",
@@ -330,6 +333,18 @@ static void teardown_interrupts(VFIOUserPCIDevice *vudev)
     vfio_pci_interrupt_teardown(&vudev->parent_obj);
 }
 
+static bool setup_ioeventfds(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return vfio_user_pci_ioeventfds_setup(&vudev->ioeventfds,
+                                          &vudev->parent_obj, &vudev->user,
+                                          errp);
+}
+
+static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_pci_ioeventfds_teardown(&vudev->ioeventfds);
+}
+
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
 {
     return vfio_migration_probe(&vudev->parent_obj.vbasedev, errp) == 0;
@@ -375,6 +390,7 @@ static const Step steps[] = {
     { guard_mappings, drop_mappings },
     { add_capabilities, NULL },
     { setup_interrupts, teardown_interrupts },
+    { setup_ioeventfds, teardown_ioeventfds },
     { setup_migration, teardown_migration },
     { register_notifiers, unregister_notifiers },
     { begin_use, end_use },
@@ -480,6 +496,7 @@ static void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr,
     }
     if (qatomic_read(&pdev->qdev.realized)) {
         vfio_pci_config_written(pdev, addr, value, len);
+        vfio_user_pci_ioeventfds_update(&VFIO_USER_PCI(pdev)->ioeventfds);
     }
     object_unref(OBJECT(pdev));
 }
@@ -518,6 +535,7 @@ static void vfio_user_pci_reset(DeviceState *dev)
         error_report_err(err);
     }
     vfio_pci_post_reset(vdev);
+    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
 }
 
 /* Properties */
@@ -605,6 +623,8 @@ static Property vfio_user_pci_properties[] = {
                      parent_obj.no_kvm_msi, false),
     DEFINE_PROP_BOOL("x-no-kvm-msix", VFIOUserPCIDevice,
                      parent_obj.no_kvm_msix, false),
+    DEFINE_PROP_BOOL("x-no-kvm-ioeventfd", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_ioeventfd, false),
     DEFINE_PROP_UINT32("x-pci-vendor-id", VFIOUserPCIDevice,
                        parent_obj.vendor_id, PCI_ANY_ID),
     DEFINE_PROP_UINT32("x-pci-device-id", VFIOUserPCIDevice,

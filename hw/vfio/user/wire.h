@@ -135,6 +135,33 @@ typedef struct QEMU_PACKED VFIOUserRegionIOFds {
 } VFIOUserRegionIOFds;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionIOFds) != 16);
 
+/*
+ * "Sub-Region IO FD info format".  0.9.1 has 40 bytes and the datamatch where
+ * @shadow_offset is; newer libvfio-user has 48 for every type.
+ */
+typedef struct QEMU_PACKED VFIOUserIOFd {
+    uint64_t offset;            /* in the region */
+    uint64_t size;              /* of the access; 0: any */
+    uint32_t fd_index;
+    uint32_t type;
+    uint32_t flags;
+    uint32_t shadow_fd_index;   /* padding but for the shadow type */
+    uint64_t shadow_offset;
+    uint64_t datamatch;
+} VFIOUserIOFd;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserIOFd) != 48);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserIOFd, shadow_offset) != 32);
+
+#define VFIO_USER_IO_FD_SHORT 40    /* bytes of an entry of 0.9.1 */
+
+#define VFIO_USER_IO_FD_IOEVENTFD   0
+#define VFIO_USER_IO_FD_IOREGIONFD  1
+#define VFIO_USER_IO_FD_SHADOW      2   /* later than 0.9.1 */
+
+/* Flags of an ioeventfd */
+#define VFIO_USER_IO_FD_DATAMATCH   (1u << 0)
+#define VFIO_USER_IO_FD_PIO         (1u << 1)
+
 /* "VFIO_USER_DEVICE_GET_IRQ_INFO", both ways */
 typedef struct QEMU_PACKED VFIOUserIRQInfo {
     uint32_t argsz;

@@ -1,0 +1,153 @@
+/*
+ * vfio-user PCI device: its ioeventfds in KVM
+ *
+ * See the header.  QEMU aborts where KVM does not take an ioeventfd: what a
+ * server says has been checked against that in ioeventfd.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "sysemu/kvm.h"
+#include "hw/vfio/user/pci-ioeventfd.h"
+#include "trace.h"
+
+/* QEMU 7.2 passes fewer bits of the datamatch on than KVM would compare. */
+static bool kvm_takes(const VFIOUserIoeventfd *entry, bool ports)
+{
+    return !entry->shadow &&
+           (!entry->match ||
+            entry->datamatch <= (ports ? UINT16_MAX : UINT32_MAX));
+}
+
+typedef void Change(MemoryRegion *mem, hwaddr offset, unsigned size,
+                    bool match, uint64_t datamatch, EventNotifier *notifier);
+
+/*
+ * Any size becomes all sizes: KVM has something for any size, but it takes
+ * reads of that address for writes.
+ */
+static void change_entry(Change *change, MemoryRegion *mem,
+                         const VFIOUserIoeventfd *entry,
+                         EventNotifier *notifier)
+{
+    if (entry->size) {
+        change(mem, entry->offset, entry->size, entry->match,
+               entry->datamatch, notifier);
+        return;
+    }
+    for (unsigned size = 1; size <= 8; size *= 2) {
+        change(mem, entry->offset, size, false, 0, notifier);
+    }
+}
+
+static void change_all(VFIOUserPCIIoeventfds *pci, Change *change)
+{
+    memory_region_transaction_begin();
+    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
+        const VFIOUserIoeventfds *table = pci->user->ioeventfds[i];
+        const VFIOBAR *bar = &pci->vdev->bars[i];
+        unsigned count = table ? vfio_user_ioeventfds_count(table) : 0;
+
+        for (unsigned j = 0; j < count; j++) {
+            const VFIOUserIoeventfd *entry = vfio_user_ioeventfds_at(table, j);
+
+            if (kvm_takes(entry, bar->ioport)) {
+                change_entry(change, bar->region.mem, entry,
+                             &pci->notifiers[i][j]);
+            }
+        }
+    }
+    memory_region_transaction_commit();
+}
+
+/*
+ * An access to a BAR tells QEMU that the guest has served INTx, where KVM does
+ * not tell: then all accesses must be seen.
+ */
+static bool wants_kvm(const VFIOUserPCIIoeventfds *pci)
+{
+    const VFIOPCIDevice *vdev = pci->vdev;
+
+    return kvm_eventfds_enabled() && !vdev->no_kvm_ioeventfd &&
+           !(vdev->interrupt == VFIO_INT_INTx && !vdev->intx.kvm_accel) &&
+           vfio_user_proxy_check(pci->user->proxy, NULL);
+}
+
+static void set_in_kvm(VFIOUserPCIIoeventfds *pci, bool in_kvm)
+{
+    if (in_kvm != pci->in_kvm) {
+        pci->in_kvm = in_kvm;
+        trace_vfio_user_pci_ioeventfds(vfio_user_proxy_name(pci->user->proxy),
+                                       in_kvm);
+        change_all(pci, in_kvm ? memory_region_add_eventfd :
+                                 memory_region_del_eventfd);
+    }
+}
+
+void vfio_user_pci_ioeventfds_update(VFIOUserPCIIoeventfds *pci)
+{
+    bool any = false;
+
+    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
+        any |= pci->notifiers[i] != NULL;
+    }
+    if (any) {
+        set_in_kvm(pci, wants_kvm(pci));
+    }
+}
+
+static void make_notifiers(VFIOUserPCIIoeventfds *pci, unsigned nr)
+{
+    const VFIOUserIoeventfds *table = pci->user->ioeventfds[nr];
+    unsigned count = vfio_user_ioeventfds_count(table);
+
+    pci->notifiers[nr] = g_new0(EventNotifier, count);
+    for (unsigned i = 0; i < count; i++) {
+        const VFIOUserIoeventfd *entry = vfio_user_ioeventfds_at(table, i);
+
+        event_notifier_init_fd(&pci->notifiers[nr][i],
+                               vfio_user_ioeventfds_fd(table, entry));
+    }
+}
+
+bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
+                                    VFIOPCIDevice *vdev, VFIOUserDevice *user,
+                                    Error **errp)
+{
+    *pci = (VFIOUserPCIIoeventfds) { .vdev = vdev, .user = user };
+    if (!vfio_user_proxy_passes_fds(user->proxy)) {
+        return true;
+    }
+    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
+        const VFIOBAR *bar = &vdev->bars[i];
+        VFIOUserIOFdRegion region = {
+            .index = i,
+            .size = bar->region.size,
+            .ports = bar->ioport,
+        };
+
+        if (!bar->region.mem ||
+            !(bar->region.flags & VFIO_REGION_INFO_FLAG_WRITE)) {
+            continue;
+        }
+        if (!vfio_user_device_get_ioeventfds(user, &region, errp)) {
+            vfio_user_pci_ioeventfds_teardown(pci);
+            return false;
+        }
+        if (user->ioeventfds[i]) {
+            make_notifiers(pci, i);
+        }
+    }
+    vfio_user_pci_ioeventfds_update(pci);
+    return true;
+}
+
+void vfio_user_pci_ioeventfds_teardown(VFIOUserPCIIoeventfds *pci)
+{
+    set_in_kvm(pci, false);
+    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
+        g_clear_pointer(&pci->notifiers[i], g_free);
+    }
+    vfio_user_device_drop_ioeventfds(pci->user);
+}

@@ -1,0 +1,650 @@
+/*
+ * qtest of the vfio-user client: ioeventfds
+ *
+ * Two tables: what a server says of its ioeventfds, and where writes go then;
+ * and replies that make no sense.  Then what has a story of its own: shadow
+ * memory, full counters, servers that go.  Whether KVM takes them is for the
+ * benchmark, which has guests.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define FDS 3
+#define ENTRIES 4
+#define WRITES 6
+
+#define IO_FDS(...) ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, __VA_ARGS__)
+#define MATCH VFIO_USER_IO_FD_DATAMATCH
+#define PIO VFIO_USER_IO_FD_PIO
+#define SHADOW VFIO_USER_IO_FD_SHADOW
+
+/* What a descriptor of the reply is. */
+typedef enum Kind {
+    NONE,
+    EVENTFD,
+    BLOCKING_EVENTFD,
+    MEMORY,                     /* of one page */
+    SEALED_MEMORY,
+    READ_ONLY_MEMORY,
+    PIPE,
+    NOTHING,                    /* /dev/null */
+} Kind;
+
+typedef struct Write {
+    uint64_t offset;
+    unsigned size;              /* 0: no more writes */
+    int fd;                     /* that is signalled; MESSAGE: none */
+    uint64_t value;
+} Write;
+
+#define MESSAGE -1
+
+typedef struct Row {
+    const char *name;
+    unsigned region;            /* 0, 1 or 2 */
+    size_t stride;              /* bytes of an entry; 0: 40 */
+    Kind kinds[FDS];
+    VFIOUserIOFd entries[ENTRIES];      /* the last are of no type */
+    Write writes[WRITES];
+} Row;
+
+/* A server with such an answer, and the device. */
+typedef struct Bell {
+    VFIOUserRig *rig;
+    unsigned region;
+    int fds[FDS];
+    GByteArray *payload;
+    VFIOUserRule rules[FDS + 3];
+} Bell;
+
+static int make_fd(Kind kind)
+{
+    g_autofree char *path = NULL;
+    int fd, pair[2];
+
+    switch (kind) {
+    case EVENTFD:
+        return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    case BLOCKING_EVENTFD:
+        return eventfd(0, EFD_CLOEXEC);
+    case PIPE:
+        g_assert_cmpint(pipe2(pair, O_CLOEXEC), ==, 0);
+        close(pair[0]);
+        return pair[1];
+    case NOTHING:
+        return open("/dev/null", O_RDWR | O_CLOEXEC);
+    case NONE:
+        return -1;
+    default:
+        break;
+    }
+    fd = memfd_create("shadow", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    g_assert_cmpint(ftruncate(fd, 4096), ==, 0);
+    if (kind == SEALED_MEMORY) {
+        g_assert_cmpint(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), ==, 0);
+    } else if (kind == READ_ONLY_MEMORY) {
+        int writable = fd;
+
+        path = g_strdup_printf("/proc/self/fd/%d", fd);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        close(writable);
+    }
+    return fd;
+}
+
+static unsigned count_entries(const Row *row)
+{
+    unsigned n = 0;
+
+    while (n < ENTRIES && (row->entries[n].offset || row->entries[n].size)) {
+        n++;
+    }
+    return n;
+}
+
+/* In 40 bytes the datamatch is where others have the shadow's offset. */
+static void put_entry(GByteArray *payload, VFIOUserIOFd entry, size_t stride)
+{
+    uint8_t bytes[64] = { };
+
+    if (stride < sizeof(entry)) {
+        entry.shadow_offset = entry.datamatch;
+    }
+    memcpy(bytes, &entry, MIN(stride, sizeof(entry)));
+    g_byte_array_append(payload, bytes, stride);
+}
+
+static void bell_init(Bell *bell, const Row *row)
+{
+    size_t stride = row->stride ?: VFIO_USER_IO_FD_SHORT;
+    unsigned count = count_entries(row), i, n = 0;
+    VFIOUserRegionIOFds head = {
+        sizeof(head) + count * stride, 0, row->region, count
+    };
+    VFIOUserWhen when = IO_FDS(AT(row->region));
+
+    *bell = (Bell) {
+        .region = row->region,
+        .payload = g_byte_array_new(),
+    };
+    g_byte_array_append(bell->payload, (void *)&head, sizeof(head));
+    for (i = 0; i < count; i++) {
+        put_entry(bell->payload, row->entries[i], stride);
+    }
+    bell->rules[n++] = (VFIOUserRule) {
+        when, DO_PAYLOAD, 0, { bell->payload->data, bell->payload->len }
+    };
+    for (i = 0; i < FDS; i++) {
+        bell->fds[i] = make_fd(row->kinds[i]);
+        if (row->kinds[i]) {
+            g_assert_cmpint(bell->fds[i], >=, 0);
+            bell->rules[n++] = (VFIOUserRule) { when, DO_PASS, bell->fds[i] };
+        }
+    }
+    bell->rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL, bell->rules);
+}
+
+static void bell_begin(Bell *bell, const Row *row)
+{
+    bell_init(bell, row);
+    vfio_user_rig_plug(bell->rig, 0);
+}
+
+static void bell_end(Bell *bell)
+{
+    unsigned i;
+
+    vfio_user_rig_end(bell->rig);
+    for (i = 0; i < FDS; i++) {
+        if (bell->fds[i] >= 0) {
+            close(bell->fds[i]);
+        }
+    }
+    g_byte_array_unref(bell->payload);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, bell_end)
+
+/* Returns how often an eventfd has been signalled since the last time. */
+static uint64_t signals(int fd)
+{
+    uint64_t count = 0;
+
+    g_assert(read(fd, &count, sizeof(count)) == sizeof(count) ||
+             errno == EAGAIN);
+    return count;
+}
+
+static void ring(Bell *bell, const Write *write)
+{
+    QPCIBar bar = bell->rig->bar[bell->region];
+    QPCIDevice *dev = bell->rig->dev;
+
+    switch (write->size) {
+    case 1:
+        qpci_io_writeb(dev, bar, write->offset, write->value);
+        break;
+    case 2:
+        qpci_io_writew(dev, bar, write->offset, write->value);
+        break;
+    case 4:
+        qpci_io_writel(dev, bar, write->offset, write->value);
+        break;
+    case 8:
+        qpci_io_writeq(dev, bar, write->offset, write->value);
+        break;
+    }
+}
+
+/* Returns how many writes went by message, now that all have arrived. */
+static unsigned messages(Bell *bell)
+{
+    qpci_io_readb(bell->rig->dev, bell->rig->bar[bell->region], 0);
+    return vfio_user_server_saw(bell->rig->server, VFIO_USER_REGION_WRITE,
+                                AT(bell->region));
+}
+
+static void check_write(Bell *bell, const Row *row, const Write *write)
+{
+    unsigned i;
+
+    g_test_message("%u bytes at 0x%" PRIx64 ": 0x%" PRIx64, write->size,
+                   write->offset, write->value);
+    vfio_user_server_forget(bell->rig->server);
+    ring(bell, write);
+    g_assert_cmpuint(messages(bell), ==, write->fd == MESSAGE);
+    for (i = 0; i < FDS; i++) {
+        if (row->kinds[i] == EVENTFD) {
+            g_assert_cmpuint(signals(bell->fds[i]), ==, write->fd == i);
+        }
+    }
+}
+
+static void test_row(const void *opaque)
+{
+    const Row *row = opaque;
+    g_auto(Bell) bell;
+    unsigned i;
+
+    bell_begin(&bell, row);
+    for (i = 0; i < WRITES && row->writes[i].size; i++) {
+        check_write(&bell, row, &row->writes[i]);
+    }
+    vfio_user_rig_ping(bell.rig);
+}
+
+static const Row rows[] = {
+    { "plain", 0, 0, { EVENTFD }, { { 0x100, 4 } },
+      { { 0x100, 4, 0, 7 }, { 0x100, 4, 0, 0 }, { 0x100, 2, MESSAGE, 7 },
+        { 0x100, 1, MESSAGE, 7 }, { 0x104, 4, MESSAGE, 7 },
+        { 0x102, 2, MESSAGE, 7 } } },
+    { "any-size", 0, 0, { EVENTFD }, { { 0x100, 0 } },
+      { { 0x100, 1, 0, 1 }, { 0x100, 2, 0, 1 }, { 0x100, 4, 0, 1 },
+        { 0x100, 8, 0, 1 }, { 0x101, 1, MESSAGE, 1 } } },
+    { "datamatch", 0, 0, { EVENTFD, EVENTFD },
+      { { 0x100, 4, 0, 0, MATCH, .datamatch = 5 },
+        { 0x100, 4, 1, 0, MATCH, .datamatch = 6 } },
+      { { 0x100, 4, 0, 5 }, { 0x100, 4, 1, 6 }, { 0x100, 4, MESSAGE, 7 },
+        { 0x100, 2, MESSAGE, 5 } } },
+    { "datamatch-0", 0, 0, { EVENTFD }, { { 0x100, 2, 0, 0, MATCH } },
+      { { 0x100, 2, 0, 0 }, { 0x100, 2, MESSAGE, 1 } } },
+    { "datamatch-of-8-bytes", 2, 0, { EVENTFD },
+      { { 0x100, 8, 0, 0, MATCH, .datamatch = 0x100000005 } },
+      { { 0x100, 8, 0, 0x100000005 }, { 0x100, 8, MESSAGE, 5 } } },
+    { "datamatch-not-asked-for", 0, 0, { EVENTFD },
+      { { 0x100, 2, .datamatch = 5 } },
+      { { 0x100, 2, 0, 5 }, { 0x100, 2, 0, 6 } } },
+    { "entries-of-48-bytes", 0, 48, { EVENTFD, EVENTFD },
+      { { 0x100, 4, 0, 0, MATCH, .datamatch = 5 }, { 0x200, 4, 1 } },
+      { { 0x100, 4, 0, 5 }, { 0x100, 4, MESSAGE, 6 }, { 0x200, 4, 1, 9 } } },
+    { "entries-of-0.9.1-made-48-bytes", 0, 48, { EVENTFD },
+      { { 0x100, 4, 0, 0, MATCH, .shadow_offset = 5 } },
+      { { 0x100, 4, 0, 5 }, { 0x100, 4, MESSAGE, 6 } } },
+    { "entries-of-64-bytes", 0, 64, { EVENTFD, EVENTFD },
+      { { 0x100, 4, 0, 0, MATCH, .datamatch = 5 }, { 0x200, 4, 1 } },
+      { { 0x100, 4, 0, 5 }, { 0x100, 4, MESSAGE, 6 }, { 0x200, 4, 1, 9 } } },
+    { "shared-descriptor", 0, 0, { EVENTFD, EVENTFD },
+      { { 0x104, 4, 1 }, { 0x100, 4, 1 }, { 0x10, 2, 1 } },
+      { { 0x100, 4, 1, 1 }, { 0x104, 4, 1, 1 }, { 0x10, 2, 1, 1 } } },
+    { "two-sizes", 0, 0, { EVENTFD, EVENTFD },
+      { { 0x100, 4, 0 }, { 0x100, 2, 1 } },
+      { { 0x100, 4, 0, 1 }, { 0x100, 2, 1, 1 }, { 0x100, 1, MESSAGE, 1 } } },
+    { "last-byte", 0, 0, { EVENTFD }, { { 4095, 1 } },
+      { { 4095, 1, 0, 1 } } },
+    { "ports", 1, 0, { EVENTFD }, { { 0x10, 2, .flags = PIO } },
+      { { 0x10, 2, 0, 1 }, { 0x10, 4, MESSAGE, 1 } } },
+    { "ioregionfd", 0, 0, { EVENTFD, PIPE },
+      { { 0x100, 4, 1, VFIO_USER_IO_FD_IOREGIONFD, 2 }, { 0x200, 4 } },
+      { { 0x100, 4, MESSAGE, 1 }, { 0x200, 4, 0, 1 } } },
+    { "none", 0, 0, { EVENTFD }, { }, { { 0x100, 4, MESSAGE, 1 } } },
+};
+
+/* The entry at 0x100 is wrong; the one at 0x200 is not, and stays. */
+#define LIE(name, region, stride, kinds, ...)                           \
+    { name, region, stride, { EVENTFD, kinds }, { __VA_ARGS__,          \
+        { 0x20, 4, .flags = (region) == 1 ? PIO : 0 } },                \
+      { { 0x10, 4, MESSAGE, 5 }, { 0x20, 4, 0, 5 } } }
+
+static const Row lies[] = {
+    LIE("outside", 0, 0, NONE, { 4096, 1 }),
+    LIE("outside-without-size", 0, 0, NONE, { 4096, 0 }),
+    LIE("far-outside", 0, 0, NONE, { UINT64_MAX, 4 }),
+    LIE("across-end", 0, 0, NONE, { 4094, 4 }),
+    LIE("size-3", 0, 0, NONE, { 0x10, 3 }),
+    LIE("size-16", 0, 0, NONE, { 0x10, 16 }),
+    LIE("size-of-16-exbibytes", 0, 0, NONE, { 0x10, UINT64_MAX }),
+    LIE("size-of-4-gib-and-4", 0, 0, NONE, { 0x10, 4 * GiB + 4 }),
+    LIE("descriptor-beyond", 0, 0, NONE, { 0x10, 4, 1 }),
+    LIE("descriptor-far-beyond", 0, 0, NONE, { 0x10, 4, UINT32_MAX }),
+    LIE("unknown-type", 0, 0, NONE, { 0x10, 4, 0, 3 }),
+    LIE("deassign", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 2 }),
+    LIE("virtio-ccw", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 3 }),
+    LIE("unknown-flag", 0, 0, NONE, { 0x10, 4, 0, 0, 1u << 31 }),
+    LIE("ports-in-memory", 0, 0, NONE, { 0x10, 4, 0, 0, PIO }),
+    LIE("memory-in-ports", 1, 0, NONE, { 0x10, 4 }),
+    LIE("datamatch-without-size", 0, 0, NONE,
+        { 0x10, 0, 0, 0, MATCH, .datamatch = 5 }),
+    LIE("datamatch-larger-than-size", 0, 0, NONE,
+        { 0x10, 4, 0, 0, MATCH, .datamatch = 0x100000005 }),
+    LIE("twice", 0, 0, EVENTFD, { 0x10, 4 }, { 0x10, 4, 1 }),
+    LIE("twice-the-same", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }),
+    LIE("thrice", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }, { 0x10, 4 }),
+    LIE("any-size-and-some", 0, 0, EVENTFD, { 0x10, 0 }, { 0x10, 4, 1 }),
+    LIE("any-value-and-one", 0, 0, EVENTFD, { 0x10, 4 },
+        { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
+    LIE("one-value-twice", 0, 0, EVENTFD,
+        { 0x10, 4, 0, 0, MATCH, .datamatch = 5 },
+        { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
+    LIE("eventfd-is-memory", 0, 0, MEMORY, { 0x10, 4, 1 }),
+    LIE("eventfd-is-pipe", 0, 0, PIPE, { 0x10, 4, 1 }),
+    LIE("eventfd-is-nothing", 0, 0, NOTHING, { 0x10, 4, 1 }),
+    LIE("shadow-in-40-bytes", 0, 40, MEMORY, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    LIE("shadow-descriptor-beyond", 0, 48, MEMORY,
+        { 0x10, 4, 0, SHADOW, 0, 2 }),
+    LIE("shadow-unaligned", 0, 48, MEMORY,
+        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 2 }),
+    LIE("shadow-beyond-memory", 0, 48, MEMORY,
+        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 4096 }),
+    LIE("shadow-far-beyond-memory", 0, 48, MEMORY,
+        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 1ULL << 63 }),
+    LIE("shadow-is-eventfd", 0, 48, EVENTFD, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    LIE("shadow-is-nothing", 0, 48, NOTHING, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    LIE("shadow-is-pipe", 0, 48, PIPE, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    LIE("shadow-is-read-only", 0, 48, READ_ONLY_MEMORY,
+        { 0x10, 4, 0, SHADOW, 0, 1 }),
+};
+
+/* Replies that are no list of entries fail the device. */
+
+static const struct Nonsense {
+    const char *name;
+    VFIOUserRule rule;
+} nonsense[] = {
+    { "another-region", { IO_FDS(AT(0)), DO_PATCH, 8, BYTES(2) } },
+    { "flags", { IO_FDS(AT(0)), DO_PATCH, 4, BYTES(1) } },
+    { "count-of-4-gi", {
+        IO_FDS(AT(0)), DO_PATCH, 12, BYTES(0xff, 0xff, 0xff, 0xff) } },
+    { "one-more", { IO_FDS(AT(0)), DO_PATCH, 12, BYTES(3) } },
+    { "count-but-no-entries", { IO_FDS(AT(0)), DO_LENGTH, 16 } },
+    { "entries-of-32-bytes", { IO_FDS(AT(0)), DO_LENGTH, 16 + 2 * 32 } },
+    { "entries-of-44-bytes", { IO_FDS(AT(0)), DO_LENGTH, 16 + 2 * 44 } },
+    { "half-an-entry", { IO_FDS(AT(0)), DO_LENGTH, 16 + 2 * 40 + 7 } },
+    { "argsz-of-4-gib", {
+        IO_FDS(AT(0)), DO_PATCH, 0, BYTES(0xff, 0xff, 0xff, 0xff) } },
+};
+
+static const Row two_entries = {
+    "two", 0, 0, { EVENTFD }, { { 0x10, 4 }, { 0x20, 4 } },
+};
+
+static void test_nonsense(const void *opaque)
+{
+    const struct Nonsense *row = opaque;
+    VFIOUserRule rules[ARRAY_SIZE(((Bell *)0)->rules) + 1];
+    g_autofree char *message = NULL;
+    g_auto(Bell) bell;
+
+    bell_init(&bell, &two_entries);
+    memcpy(rules, bell.rules, sizeof(bell.rules));
+    rules[2] = row->rule;       /* after the payload and its descriptor */
+    rules[3] = (VFIOUserRule) { };
+    vfio_user_server_set_rules(bell.rig->server, rules);
+    message = vfio_user_rig_try_plug(bell.rig, 0);
+    g_test_message("%s", message);
+    g_assert_nonnull(message);
+    g_assert_nonnull(strstr(message, vfio_user_server_path(bell.rig->server)));
+    g_assert_nonnull(strstr(message, "DEVICE_GET_REGION_IO_FDS"));
+    g_assert_null(strchr(message, '\n'));
+    vfio_user_rig_ping(bell.rig);
+}
+
+static const VFIOUserRule ever_more[] = {
+    { IO_FDS(AT(0), .nth = 1), DO_PATCH, 0, BYTES(0x00, 0x20, 0, 0) },
+    { IO_FDS(AT(0), .nth = 2), DO_PATCH, 0, BYTES(0x01, 0x20, 0, 0) },
+    { }
+};
+
+/* A server that wants more room each time is not asked for ever. */
+static void test_ever_more(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     ever_more);
+    g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
+
+    g_assert_nonnull(message);
+    g_assert_nonnull(strstr(message, "ever more"));
+    g_assert_cmpuint(vfio_user_server_saw(rig->server,
+                                          VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+                                          AT(0)), ==, 2);
+}
+
+/* More entries than the client has room for at first: it asks again. */
+static void test_many(void)
+{
+    const unsigned count = 400;
+    static const Row row = { "many", 0, 0, { EVENTFD } };
+    const VFIOUserRegionIOFds head = {
+        sizeof(head) + count * VFIO_USER_IO_FD_SHORT, 0, 0, count
+    };
+    VFIOUserRule rules[] = {
+        { IO_FDS(AT(0), .nth = 1), DO_PAYLOAD, 0, { &head, sizeof(head) } },
+        { IO_FDS(AT(0), .nth = 2), DO_PAYLOAD },
+        { IO_FDS(AT(0), .nth = 2), DO_PASS },
+        { }
+    };
+    g_auto(Bell) bell;
+    unsigned i;
+
+    bell_init(&bell, &row);
+    g_byte_array_set_size(bell.payload, 0);
+    g_byte_array_append(bell.payload, (void *)&head, sizeof(head));
+    for (i = 0; i < count; i++) {
+        put_entry(bell.payload, (VFIOUserIOFd) { 8 * ((i * 7) % count), 4 },
+                  VFIO_USER_IO_FD_SHORT);
+    }
+    rules[1].data = (VFIOUserData) { bell.payload->data, bell.payload->len };
+    rules[2].number = bell.fds[0];
+    vfio_user_server_set_rules(bell.rig->server, rules);
+    vfio_user_rig_plug(bell.rig, 0);
+    vfio_user_server_forget(bell.rig->server);
+    for (i = 0; i < count; i++) {
+        qpci_io_writel(bell.rig->dev, bell.rig->bar[0], 8 * i, i);
+    }
+    g_assert_cmpuint(messages(&bell), ==, 0);
+    g_assert_cmpuint(signals(bell.fds[0]), ==, count);
+}
+
+/* Shadow memory */
+
+static void check_shadow(Kind memory)
+{
+    const Row row = {
+        "shadow", 0, 48, { memory, EVENTFD },
+        { { 0x10, 4, 1, SHADOW, 0, 0, .shadow_offset = 0x104 },
+          { 0x20, 0, 1, SHADOW, 0, 0, .shadow_offset = 0x208 },
+          { 0x30, 2, 1, SHADOW, MATCH, 0, .shadow_offset = 0x302,
+            .datamatch = 7 } },
+    };
+    const uint64_t value = 0x8877665544332211, other = 0xeeeeeeeeeeeeeeee;
+    const uint16_t seven = 7;
+    uint64_t expected;
+    g_auto(Bell) bell;
+    uint8_t *bytes;
+    unsigned size;
+
+    bell_begin(&bell, &row);
+    bytes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, bell.fds[0],
+                 0);
+    g_assert(bytes != MAP_FAILED);
+    memset(bytes, 0xee, 4096);
+    check_write(&bell, &row, &(Write) { 0x10, 4, 1, value });
+    g_assert_cmpmem(bytes + 0x104, 4, &value, 4);
+    g_assert_cmpmem(bytes + 0x100, 4, &other, 4);
+    g_assert_cmpmem(bytes + 0x108, 8, &other, 8);
+    for (size = 1; size <= 8; size *= 2) {
+        memcpy(bytes + 0x208, &other, 8);
+        check_write(&bell, &row, &(Write) { 0x20, size, 1, value });
+        expected = other;
+        memcpy(&expected, &value, size);
+        g_assert_cmpmem(bytes + 0x208, 8, &expected, 8);
+    }
+    check_write(&bell, &row, &(Write) { 0x30, 2, MESSAGE, 8 });
+    g_assert_cmpmem(bytes + 0x302, 2, &other, 2);
+    check_write(&bell, &row, &(Write) { 0x30, 2, 1, 7 });
+    g_assert_cmpmem(bytes + 0x302, 2, &seven, 2);
+    munmap(bytes, 4096);
+}
+
+static void test_shadow(void)
+{
+    check_shadow(MEMORY);
+}
+
+static void test_shadow_sealed(void)
+{
+    check_shadow(SEALED_MEMORY);
+}
+
+/* The server takes its memory away: the VM lives, the write goes by message. */
+static void test_shadow_shrinks(void)
+{
+    const Row row = {
+        "shrinks", 0, 48, { MEMORY, EVENTFD }, { { 0x10, 4, 1, SHADOW } },
+    };
+    g_auto(Bell) bell;
+
+    bell_begin(&bell, &row);
+    check_write(&bell, &row, &(Write) { 0x10, 4, 1, 5 });
+    g_assert_cmpint(ftruncate(bell.fds[0], 0), ==, 0);
+    check_write(&bell, &row, &(Write) { 0x10, 4, MESSAGE, 5 });
+    vfio_user_rig_ping(bell.rig);
+}
+
+/* Counters */
+
+/* A write to such an eventfd would block. */
+static void test_full(void)
+{
+    const Row row = { "full", 0, 0, { BLOCKING_EVENTFD }, { { 0x10, 4 } } };
+    const uint64_t full = UINT64_MAX - 1;
+    g_auto(Bell) bell;
+    unsigned i;
+
+    bell_begin(&bell, &row);
+    g_assert_cmpint(write(bell.fds[0], &full, sizeof(full)), ==,
+                    sizeof(full));
+    for (i = 0; i < 3; i++) {
+        ring(&bell, &(Write) { 0x10, 4, 0, 1 });
+        vfio_user_rig_ping(bell.rig);
+    }
+    g_assert_cmpuint(signals(bell.fds[0]), ==, UINT64_MAX);
+    ring(&bell, &(Write) { 0x10, 4, 0, 1 });
+    g_assert_cmpuint(signals(bell.fds[0]), ==, 1);
+}
+
+/* More signals than the kernel has room for news of them. */
+static void test_often(void)
+{
+    const Row row = { "often", 0, 0, { EVENTFD }, { { 0x10, 4 } } };
+    const unsigned often = 3000;
+    g_auto(Bell) bell;
+    unsigned i;
+
+    bell_begin(&bell, &row);
+    vfio_user_server_forget(bell.rig->server);
+    for (i = 0; i < often; i++) {
+        ring(&bell, &(Write) { 0x10, 4, 0, i });
+    }
+    g_assert_cmpuint(messages(&bell), ==, 0);
+    g_assert_cmpuint(signals(bell.fds[0]), ==, often);
+}
+
+/* Life */
+
+static void test_plug_again(void)
+{
+    g_auto(Bell) bell;
+    unsigned i;
+
+    bell_init(&bell, &rows[0]);
+    for (i = 0; i < 5; i++) {
+        vfio_user_rig_plug(bell.rig, 0);
+        check_write(&bell, &rows[0], &rows[0].writes[0]);
+        vfio_user_rig_unplug(bell.rig);
+        vfio_user_server_wait_client(bell.rig->server, false);
+    }
+}
+
+static void test_reset(void)
+{
+    g_auto(Bell) bell;
+    QDict *response;
+
+    bell_begin(&bell, &rows[0]);
+    response = qtest_qmp(bell.rig->qts, "{'execute': 'system_reset'}");
+    g_assert(qdict_haskey(response, "return"));
+    qobject_unref(response);
+    qtest_qmp_eventwait(bell.rig->qts, "RESET");
+    vfio_user_server_see(bell.rig->server, VFIO_USER_DEVICE_RESET);
+
+    bell.rig->bar[0] = qpci_iomap(bell.rig->dev, 0, NULL);
+    qpci_device_enable(bell.rig->dev);
+    check_write(&bell, &rows[0], &rows[0].writes[0]);
+}
+
+/* A dead device is dead in all its parts. */
+static void test_lost(void)
+{
+    g_auto(Bell) bell;
+
+    bell_begin(&bell, &rows[0]);
+    vfio_user_server_hang_up(bell.rig->server);
+    vfio_user_rig_wait(bell.rig,
+                       qpci_io_readl(bell.rig->dev, bell.rig->bar[0], 0) ==
+                       UINT32_MAX);
+    ring(&bell, &rows[0].writes[0]);
+    g_assert_cmpuint(signals(bell.fds[0]), ==, 0);
+    vfio_user_rig_ping(bell.rig);
+}
+
+/* Refusals are one line, with the name of the socket. */
+static void test_warning(void)
+{
+    g_autofree char *args = NULL, *text = NULL, *line = NULL;
+    g_auto(Bell) bell;
+
+    bell_init(&bell, &lies[0]);
+    args = g_strdup_printf(VFIO_USER_RIG_RAM
+                           "-device vfio-user-pci,socket=%s"
+                           " -device vfio-user-pci,socket=/none",
+                           vfio_user_server_path(bell.rig->server));
+    line = g_strdup_printf("warning: vfio-user %s: DEVICE_GET_REGION_IO_FDS:"
+                           " region 0: 1 of 2 entries refused",
+                           vfio_user_server_path(bell.rig->server));
+    g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
+    g_assert_nonnull(strstr(text, line));
+    g_assert_null(strstr(strstr(text, line) + strlen(line), "refused"));
+}
+
+static void add(const char *what, const char *name, const void *row,
+                void (*test)(const void *))
+{
+    g_autofree char *path = g_strdup_printf("/vfio-user/ioeventfd/%s/%s",
+                                            what, name);
+
+    qtest_add_data_func(path, row, test);
+}
+
+void vfio_user_add_ioeventfd_tests(void)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        add("entries", rows[i].name, &rows[i], test_row);
+    }
+    for (i = 0; i < ARRAY_SIZE(lies); i++) {
+        add("lies", lies[i].name, &lies[i], test_row);
+    }
+    for (i = 0; i < ARRAY_SIZE(nonsense); i++) {
+        add("nonsense", nonsense[i].name, &nonsense[i], test_nonsense);
+    }
+    qtest_add_func("/vfio-user/ioeventfd/nonsense/ever-more", test_ever_more);
+    qtest_add_func("/vfio-user/ioeventfd/many", test_many);
+    qtest_add_func("/vfio-user/ioeventfd/shadow/stored", test_shadow);
+    qtest_add_func("/vfio-user/ioeventfd/shadow/sealed", test_shadow_sealed);
+    qtest_add_func("/vfio-user/ioeventfd/shadow/shrinks",
+                   test_shadow_shrinks);
+    qtest_add_func("/vfio-user/ioeventfd/full", test_full);
+    qtest_add_func("/vfio-user/ioeventfd/often", test_often);
+    qtest_add_func("/vfio-user/ioeventfd/plug-again", test_plug_again);
+    qtest_add_func("/vfio-user/ioeventfd/reset", test_reset);
+    qtest_add_func("/vfio-user/ioeventfd/lost", test_lost);
+    qtest_add_func("/vfio-user/ioeventfd/warning", test_warning);
+}
