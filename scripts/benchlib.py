@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the benchmarks share: where things are, and how a failure is told."""
+
+import os
+from pathlib import Path
+import platform
+import re
+import shlex
+import subprocess
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / 'tests/bench'
+
+REPLY_SECONDS = 60      # for one thing asked
+STEP_SECONDS = 300      # for a whole round, whatever it hangs in
+
+CC = ['gcc', '-std=gnu11', '-O2', '-g', '-Wall']
+
+# A process that is started with this ends with the one that started it.
+TIED = ['setpriv', '--pdeathsig', 'KILL']
+
+
+class Failed(Exception):
+    """Nothing can be measured; the text says why and what to try."""
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], text=True, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise Failed(f'{shlex.join(done.args)}\n{done.stdout}')
+
+
+def source_of(build):
+    try:
+        text = (build / 'config-host.mak').read_text()
+        return Path(re.search(r'^SRC_PATH=(.*)$', text, re.M)[1])
+    except (OSError, TypeError):
+        raise Failed(f'{build}: no build of QEMU is there; run make') from None
+
+
+def facts():
+    model = re.search(r'^model name\s*:\s*(.*)$',
+                      Path('/proc/cpuinfo').read_text(), re.M)
+    print(f'{len(os.sched_getaffinity(0))} cores, '
+          f'{model[1] if model else platform.machine()}, '
+          f'Linux {platform.release()}, load {os.getloadavg()[0]:.2f}')
+
+
+def give_up(*_):
+    raise Failed(f'nothing came to an end within {STEP_SECONDS} s')
