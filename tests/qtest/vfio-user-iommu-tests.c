@@ -58,7 +58,6 @@
 
 #define IOVA 0x10000000ull      /* of the first huge page */
 #define RAM 0x1000000ull        /* guest memory that is mapped */
-#define IOVA_INDEX (IOVA / HUGE_PAGE)
 
 /* The driver */
 
@@ -87,7 +86,7 @@ static void iommu_init(VFIOUserRig *rig)
     qtest_writeq(rig->qts, CONTEXT + 8, DOMAIN << 8 | 1);       /* 39 bits */
     qtest_writeq(rig->qts, LEVEL_3, LEVEL_2 | READ | WRITE);
     for (i = 0; i < LAST_LEVELS; i++) {
-        qtest_writeq(rig->qts, LEVEL_2 + (IOVA_INDEX + i) * 8,
+        qtest_writeq(rig->qts, LEVEL_2 + (IOVA / HUGE_PAGE + i) * 8,
                      LEVEL_1(i) | READ | WRITE);
     }
     qtest_writeq(rig->qts, VTD_ROOT, ROOT);
@@ -109,7 +108,7 @@ static void iommu_set_huge(VFIOUserRig *rig, uint64_t iova, uint64_t to,
 {
     uint64_t i = (iova - IOVA) / HUGE_PAGE;
 
-    qtest_writeq(rig->qts, LEVEL_2 + (IOVA_INDEX + i) * 8,
+    qtest_writeq(rig->qts, LEVEL_2 + (IOVA / HUGE_PAGE + i) * 8,
                  how ? to | how | HUGE : LEVEL_1(i) | READ | WRITE);
 }
 
@@ -322,8 +321,11 @@ static void test_huge(void)
     check_leads(rig, odd + PAGE, RAM + 101 * PAGE, 411 * PAGE);
 
     /* all of it is walked anew: what leads there already is left alone */
+    iommu_set(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, READ | WRITE);
     iommu_invalidate(rig, IOTLB_GLOBAL);
-    check_messages(rig, 0, 0);
+    check_messages(rig, 2, 1);
+    check_leads(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, PAGE);
+    check_leads(rig, odd + 2 * PAGE, RAM + 102 * PAGE, 410 * PAGE);
 
     /* and back, over all that the small pages have left */
     iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
@@ -445,10 +447,8 @@ static void test_fault(gconstpointer data)
 }
 
 /* Many at once, and limits */
-
 #define MANY 1500
 #define SLOTS 255               /* calls that the client has under way */
-
 static VFIOUserRig *full(const VFIOUserModel *model)
 {
     VFIOUserRig *rig = begin(MACHINE, model);
