@@ -101,7 +101,9 @@ void vfio_user_proxy_up(VFIOUserProxy *p, uint64_t max_data, bool serves)
         p->max_data = max_data;
         p->serves = serves;
         proxy_set_state_locked(p, VFIO_USER_UP, "version agreed");
-        proxy_listen_locked(p);
+        if (!p->put_off) {      /* no call, after which it would listen */
+            proxy_listen_locked(p);
+        }
     }
 }
 
