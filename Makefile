@@ -39,10 +39,11 @@ check: ## run every test
 	$(call prepare,check)
 	@scripts/check $(TESTS)
 
-bench: ## time a register read and draw it
+bench: ## time register reads, DMA and maps, against bare programs
 	$(call prepare,bench)
 	@scripts/build qemu
-	@scripts/bench
+	@status=0; for bench in bench bench-memory; do \
+	    scripts/$$bench || status=$$?; done; exit $$status
 
 clean: ## remove everything that was built or fetched
 	rm -rf build
