@@ -8,6 +8,7 @@
  *   r    times batches of 32-bit reads; what the last one read, then the time
  *        of each batch in ticks of the time-stamp counter
  *   w    the same for posted writes; what is read back after the last one
+ *   d    the same for writes to the doorbell
  *   h    halts with interrupts off, for ever
  *
  * Each is answered with one line of hexadecimal words; "none" is the answer
@@ -178,6 +179,17 @@ static uint32_t post_batch(uint32_t *taken)
     return bar[BENCH_SCRATCH / 4];
 }
 
+static uint32_t ring_batch(uint32_t *taken)
+{
+    uint32_t begin = tsc();
+
+    for (int i = 0; i < BENCH_BATCH; i++) {
+        bar[BENCH_DOORBELL / 4] = i;
+    }
+    *taken = tsc() - begin;
+    return bar[BENCH_SCRATCH / 4];
+}
+
 static void time_batches(uint32_t (*batch)(uint32_t *))
 {
     uint32_t value = 0;
@@ -214,6 +226,8 @@ void main(void)
             time_batches(read_batch);
         } else if (command == 'w') {
             time_batches(post_batch);
+        } else if (command == 'd') {
+            time_batches(ring_batch);
         }
         put_char('\n');
         if (command == 'h') {

@@ -2,11 +2,12 @@
  * The device of the register benchmark: a vfio-user server on libvfio-user
  *
  * One PCI function with a BAR of 4 KiB that is reached by message only; its
- * registers are in vfio-user-bench.h. It has no interrupt and does no DMA.
- * With --sleep it sleeps in poll between messages, with --poll it asks its
- * socket again and again while a client is there. It serves one client after
- * another, tells on stdout when it is ready and, at SIGTERM, what it counted,
- * and removes its socket. One thread.
+ * registers are in vfio-user-bench.h, and the doorbell is an eventfd. It has
+ * no interrupt and does no DMA. With --sleep it sleeps in poll between
+ * messages and signals, with --poll it asks for them again and again while a
+ * client is there. It serves one client after another, tells on stdout when
+ * it is ready and, at SIGTERM, what it counted, and removes its socket. One
+ * thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +37,8 @@
 typedef struct Bench {
     uint64_t reads;
     uint64_t writes;
+    uint64_t signals;
+    int doorbell;               /* eventfd */
     uint32_t scratch;
     struct timespec write_time;
 } Bench;
@@ -94,6 +98,10 @@ static vfu_ctx_t *create(const char *path, Bench *b)
                          NULL, 0, -1, 0) < 0) {
         err(1, "cannot set up the device");
     }
+    if (vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, b->doorbell,
+                             BENCH_DOORBELL, sizeof(uint32_t), 0, 0) < 0) {
+        err(1, "cannot set up the doorbell");
+    }
     vfu_pci_set_id(ctx, BENCH_VENDOR, BENCH_DEVICE, 0, 0);
     vfu_pci_set_class(ctx, 0xff, 0, 0);
     if (vfu_realize_ctx(ctx) < 0) {
@@ -106,29 +114,43 @@ static vfu_ctx_t *create(const char *path, Bench *b)
  * SIGTERM gets in only here, where it cannot be missed between a look at
  * the flag and the sleep.
  */
-static void await(int fd, bool sleeps)
+static void await(int fd, int doorbell, bool sleeps)
 {
-    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+    struct pollfd pfds[] = {
+        { .fd = fd, .events = POLLIN },
+        { .fd = doorbell, .events = POLLIN },
+    };
     struct timespec now = { 0 };
     sigset_t none;
 
     sigemptyset(&none);
-    if (ppoll(&pfd, 1, sleeps ? NULL : &now, &none) < 0 && errno != EINTR) {
+    if (ppoll(pfds, 2, sleeps ? NULL : &now, &none) < 0 && errno != EINTR) {
         err(1, "ppoll");
+    }
+}
+
+static void answer_door(Bench *b)
+{
+    uint64_t count;
+
+    if (read(b->doorbell, &count, sizeof(count)) == sizeof(count)) {
+        b->signals += count;
     }
 }
 
 static void serve(vfu_ctx_t *ctx, bool polls)
 {
+    Bench *b = vfu_get_private(ctx);
     bool attached = false;
     unsigned turns = 0;
 
     while (true) {
         if (!attached || !polls) {
-            await(vfu_get_poll_fd(ctx), true);
+            await(vfu_get_poll_fd(ctx), b->doorbell, true);
         } else if (++turns % TURNS_PER_SIGNAL_CHECK == 0) {
-            await(vfu_get_poll_fd(ctx), false);
+            await(vfu_get_poll_fd(ctx), b->doorbell, false);
         }
+        answer_door(b);
         if (terminated) {
             return;
         }
@@ -182,6 +204,10 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &term, NULL);
     sigaction(SIGTERM, &action, NULL);
 
+    b.doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (b.doorbell < 0) {
+        err(1, "eventfd");
+    }
     ctx = create(argv[optind], &b);
     puts("ready");
     fflush(stdout);
@@ -189,7 +215,7 @@ int main(int argc, char **argv)
 
     vfu_destroy_ctx(ctx);
     unlink(argv[optind]);
-    printf("{\"reads\": %" PRIu64 ", \"writes\": %" PRIu64 "}\n",
-           b.reads, b.writes);
+    printf("{\"reads\": %" PRIu64 ", \"writes\": %" PRIu64
+           ", \"signals\": %" PRIu64 "}\n", b.reads, b.writes, b.signals);
     return 0;
 }

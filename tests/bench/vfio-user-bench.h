@@ -18,6 +18,7 @@
 #define BENCH_BAR_SIZE 4096
 #define BENCH_COUNTER 0x0       /* read: the number of reads before this one */
 #define BENCH_SCRATCH 0x4       /* read, write: the last value written */
+#define BENCH_DOORBELL 0x8      /* write: an ioeventfd's, any value */
 
 /*
  * A sample is the time of one batch: a clock read costs a guest more than a
