@@ -307,6 +307,12 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev)
     }
 }
 
+int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
+                             uint32_t vector)
+{
+    return dev->eventfd[index][vector];
+}
+
 bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
                               uint32_t vector)
 {

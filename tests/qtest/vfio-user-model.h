@@ -127,6 +127,10 @@ const VFIOUserMap *vfio_user_device_map(VFIOUserDevice *dev,
                                         uint64_t address);
 unsigned vfio_user_device_maps(VFIOUserDevice *dev);
 
+/* Returns the eventfd of an interrupt, or -1; it stays the device's. */
+int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
+                             uint32_t vector);
+
 /**
  * vfio_user_device_trigger:
  *

@@ -678,6 +678,15 @@ void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
     }
 }
 
+int vfio_user_server_eventfd(VFIOUserServer *s, uint32_t index,
+                             uint32_t vector)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    int fd = vfio_user_device_eventfd(s->device, index, vector);
+
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 bool vfio_user_server_map(VFIOUserServer *s, uint64_t address,
                           VFIOUserMap *map)
 {

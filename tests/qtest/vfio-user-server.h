@@ -97,6 +97,10 @@ void vfio_user_server_truncate(VFIOUserServer *s, uint32_t region,
 void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
                               uint32_t vector);
 
+/* Returns a copy of its eventfd, or -1 where the client gave none. */
+int vfio_user_server_eventfd(VFIOUserServer *s, uint32_t index,
+                             uint32_t vector);
+
 /* Copies the map that holds @address; false where there is none. */
 bool vfio_user_server_map(VFIOUserServer *s, uint64_t address,
                           VFIOUserMap *map);

@@ -329,6 +329,8 @@ int main(int argc, char **argv)
     vfio_user_add_socket_tests();
     vfio_user_add_twin_tests();
     vfio_user_add_ioeventfd_tests();
+    vfio_user_add_interrupt_tests();
+    vfio_user_add_interrupt_fault_tests();
     ret = g_test_run();
     vfio_user_rig_quit();
     return ret;

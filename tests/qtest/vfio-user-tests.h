@@ -21,5 +21,7 @@ void vfio_user_add_region_tests(void);
 void vfio_user_add_mapping_tests(void);
 void vfio_user_add_twin_tests(void);
 void vfio_user_add_ioeventfd_tests(void);
+void vfio_user_add_interrupt_tests(void);
+void vfio_user_add_interrupt_fault_tests(void);
 
 #endif /* TESTS_QTEST_VFIO_USER_TESTS_H */

@@ -16,12 +16,9 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/core/cpu.h"
-#include "hw/vfio/user/device.h"
+#include "hw/vfio/user/device-irqs.h"
 #include "hw/vfio/user/region-info.h"
 #include "trace.h"
-
-/* Interrupts of one index: what MSI-X can have. */
-#define MAX_IRQS 2048
 
 /* A reset may take as long as this many ordinary calls. */
 #define RESET_FACTOR 6
@@ -253,196 +250,6 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
     return 0;
 }
 
-/* Returns 0 or -errno; -EPROTO where the answer makes no sense. */
-static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
-                        VFIOUserIRQInfo *info, Error **errp)
-{
-    VFIOUserIRQInfo msg = { .argsz = sizeof(msg), .index = index };
-    g_auto(VFIOUserCall) call = {
-        .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
-        .head = &msg,
-        .head_size = sizeof(msg),
-        .reply_max = sizeof(msg),
-    };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
-
-    if (ret < 0) {
-        return ret;
-    }
-    memcpy(info, call.reply, sizeof(*info));
-    if (info->index != index || info->count > MAX_IRQS) {
-        error_setg(errp, "vfio-user %s: DEVICE_GET_IRQ_INFO: asked for index"
-                   " %u, the server answered index %u with %u interrupts",
-                   vfio_user_proxy_name(udev->proxy), index, info->index,
-                   info->count);
-        return -EPROTO;
-    }
-    return 0;
-}
-
-static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
-{
-    VFIOUserIRQInfo msg;
-    int ret = ask_irq_info(udev_of(vbasedev), info->index, &msg, NULL);
-
-    if (ret == 0) {
-        info->flags = msg.flags;
-        info->count = msg.count;
-    }
-    return ret;
-}
-
-/* Interrupts */
-
-/*
- * One message.  A vCPU does not wait for the answer: an error is reported
- * when it arrives, and a later command cannot overtake this one.
- */
-static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
-                        const void *data, size_t size,
-                        const int *fds, size_t nfds)
-{
-    g_auto(VFIOUserCall) call = {
-        .command = VFIO_USER_DEVICE_SET_IRQS,
-        .head = msg,
-        .head_size = sizeof(*msg),
-        .data = data,
-        .data_size = size,
-        .fds = fds,
-        .nfds = nfds,
-    };
-
-    msg->argsz = sizeof(*msg) + size;
-    return current_cpu ? vfio_user_proxy_notify(udev->proxy, &call, NULL)
-                       : vfio_user_proxy_call(udev->proxy, &call, NULL);
-}
-
-/*
- * Posted: a server without masks answers with an error, and need not be asked.
- * From the first interrupt on, as the server of QEMU 7.2 takes the count for
- * the end of the range.
- */
-static void unmask_irqs(VFIOUserDevice *udev, uint32_t index)
-{
-    VFIOUserIRQSet msg = {
-        .argsz = sizeof(msg),
-        .flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK,
-        .index = index,
-        .count = udev->unmask_count[index],
-    };
-    g_auto(VFIOUserCall) call = {
-        .command = VFIO_USER_DEVICE_SET_IRQS,
-        .head = &msg,
-        .head_size = sizeof(msg),
-    };
-
-    if (msg.count) {
-        vfio_user_proxy_post(udev->proxy, &call, NULL);
-    }
-}
-
-/* What a SET_IRQS that the server took means for the masks it may keep. */
-static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
-                          const int32_t *fds)
-{
-    bool armed = false;
-
-    if (set->index >= VFIO_USER_IRQ_INDEXES ||
-        !(set->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
-        return;
-    }
-    if (!set->count) {
-        udev->irqs_armed[set->index] = false;
-        return;
-    }
-    for (uint32_t i = 0; fds && i < set->count; i++) {
-        armed |= fds[i] >= 0;
-    }
-    if (armed && !udev->irqs_armed[set->index]) {
-        udev->irqs_armed[set->index] = true;
-        unmask_irqs(udev, set->index);
-    }
-}
-
-/*
- * Descriptors go in runs: of those that are there, as many as the server
- * takes in one message; of those that are not, all in one message without
- * any, which de-assigns them.
- */
-static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
-                        const int32_t *fds)
-{
-    uint32_t done = 0;
-
-    while (done < set->count) {
-        bool present = fds[done] >= 0;
-        uint32_t most = present ? udev->caps.max_msg_fds : set->count;
-        VFIOUserIRQSet msg = *set;
-        uint32_t run = 0;
-        int ret;
-
-        while (run < most && done + run < set->count &&
-               (fds[done + run] >= 0) == present) {
-            run++;
-        }
-        if (!run) {
-            return -EOPNOTSUPP;         /* a server that takes none */
-        }
-        msg.start += done;
-        msg.count = run;
-        ret = send_irq_set(udev, &msg, NULL, 0, fds + done, present ? run : 0);
-        if (ret < 0) {
-            return ret;
-        }
-        done += run;
-    }
-    return 0;
-}
-
-static int set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
-{
-    VFIOUserDevice *udev = udev_of(vbasedev);
-    VFIOUserIRQSet msg = {
-        .flags = irqs->flags,
-        .index = irqs->index,
-        .start = irqs->start,
-        .count = irqs->count,
-    };
-    bool bools = irqs->flags & VFIO_IRQ_SET_DATA_BOOL;
-    const int32_t *fds = NULL;
-    int ret;
-
-    if (is_lost(udev)) {
-        return 0;
-    }
-    if (irqs->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
-        if (!vfio_user_proxy_passes_fds(udev->proxy)) {
-            return -EOPNOTSUPP;
-        }
-        fds = (const int32_t *)irqs->data;
-        ret = send_irq_fds(udev, &msg, fds);
-    } else {
-        ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
-                           bools ? irqs->count : 0, NULL, 0);
-    }
-    if (ret == 0) {
-        follow_arming(udev, &msg, fds);
-    }
-    return ret;
-}
-
-void vfio_user_device_unmask_irqs(VFIOUserDevice *udev, uint32_t index)
-{
-    VFIOUserIRQInfo info = { };
-    Error *err = NULL;
-
-    if (ask_irq_info(udev, index, &info, &err) < 0) {
-        warn_report_err(err);
-        info.count = 0;
-    }
-    udev->unmask_count[index] = info.count;
-}
-
 /* Regions */
 
 /* Callers try again on some errors: a server does not decide on that. */
@@ -560,8 +367,8 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
 const VFIODeviceIOOps vfio_user_device_io_ops = {
     .device_feature = device_feature,
     .get_region_info = get_region_info,
-    .get_irq_info = get_irq_info,
-    .set_irqs = set_irqs,
+    .get_irq_info = vfio_user_device_get_irq_info,
+    .set_irqs = vfio_user_device_set_irqs,
     .region_read = region_read,
     .region_write = region_write,
 };

@@ -25,20 +25,26 @@
 /* The first regions of a device, which may have ioeventfds. */
 #define VFIO_USER_IOEVENTFD_REGIONS 6
 
+/* The interrupts of one index; under the big QEMU lock. */
+typedef struct VFIOUserIRQs {
+    bool known;                 /* by vfio_user_device_learn_irqs() */
+    bool unmask;                /* all of them once the first is armed */
+    bool armed;                 /* by now */
+    uint32_t count;             /* that the server has */
+} VFIOUserIRQs;
+
 /* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
 typedef struct VFIOUserDevice {
     VFIOUserProxy *proxy;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
     /* Bit per region: an access by a vCPU lets the big QEMU lock go. */
     uint64_t unlocked_regions;
-    /*
-     * By IRQ index, under the big QEMU lock.  Interrupts to be unmasked once
-     * they are armed, see vfio_user_device_unmask_irqs(); armed by now.
-     */
-    uint32_t unmask_count[VFIO_USER_IRQ_INDEXES];
-    bool irqs_armed[VFIO_USER_IRQ_INDEXES];
     /* By region, NULL where there are none; the big QEMU lock's. */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
+    VFIOUserIRQs irqs[VFIO_USER_IRQ_INDEXES];
+    /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
+    int unmask_fd;
+    uint32_t unmask_index;
 } VFIOUserDevice;
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;
@@ -66,17 +72,31 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
                                struct vfio_device_info *info, Error **errp);
 
 /**
- * vfio_user_device_unmask_irqs:
- * @index: IRQ index, below VFIO_USER_IRQ_INDEXES
+ * vfio_user_device_init:
  *
- * From now on all interrupts of @index are unmasked when the first of them
- * gets a descriptor: whoever has armed them decides about delivery, but a
- * server may keep a mask of its own, set, and say nothing of it.  One that
- * does not say how many interrupts there are is warned of and served without.
- *
- * Specification: "VFIO_USER_DEVICE_SET_IRQS".
+ * To be called before anything else, and before the proxy is there.
  */
-void vfio_user_device_unmask_irqs(VFIOUserDevice *udev, uint32_t index);
+void vfio_user_device_init(VFIOUserDevice *udev);
+
+/**
+ * vfio_user_device_learn_irqs:
+ * @index: IRQ index, below VFIO_USER_IRQ_INDEXES
+ * @wanted: interrupts that the guest may use
+ * @unmask: see below
+ *
+ * Asks how many interrupts the server has; it is warned of a server that does
+ * not say, or has fewer than @wanted.  Those that it has not are never armed.
+ *
+ * With @unmask all of them are unmasked when the first gets a descriptor:
+ * whoever has armed them decides about delivery, but a server may keep a mask
+ * of its own, set, and say nothing of it.
+ *
+ * Returns VFIO_IRQ_INFO_ flags, 0 where there are no interrupts that could
+ * reach us; what every server can do where this one does not say.
+ * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
+ */
+uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
+                                     uint32_t wanted, bool unmask);
 
 /**
  * vfio_user_device_reset:

@@ -17,8 +17,6 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "hw/pci/msi.h"
-#include "hw/pci/msix.h"
 #include "hw/pci/pci.h"
 #include "hw/qdev-properties.h"
 #include "hw/vfio/pci.h"
@@ -27,6 +25,7 @@
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/mapping.h"
+#include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/twin.h"
 
@@ -47,6 +46,7 @@ struct VFIOUserPCIDevice {
     VFIOUserServe serve;
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
+    VFIOUserPCISignals signals;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -314,17 +314,9 @@ static bool add_capabilities(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_add_capabilities(&vudev->parent_obj, errp);
 }
 
-/* QEMU's own MSI state and MSI-X table decide what the guest gets. */
 static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    VFIOUserDevice *user = &vudev->user;
-
-    if (msi_present(PCI_DEVICE(vudev))) {
-        vfio_user_device_unmask_irqs(user, VFIO_PCI_MSI_IRQ_INDEX);
-    }
-    if (msix_present(PCI_DEVICE(vudev))) {
-        vfio_user_device_unmask_irqs(user, VFIO_PCI_MSIX_IRQ_INDEX);
-    }
+    vfio_user_pci_learn_interrupts(&vudev->parent_obj, &vudev->user);
     return vfio_pci_interrupt_setup(&vudev->parent_obj, errp);
 }
 
@@ -355,16 +347,16 @@ static void teardown_migration(VFIOUserPCIDevice *vudev)
     vfio_migration_finalize(&vudev->parent_obj.vbasedev);
 }
 
-/* No ERR notifier: it would stop the VM whenever the server likes. */
-static bool register_notifiers(VFIOUserPCIDevice *vudev, Error **errp)
+static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    vfio_pci_register_req_notifier(&vudev->parent_obj);
+    vfio_user_pci_signals_arm(&vudev->signals, &vudev->parent_obj,
+                              vudev->user.proxy);
     return true;
 }
 
-static void unregister_notifiers(VFIOUserPCIDevice *vudev)
+static void disarm_signals(VFIOUserPCIDevice *vudev)
 {
-    vfio_pci_unregister_req_notifier(&vudev->parent_obj);
+    vfio_user_pci_signals_disarm(&vudev->signals);
 }
 
 /* The last step: from here on a loss is reported, one before it fails us. */
@@ -392,7 +384,7 @@ static const Step steps[] = {
     { setup_interrupts, teardown_interrupts },
     { setup_ioeventfds, teardown_ioeventfds },
     { setup_migration, teardown_migration },
-    { register_notifiers, unregister_notifiers },
+    { arm_signals, disarm_signals },
     { begin_use, end_use },
 };
 
@@ -653,6 +645,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.type = VFIO_DEVICE_TYPE_PCI;
     vdev->vbasedev.dev = DEVICE(obj);
     vdev->vbasedev.fd = -1;
+    vfio_user_device_init(&vudev->user);
 }
 
 static void vfio_user_pci_finalize(Object *obj)

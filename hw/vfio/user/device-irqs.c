@@ -1,0 +1,313 @@
+/*
+ * Interrupts of a vfio-user device
+ *
+ * Which interrupts the server has, which descriptors it gets for them, and
+ * what is done about masks.  To the server an interrupt is an eventfd and
+ * nothing else: who listens to it, QEMU or KVM, is not its business.
+ *
+ * Threads: the main loop and vCPUs, with the big QEMU lock.  A vCPU waits for
+ * no server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "hw/core/cpu.h"
+#include "hw/vfio/user/device-irqs.h"
+
+/* Interrupts of one index: what MSI-X can have. */
+#define MAX_IRQS 2048
+
+void vfio_user_device_init(VFIOUserDevice *udev)
+{
+    udev->unmask_fd = -1;
+}
+
+/* Returns 0 or -errno; -EPROTO where the answer makes no sense. */
+static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
+                        VFIOUserIRQInfo *info, Error **errp)
+{
+    VFIOUserIRQInfo msg = { .argsz = sizeof(msg), .index = index };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = sizeof(msg),
+    };
+    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    memcpy(info, call.reply, sizeof(*info));
+    if (info->index != index || info->count > MAX_IRQS) {
+        error_setg(errp, "vfio-user %s: DEVICE_GET_IRQ_INFO: asked for index"
+                   " %u, the server answered index %u with %u interrupts",
+                   vfio_user_proxy_name(udev->proxy), index, info->index,
+                   info->count);
+        return -EPROTO;
+    }
+    return 0;
+}
+
+int vfio_user_device_get_irq_info(VFIODevice *vbasedev,
+                                  struct vfio_irq_info *info)
+{
+    VFIOUserIRQInfo msg;
+    int ret = ask_irq_info(vbasedev->io_opaque, info->index, &msg, NULL);
+
+    if (ret == 0) {
+        info->flags = msg.flags;
+        info->count = msg.count;
+    }
+    return ret;
+}
+
+/*
+ * One message.  A vCPU does not wait for the answer: an error is reported
+ * when it arrives, and a later command cannot overtake this one.
+ */
+static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
+                        const void *data, size_t size,
+                        const int *fds, size_t nfds)
+{
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_SET_IRQS,
+        .head = msg,
+        .head_size = sizeof(*msg),
+        .data = data,
+        .data_size = size,
+        .fds = fds,
+        .nfds = nfds,
+    };
+
+    msg->argsz = sizeof(*msg) + size;
+    return current_cpu ? vfio_user_proxy_notify(udev->proxy, &call, NULL)
+                       : vfio_user_proxy_call(udev->proxy, &call, NULL);
+}
+
+/*
+ * Masks are posted.  A server without them answers an error that means nothing,
+ * and the guest gains nothing by waiting.
+ */
+static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
+                        uint32_t count)
+{
+    /* from the first on: QEMU 7.2's server takes count for the range's end */
+    VFIOUserIRQSet msg = {
+        .argsz = sizeof(msg),
+        .flags = VFIO_IRQ_SET_DATA_NONE | flags,
+        .index = index,
+        .count = count,
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_SET_IRQS,
+        .head = &msg,
+        .head_size = sizeof(msg),
+    };
+
+    return vfio_user_proxy_post(udev->proxy, &call, NULL);
+}
+
+/* What a SET_IRQS that the server took means for the masks it may keep. */
+static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
+                          const int32_t *fds)
+{
+    VFIOUserIRQs *irqs;
+    bool armed = false;
+
+    if (set->index >= VFIO_USER_IRQ_INDEXES ||
+        !(set->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
+        return;
+    }
+    irqs = &udev->irqs[set->index];
+    if (!set->count) {
+        irqs->armed = false;
+        return;
+    }
+    for (uint32_t i = 0; fds && i < set->count; i++) {
+        armed |= fds[i] >= 0;
+    }
+    if (armed && !irqs->armed) {
+        irqs->armed = true;
+        if (irqs->unmask && irqs->count) {
+            post_irq_set(udev, VFIO_IRQ_SET_ACTION_UNMASK, set->index,
+                         irqs->count);
+        }
+    }
+}
+
+/*
+ * The eventfd that says when to unmask: KVM signals it when the guest has
+ * dealt with the interrupt.  A server would write to it, not read from it, so
+ * it stays here and each signal becomes a message.
+ */
+static void on_unmask_fd(void *opaque)
+{
+    VFIOUserDevice *udev = opaque;
+    uint64_t count;
+
+    if (read(udev->unmask_fd, &count, sizeof(count)) == sizeof(count)) {
+        post_irq_set(udev, VFIO_IRQ_SET_ACTION_UNMASK, udev->unmask_index, 1);
+    }
+}
+
+static void drop_unmask_fd(VFIOUserDevice *udev)
+{
+    if (udev->unmask_fd >= 0) {
+        qemu_set_fd_handler(udev->unmask_fd, NULL, NULL, NULL);
+        close(udev->unmask_fd);
+        udev->unmask_fd = -1;
+    }
+}
+
+static int take_unmask_fd(VFIOUserDevice *udev, uint32_t index, int fd)
+{
+    drop_unmask_fd(udev);
+    if (fd >= 0) {
+        /* its owner closes it without a word when KVM is to stop */
+        udev->unmask_fd = qemu_dup(fd);
+        if (udev->unmask_fd < 0) {
+            return -errno;
+        }
+        udev->unmask_index = index;
+        qemu_set_fd_handler(udev->unmask_fd, on_unmask_fd, NULL, udev);
+    }
+    return 0;
+}
+
+/*
+ * Descriptors go in runs: of those that are there, as many as the server
+ * takes in one message; of those that are not, all in one message without
+ * any, which de-assigns them.
+ */
+static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
+                        const int32_t *fds)
+{
+    uint32_t done = 0;
+
+    while (done < set->count) {
+        bool present = fds[done] >= 0;
+        uint32_t most = present ? udev->caps.max_msg_fds : set->count;
+        VFIOUserIRQSet msg = *set;
+        uint32_t run = 0;
+        int ret;
+
+        while (run < most && done + run < set->count &&
+               (fds[done + run] >= 0) == present) {
+            run++;
+        }
+        if (!run) {
+            return -EOPNOTSUPP;         /* a server that takes none */
+        }
+        msg.start += done;
+        msg.count = run;
+        ret = send_irq_set(udev, &msg, NULL, 0, fds + done, present ? run : 0);
+        if (ret < 0) {
+            return ret;
+        }
+        done += run;
+    }
+    return 0;
+}
+
+/*
+ * Cuts off the interrupts that the server does not have.  Returns false where
+ * nothing is left to be said.
+ */
+static bool clip_irqs(VFIOUserDevice *udev, VFIOUserIRQSet *msg)
+{
+    uint32_t wanted = msg->count, most;
+
+    if (msg->index >= VFIO_USER_IRQ_INDEXES || !udev->irqs[msg->index].known) {
+        return true;
+    }
+    most = udev->irqs[msg->index].count;
+    msg->count = MIN(wanted, most - MIN(msg->start, most));
+    /* a count of 0 is all of them */
+    return most && (msg->count || !wanted);
+}
+
+static int set_irq_fds(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
+                       const int32_t *fds)
+{
+    int ret;
+
+    if (!vfio_user_proxy_passes_fds(udev->proxy)) {
+        return -EOPNOTSUPP;
+    }
+    ret = send_irq_fds(udev, msg, fds);
+    if (ret == 0) {
+        follow_arming(udev, msg, fds);
+    }
+    return ret;
+}
+
+int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
+{
+    VFIOUserDevice *udev = vbasedev->io_opaque;
+    VFIOUserIRQSet msg = {
+        .flags = irqs->flags,
+        .index = irqs->index,
+        .start = irqs->start,
+        .count = irqs->count,
+    };
+    bool bools = irqs->flags & VFIO_IRQ_SET_DATA_BOOL;
+    const int32_t *fds = irqs->flags & VFIO_IRQ_SET_DATA_EVENTFD ?
+        (const int32_t *)irqs->data : NULL;
+    bool all_off = !irqs->count && irqs->flags & VFIO_IRQ_SET_ACTION_TRIGGER;
+    int ret;
+
+    if (all_off && irqs->index == udev->unmask_index) {
+        drop_unmask_fd(udev);
+    }
+    if (vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP ||
+        !clip_irqs(udev, &msg)) {
+        return 0;
+    }
+    if (fds && irqs->flags & VFIO_IRQ_SET_ACTION_UNMASK && irqs->count == 1) {
+        return take_unmask_fd(udev, irqs->index, fds[0]);
+    }
+    if (fds) {
+        return set_irq_fds(udev, &msg, fds);
+    }
+    if (!bools && !(irqs->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
+        return post_irq_set(udev, irqs->flags, irqs->index, msg.count);
+    }
+    ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
+                       bools ? msg.count : 0, NULL, 0);
+    if (ret == 0) {
+        follow_arming(udev, &msg, NULL);
+    }
+    return ret;
+}
+
+uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
+                                     uint32_t wanted, bool unmask)
+{
+    VFIOUserIRQs *irqs = &udev->irqs[index];
+    const char *name = vfio_user_proxy_name(udev->proxy);
+    VFIOUserIRQInfo info = { };
+    Error *err = NULL;
+
+    *irqs = (VFIOUserIRQs) { .unmask = unmask };
+    if (ask_irq_info(udev, index, &info, &err) < 0) {
+        warn_report_err(err);
+        return VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE;
+    }
+    if (!(info.flags & VFIO_IRQ_INFO_EVENTFD)) {
+        info.count = 0;         /* by descriptor or not at all */
+    }
+    irqs->known = true;
+    irqs->count = info.count;
+    if (info.count < wanted) {
+        warn_report("vfio-user %s: DEVICE_GET_IRQ_INFO: interrupt index %u has"
+                    " %u interrupts with eventfds where the device has %u: the"
+                    " others never arrive", name, index, info.count, wanted);
+    }
+    return info.count ? info.flags : 0;
+}

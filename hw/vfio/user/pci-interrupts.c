@@ -1,0 +1,161 @@
+/*
+ * Interrupts of a vfio-user PCI device
+ *
+ * hw/vfio has handlers for ERR and REQ, too.  That of ERR stops the VM, which
+ * is not for a server to decide; that of REQ asks the guest and writes a line
+ * as often as a server likes.
+ *
+ * Threads: see the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "hw/pci/msi.h"
+#include "hw/pci/msix.h"
+#include "hw/vfio/user/pci-interrupts.h"
+#include "trace.h"
+
+/* A server that asks again within this time is not heard. */
+#define ASK_AGAIN_MS 1000
+
+/* INTx, MSI and MSI-X */
+
+void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
+{
+    PCIDevice *pdev = &vdev->pdev;
+    uint32_t flags;
+
+    if (pdev->config[PCI_INTERRUPT_PIN] &&
+        !vfio_user_device_learn_irqs(user, VFIO_PCI_INTX_IRQ_INDEX, 1,
+                                     false)) {
+        pdev->config[PCI_INTERRUPT_PIN] = 0;
+    }
+    if (msi_present(pdev)) {
+        flags = pci_get_word(pdev->config + pdev->msi_cap + PCI_MSI_FLAGS);
+        vfio_user_device_learn_irqs(user, VFIO_PCI_MSI_IRQ_INDEX,
+                                    1 << ((flags & PCI_MSI_FLAGS_QMASK) >> 1),
+                                    true);
+    }
+    if (msix_present(pdev)) {
+        flags = vfio_user_device_learn_irqs(user, VFIO_PCI_MSIX_IRQ_INDEX,
+                                            vdev->msix->entries, true);
+        vdev->msix->noresize = flags & VFIO_IRQ_INFO_NORESIZE;
+    }
+}
+
+/* ERR and REQ */
+
+static void disarm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
+                   uint32_t index)
+{
+    if (!signal->armed) {
+        return;
+    }
+    /* a server that says no to this keeps a descriptor that nobody reads */
+    vfio_set_irq_signaling(&s->vdev->vbasedev, index, 0,
+                           VFIO_IRQ_SET_ACTION_TRIGGER, -1, NULL);
+    event_notifier_set_handler(&signal->notifier, NULL);
+    event_notifier_cleanup(&signal->notifier);
+    signal->armed = false;
+}
+
+static bool is_there(VFIODevice *vbasedev, uint32_t index)
+{
+    struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
+
+    return index < vbasedev->num_irqs &&
+           vbasedev->io_ops->get_irq_info(vbasedev, &info) == 0 &&
+           info.count && info.flags & VFIO_IRQ_INFO_EVENTFD;
+}
+
+static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
+                uint32_t index, EventNotifierHandler *handler)
+{
+    VFIODevice *vbasedev = &s->vdev->vbasedev;
+    Error *err = NULL;
+    int ret;
+
+    if (!is_there(vbasedev, index)) {
+        return;
+    }
+    ret = event_notifier_init(&signal->notifier, false);
+    if (ret < 0) {
+        warn_report("%s: goes on without interrupt index %u: %s",
+                    vbasedev->name, index, strerror(-ret));
+        return;
+    }
+    event_notifier_set_handler(&signal->notifier, handler);
+    signal->armed = true;
+    if (vfio_set_irq_signaling(vbasedev, index, 0, VFIO_IRQ_SET_ACTION_TRIGGER,
+                               event_notifier_get_fd(&signal->notifier),
+                               &err)) {
+        warn_reportf_err(err, "%s: goes on without: ", vbasedev->name);
+        event_notifier_set_handler(&signal->notifier, NULL);
+        event_notifier_cleanup(&signal->notifier);
+        signal->armed = false;
+    }
+}
+
+/* Handlers */
+
+static void on_error(EventNotifier *notifier)
+{
+    VFIOUserPCISignals *s = container_of(notifier, VFIOUserPCISignals,
+                                         err.notifier);
+    Error *cause = NULL;
+
+    if (!event_notifier_test_and_clear(notifier)) {
+        return;
+    }
+    trace_vfio_user_pci_error(s->vdev->vbasedev.name);
+    /* once is enough, however often it is signalled */
+    event_notifier_set_handler(notifier, NULL);
+    error_setg(&cause, "the server signalled an unrecoverable error");
+    vfio_user_proxy_fail(s->proxy, cause);
+}
+
+static void on_request(EventNotifier *notifier)
+{
+    VFIOUserPCISignals *s = container_of(notifier, VFIOUserPCISignals,
+                                         req.notifier);
+    const char *name = s->vdev->vbasedev.name;
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    Error *err = NULL;
+
+    if (!event_notifier_test_and_clear(notifier) ||
+        (s->asked_ms && now - s->asked_ms < ASK_AGAIN_MS)) {
+        return;
+    }
+    trace_vfio_user_pci_unplug_request(name);
+    s->asked_ms = now;
+    qdev_unplug(DEVICE(s->vdev), &err);
+    if (err && !s->refusal_told) {
+        warn_reportf_err(g_steal_pointer(&err), "%s: the server asks to unplug"
+                         " its device, which cannot be: ", name);
+        s->refusal_told = true;
+    }
+    error_free(err);
+}
+
+void vfio_user_pci_signals_arm(VFIOUserPCISignals *s, VFIOPCIDevice *vdev,
+                               VFIOUserProxy *proxy)
+{
+    s->vdev = vdev;
+    s->proxy = proxy;
+    arm(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX, on_error);
+    if (vdev->features & VFIO_FEATURE_ENABLE_REQ) {
+        arm(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX, on_request);
+    }
+}
+
+void vfio_user_pci_signals_disarm(VFIOUserPCISignals *s)
+{
+    disarm(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX);
+    disarm(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX);
+}
