@@ -332,6 +332,7 @@ int main(int argc, char **argv)
     vfio_user_add_interrupt_tests();
     vfio_user_add_interrupt_fault_tests();
     vfio_user_add_vcpu_tests();
+    vfio_user_add_life_tests();
     ret = g_test_run();
     vfio_user_rig_quit();
     return ret;
