@@ -10,6 +10,7 @@
 #define TESTS_QTEST_VFIO_USER_TESTS_H
 
 /* Each adds its tests under /vfio-user/. */
+void vfio_user_add_boot_tests(void);
 void vfio_user_add_socket_tests(void);
 void vfio_user_add_dma_tests(void);
 void vfio_user_add_iommu_tests(void);
