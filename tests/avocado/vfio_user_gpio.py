@@ -9,7 +9,7 @@ is left to the test and to scripts/demo.
 import time
 
 from vfio_user_machine import (ANSWER, SAMPLES, Access, Guest, PeerError,
-                               Scene, Server)
+                               Sample, Scene)
 
 MODULE = "gpio-pci-idio-16"
 SAMPLE = SAMPLES / MODULE
@@ -31,7 +31,7 @@ class Gpio:
 
     def __init__(self, scene: Scene, machine: str = "pc") -> None:
         # -v makes the library log each access with its value.
-        self.server: Server = scene.server(SAMPLE, "-v")
+        self.server: Sample = scene.sample(SAMPLE, "-v")
         self.guest: Guest = scene.guest(
             f"vfio-user-pci,id={ID},socket={self.server.path},addr=04.0,"
             "x-timeout-ms=60000",

@@ -154,13 +154,11 @@ class Access(NamedTuple):
 
 
 class Server(Peer):
-    """A server on libvfio-user, with a log of each access."""
+    """A vfio-user server, whatever its device."""
 
-    ACCESS = re.compile(r"region(\d+): (read|wrote) (\w+) "
-                        r"(?:from|to) \((\w+):(\d+)\)$")
-
-    def __init__(self, command: Sequence[str | Path], path: Path) -> None:
-        super().__init__(Path(command[0]).name, [*command, path])
+    def __init__(self, name: str, command: Sequence[str | Path], path: Path,
+                 pass_fds: Sequence[int] = ()) -> None:
+        super().__init__(name, command, pass_fds)
         self.path = path
 
     def listen(self) -> None:
@@ -180,6 +178,16 @@ class Server(Peer):
                        and line.rstrip("\n").endswith(f" {self.path}")
                        for line in table)
 
+
+class Sample(Server):
+    """A sample of libvfio-user, with a log of each access."""
+
+    ACCESS = re.compile(r"region(\d+): (read|wrote) (\w+) "
+                        r"(?:from|to) \((\w+):(\d+)\)$")
+
+    def __init__(self, command: Sequence[str | Path], path: Path) -> None:
+        super().__init__(Path(command[0]).name, [*command, path], path)
+
     @classmethod
     def parse(cls, lines: list[str], region: int) -> list[Access]:
         found = filter(None, map(cls.ACCESS.search, lines))
@@ -197,10 +205,12 @@ class Server(Peer):
 
 
 @functools.cache
-def build_guest(modules: tuple[str, ...]) -> tuple[str, str]:
+def build_guest(modules: tuple[str, ...],
+                programs: tuple[Path, ...] = ()) -> tuple[str, str]:
     """The kernel's and the initramfs's paths."""
     command = [str(REPO / "scripts" / "build-guest")]
     command += [f"--module={module}" for module in modules]
+    command += [f"--program={program}" for program in programs]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise PeerError("scripts/build-guest failed")
@@ -212,15 +222,24 @@ class Guest(Peer):
     """QEMU under TCG, with the monitor, the console and a shell in Linux."""
 
     def __init__(self, devices: Sequence[str], modules: Sequence[str] = (),
-                 args: Sequence[str] = (), machine: str = "pc") -> None:
-        kernel, initramfs = build_guest(tuple(modules))
+                 programs: Sequence[Path] = (), args: Sequence[str] = (),
+                 machine: str = "pc", append: str = "", memory: str = "256M",
+                 shared: bool = True) -> None:
+        """With arguments of QEMU and of the kernel beside the usual ones.
+
+        The guest's memory is shared with servers, or not.  Half of it is the
+        most that its files take.
+        """
+        kernel, initramfs = build_guest(tuple(modules), tuple(programs))
+        share = "on" if shared else "off"
         command: list[str | Path] = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", f"{machine},accel=tcg,memory-backend=ram",
-            "-object", "memory-backend-memfd,id=ram,size=256M,share=on",
-            "-m", "256M", "-smp", "1", "-no-reboot",
+            "-object",
+            f"memory-backend-memfd,id=ram,size={memory},share={share}",
+            "-m", memory, "-no-reboot",
             "-kernel", kernel, "-initrd", initramfs,
-            "-append", KERNEL_OPTIONS, *args]
+            "-append", f"{KERNEL_OPTIONS} {append}", *args]
         for folder in FIRMWARE:
             command += ["-L", folder]
         for device in devices:
@@ -308,6 +327,14 @@ class Guest(Peer):
             raise PeerError(f"QMP {command}: {reply['error']['desc']}")
         return reply["return"]
 
+    def event(self, name: str, **data: Any) -> None:
+        """Wait for an event with such data."""
+        def match(lines: list[str]) -> bool | None:
+            return any(message.get("event") == name
+                       and message["data"].items() >= data.items()
+                       for message in map(json.loads, lines)) or None
+        self.monitor.wait(name, match)
+
     def quit(self) -> int:
         """Let QEMU end by itself; return its exit status."""
         self.qmp("quit")
@@ -320,6 +347,7 @@ class Guest(Peer):
 
 
 P = TypeVar("P", bound=Peer)
+S = TypeVar("S", bound=Server)
 
 
 class Scene(contextlib.ExitStack):
@@ -352,12 +380,15 @@ class Scene(contextlib.ExitStack):
         self.callback(peer.stop)
         return peer
 
-    def server(self, *command: str | Path) -> Server:
-        """Start a server; the socket's path becomes its last argument."""
-        path = self.folder / f"{len(self.peers)}.sock"
-        server = self.add(Server(command, path))
+    def server(self, start: Callable[[Path], S]) -> S:
+        """Have a server started with the path of its socket."""
+        server = self.add(start(self.folder / f"{len(self.peers)}.sock"))
         server.listen()
         return server
+
+    def sample(self, *command: str | Path) -> Sample:
+        """Start a sample; the socket's path becomes its last argument."""
+        return self.server(functools.partial(Sample, command))
 
     def guest(self, *devices: str, **options: Any) -> Guest:
         """Start QEMU; it boots while the caller goes on."""

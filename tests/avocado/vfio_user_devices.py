@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Linux guest moves data through devices that a second QEMU exports.
+
+Checksums are taken on both sides: what a device has moved is compared with
+what the host's file or socket has.  vfio_user_machine.py says what the
+environment has to name.
+"""
+
+try:
+    from avocado import Test
+except ImportError:
+    from unittest import TestCase as Test
+
+from vfio_user_export import LONG, Card, Disk, Exported
+from vfio_user_machine import Guest, Scene
+
+# In the kernel's log: something was late, was done again or did not work.
+COMPLAINTS = "timeout|timed out|polled|reset adapter|I/O error|DMAR:.*fault"
+
+PLUGS = 20
+PAGE = 4096
+
+
+class Exports(Test):
+    """
+    :avocado: enable
+    :avocado: tags=arch:x86_64
+    :avocado: tags=device:vfio-user-pci
+    """
+
+    timeout = 300
+
+    def start(self, scene: Scene, *devices: Exported, **options) -> Guest:
+        guest = scene.guest(*(device.option for device in devices),
+                            modules=["nvme", "e1000e"], **options)
+        for device in devices:
+            device.guest = guest
+        guest.boot()
+        return guest
+
+    def end(self, guest: Guest, *devices: Exported) -> None:
+        """Nobody had anything to complain of; a server ends with its client.
+        """
+        self.assertEqual(
+            guest.sh(f"dmesg | grep -iE '{COMPLAINTS}' || true"), "")
+        self.assertEqual(guest.log.lines, [])
+        self.assertEqual(guest.quit(), 0)
+        for device in devices:
+            self.assertEqual(device.server.wait(), 0)
+            self.assertEqual(device.server.complaints, [])
+
+    def counts(self, guest: Guest, *devices: Exported):
+        return [peer.count() for peer
+                in (guest, *(device.server for device in devices))]
+
+    def check_disks(self, *disks: Disk, jobs: int = 4) -> None:
+        """What was there to be copied is what everybody saw ever after."""
+        for disk in disks:
+            disk.begin(jobs)
+        for disk in disks:
+            for sums in disk.finish():
+                self.assertEqual(sums, sums[:1] * 4)
+
+    def check_echo(self, card: Card) -> None:
+        """What the guest got and sent back is what was sent to it."""
+        sums = card.finish()
+        self.assertEqual(sums, sums[:1] * 3)
+
+    def bind(self, *devices: Exported) -> None:
+        for device in devices:
+            self.assertEqual(device.bind(), device.DRIVER)
+
+    def test_nvme_and_e1000e(self):
+        """Each alone and both at once, on two vCPUs; a reset between."""
+        with Scene() as scene:
+            disk = Disk(scene, "disk", "00:04.0")
+            card = Card(scene, "card", "00:05.0")
+            guest = self.start(scene, disk, card, args=["-smp", "2"])
+            self.bind(disk, card)
+            disk.appear()
+            card.up()
+            before = self.counts(guest, disk, card)
+            card.begin()
+            self.check_echo(card)
+            card.begin()
+            self.check_disks(disk)
+            self.check_echo(card)
+            self.assertEqual(self.counts(guest, disk, card), before)
+            for device in (disk, card):
+                self.assertGreater(min(device.interrupts().values()), 0)
+
+            guest.qmp("set-action", reboot="reset")
+            guest.qmp("system_reset")
+            guest.boot()
+            self.bind(disk, card)
+            disk.appear()
+            card.up()
+            self.assertEqual(self.counts(guest, disk, card), before)
+            self.check_disks(disk)
+            self.end(guest, disk, card)
+
+    def test_two_nvme(self):
+        """Two of a kind, with a server each, at the same time."""
+        with Scene() as scene:
+            disks = [Disk(scene, "first", "00:04.0"),
+                     Disk(scene, "second", "00:05.0")]
+            guest = self.start(scene, *disks, args=["-smp", "2"],
+                               memory="512M")
+            self.bind(*disks)
+            for disk in disks:
+                disk.appear()
+            before = self.counts(guest, *disks)
+            self.check_disks(*disks, jobs=2)
+            self.assertEqual(self.counts(guest, *disks), before)
+            self.end(guest, *disks)
+
+    def test_iommu(self):
+        """The server sees what the guest maps, for as long as it does.
+
+        QEMU 7.2's server takes 16 maps at a time, each of one page here: so
+        the guest has no more than four requests of two pages on their way,
+        beside two pairs of queues and what is shared with their doorbells.
+        """
+        with Scene() as scene:
+            disk = Disk(scene, "disk", "00:04.0")
+            guest = self.start(
+                scene, disk, machine="q35",
+                args=["-device", "intel-iommu,caching-mode=on"],
+                append="intel_iommu=on iommu.strict=1 "
+                       "intremap=off no_timer_check")
+            guest.sh("modprobe nvme io_queue_depth=5")
+            disk.appear()
+            guest.sh("echo 8 >/sys/block/nvme0n1/queue/max_sectors_kb")
+            before = self.counts(guest, disk)
+            self.check_disks(disk)
+            self.assertEqual(self.counts(guest, disk), before)
+
+            maps, total = disk.server.maps()
+            self.assertEqual(set(maps.values()), {PAGE})
+            self.assertGreater(total, 3 * Disk.HALF // PAGE)
+            guest.sh("modprobe -r nvme")
+            self.assertEqual(disk.server.maps()[0], {})
+            self.end(guest, disk)
+
+    def test_private_memory(self):
+        """As far as QEMU 7.2's server goes, which does no DMA by message.
+
+        It ignores maps that come without descriptor and then finds no memory
+        where the queues are.  Registers work; the first command of the driver
+        is never answered, and it gives up.
+        """
+        with Scene() as scene:
+            disk = Disk(scene, "disk", "00:04.0")
+            guest = self.start(scene, disk, shared=False)
+            before = self.counts(guest, disk)
+            guest.sh("modprobe nvme_core admin_timeout=1; modprobe nvme", LONG)
+            guest.sh("until dmesg | grep -q 'nvme0: Removing after probe"
+                     " failure'; do usleep 10000; done", LONG)
+            self.assertIn("nvme0: Identify Controller failed",
+                          guest.sh("dmesg | grep nvme0"))
+            self.assertEqual(disk.server.maps(), ({}, 0))
+            self.assertEqual(disk.counter("x-requests"), 0)
+            self.assertEqual(self.counts(guest, disk), before)
+            self.assertNotIn("connection lost", "\n".join(guest.log.lines))
+            self.assertEqual(guest.quit(), 0)
+            self.assertEqual(disk.server.wait(), 0)
+
+    def check_plugs(self, bus: str, where: str, **options) -> None:
+        with Scene() as scene:
+            guest = self.start(scene, **options)
+            guest.sh("modprobe nvme")
+            before = guest.count()
+            for number in range(PLUGS):
+                disk = Disk(scene, f"disk{number}", where)
+                disk.guest = guest
+                disk.plug(bus)
+                disk.appear()
+                disk.begin_for_ever()
+                disk.unplug()
+                disk.finish_failed()
+                self.assertEqual(disk.server.wait(), 0)
+                self.assertEqual(disk.server.complaints, [])
+                self.assertEqual(guest.count(), before)
+            self.end(guest)
+
+    def test_plug_pc(self):
+        """Twenty times, each time in the middle of reads and writes."""
+        self.check_plugs("pci.0", "00:04.0")
+
+    def test_plug_q35(self):
+        """The same in a slot of PCI Express."""
+        self.check_plugs("root", "01:00.0", machine="q35", args=[
+            "-device", "pcie-root-port,id=root,chassis=1,slot=1,addr=4"])
