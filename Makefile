@@ -39,10 +39,11 @@ check: ## run every test
 	$(call prepare,check)
 	@scripts/check $(TESTS)
 
-bench: ## time register reads, doorbells, DMA and maps, against bare programs
+bench: ## time an nvme; registers, doorbells, DMA and maps, against bare ones
 	$(call prepare,bench)
 	@scripts/build qemu
-	@status=0; for bench in bench bench-doorbell bench-memory; do \
+	@status=0; for bench in bench-nvme bench bench-doorbell \
+	    bench-memory; do \
 	    scripts/$$bench || status=$$?; done; exit $$status
 
 clean: ## remove everything that was built or fetched
