@@ -31,11 +31,14 @@ static const Times times_of_a_boot[] = {
     { VFIO_USER_DEVICE_GET_INFO, 1 },
     { VFIO_USER_DEVICE_GET_REGION_INFO, 6       /* BARs */
                                         + 1 },  /* configuration space */
-    { VFIO_USER_DEVICE_GET_IRQ_INFO, 1          /* MSI */
+    { VFIO_USER_DEVICE_GET_REGION_IO_FDS, 4 },  /* BARs that are there */
+    { VFIO_USER_DEVICE_GET_IRQ_INFO, 1          /* INTx */
+                                     + 1        /* MSI */
                                      + 1        /* MSI-X */
+                                     + 1        /* ERR */
                                      + 1 },     /* REQ */
     { VFIO_USER_DEVICE_SET_IRQS, 1              /* INTx gets a descriptor, */
-                                 + 1            /* REQ as well; */
+                                 + 2            /* ERR and REQ as well; */
                                  + 2 },         /* reset: INTx again */
     { VFIO_USER_REGION_READ, 1                  /* configuration space */
                              + 2                /* ROM's size and address */
