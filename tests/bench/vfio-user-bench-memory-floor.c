@@ -168,7 +168,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[2], "maps")) {
         map_pages(conn, atoi(argv[3]));
     } else {
-        serve_until_eof(conn, strtoull(argv[3], NULL, 0));
+        serve_until_eof(conn, atoll(argv[3]));
     }
     return 0;
 }
