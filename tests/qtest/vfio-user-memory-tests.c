@@ -12,6 +12,10 @@
 
 #include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
+#include "libqos/virtio-pci.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_mem.h"
+#include "standard-headers/linux/virtio_ring.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
@@ -28,6 +32,16 @@
 #define SLOT_SELECT 0xa00
 #define SLOT_CONTROL 0xa14
 #define SLOT_EJECT 8
+
+/* Devices that take memory away from the guest, and what the test uses */
+#define VIRTIO_MEM SLOTS "-device virtio-mem-pci,memdev=vm,addr=6," \
+                         "block-size=2M,requested-size=16M " \
+                   "-object memory-backend-memfd,id=vm,size=128M,share=on "
+#define BALLOON VFIO_USER_RIG_SHARED "-device virtio-balloon-pci,addr=6 "
+#define VIRTIO_SLOT 6
+#define RINGS (8 * MiB)
+#define BUFFER (16 * MiB)
+#define BLOCK (2 * MiB)
 
 /* The server finds in the file that it was given what the guest has at @at. */
 static void check_shared(VFIOUserRig *rig, uint64_t at)
@@ -141,6 +155,29 @@ static void test_no_descriptors(void)
     g_assert_cmpuint(maps, >, 0);
 }
 
+/* How often QEMU tells how memory is shared, with two devices. */
+static unsigned advice(const char *machine)
+{
+    g_autoptr(VFIOUserServer) a = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserServer) b = vfio_user_server_new(NULL, NULL);
+    g_autofree char *args = g_strdup_printf(
+        "%s -device vfio-user-pci,socket=%s -device vfio-user-pci,socket=%s"
+        " -device vfio-user-pci,socket=/nowhere", machine,
+        vfio_user_server_path(a), vfio_user_server_path(b));
+    g_autofree char *out = NULL;
+    g_auto(GStrv) parts = NULL;
+
+    g_assert_cmpint(vfio_user_rig_run(args, &out), ==, 1);
+    parts = g_strsplit(out, "-object memory-backend-memfd", -1);
+    return g_strv_length(parts) - 1;
+}
+
+static void test_advice(void)
+{
+    g_assert_cmpuint(advice(VFIO_USER_RIG_RAM), ==, 1);
+    g_assert_cmpuint(advice(VFIO_USER_RIG_SHARED), ==, 0);
+}
+
 /* Memory comes and goes */
 
 static void command(VFIOUserRig *rig, QDict *response)
@@ -215,6 +252,133 @@ static const VFIOUserRule silence[] = {
     { }
 };
 
+/* Memory that the guest gives back */
+
+typedef struct Virtio {
+    VFIOUserRig *rig;
+    QVirtioPCIDevice *pci;
+    QGuestAllocator alloc;
+    QVirtQueue *vq;             /* the first one */
+} Virtio;
+
+static void virtio_start(Virtio *v, VFIOUserRig *rig)
+{
+    QPCIAddress at = { .devfn = QPCI_DEVFN(VIRTIO_SLOT, 0) };
+    const uint64_t unwanted = QVIRTIO_F_BAD_FEATURE |
+                              1ull << VIRTIO_RING_F_INDIRECT_DESC |
+                              1ull << VIRTIO_RING_F_EVENT_IDX;
+    QVirtioDevice *vdev;
+
+    v->rig = rig;
+    v->pci = virtio_pci_new(rig->bus, &at);
+    g_assert_nonnull(v->pci);
+    vdev = &v->pci->vdev;
+    qvirtio_pci_device_enable(v->pci);
+    qvirtio_start_device(vdev);
+    qvirtio_set_features(vdev, qvirtio_get_features(vdev) & ~unwanted);
+    alloc_init(&v->alloc, 0, RINGS, RINGS + MiB, 4 * KiB);
+    v->vq = qvirtqueue_setup(vdev, &v->alloc, 0);
+    qvirtio_set_driver_ok(vdev);
+}
+
+static void virtio_stop(Virtio *v)
+{
+    QVirtioDevice *vdev = &v->pci->vdev;
+
+    qvirtio_reset(vdev);
+    qvirtqueue_cleanup(vdev->bus, v->vq, &v->alloc);
+    alloc_destroy(&v->alloc);
+    qvirtio_pci_destructor(&v->pci->obj);
+    g_free(v->pci);
+}
+
+/* The device reads @size bytes, and writes @answer bytes behind them. */
+static void virtio_send(Virtio *v, const void *bytes, size_t size,
+                        size_t answer)
+{
+    QTestState *qts = v->rig->qts;
+    uint32_t head;
+
+    qtest_memwrite(qts, BUFFER, bytes, size);
+    head = qvirtqueue_add(qts, v->vq, BUFFER, size, false, answer);
+    if (answer) {
+        qvirtqueue_add(qts, v->vq, BUFFER + size, answer, true, false);
+    }
+    qvirtqueue_kick(qts, &v->pci->vdev, v->vq, head);
+    qvirtio_wait_used_elem(qts, &v->pci->vdev, v->vq, head, NULL,
+                           VFIO_USER_SERVER_DEADLINE);
+}
+
+static void change_blocks(Virtio *v, uint16_t type, uint64_t at,
+                          uint16_t blocks)
+{
+    const struct virtio_mem_req request = {
+        .type = type,
+        .u.plug = { .addr = at, .nb_blocks = blocks },
+    };
+
+    virtio_send(v, &request, sizeof(request), sizeof(struct virtio_mem_resp));
+    g_assert_cmpuint(qtest_readw(v->rig->qts, BUFFER + sizeof(request)), ==,
+                     VIRTIO_MEM_RESP_ACK);
+}
+
+/* Each block that the guest has is a map, no more and no less. */
+static void test_virtio_mem(void)
+{
+    g_autoptr(VFIOUserRig) rig = NULL;
+    VFIOUserMap map;
+    unsigned before;
+    Virtio v;
+
+    if (!qtest_has_device("virtio-mem-pci")) {
+        g_test_skip("no virtio-mem");
+        return;
+    }
+    rig = vfio_user_rig_plugged(VIRTIO_MEM, 0);
+    before = vfio_user_server_maps(rig->server);
+    virtio_start(&v, rig);
+    g_assert_false(vfio_user_server_map(rig->server, DIMM, &map));
+
+    change_blocks(&v, VIRTIO_MEM_REQ_PLUG, DIMM, 3);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, before + 3);
+    g_assert_true(vfio_user_server_map(rig->server, DIMM + BLOCK, &map));
+    g_assert_cmphex(map.size, ==, BLOCK);
+    check_shared(rig, DIMM + 8);
+    check_shared(rig, DIMM + 3 * BLOCK - 8);
+    g_assert_false(vfio_user_server_map(rig->server, DIMM + 3 * BLOCK, &map));
+
+    change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM + BLOCK, 1);
+    g_assert_false(vfio_user_server_map(rig->server, DIMM + BLOCK, &map));
+    check_shared(rig, DIMM + BLOCK - 8);
+    check_shared(rig, DIMM + 2 * BLOCK);
+
+    change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM, 1);
+    change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM + 2 * BLOCK, 1);
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, before);
+    virtio_stop(&v);
+}
+
+/* A page that the guest puts into the balloon stays what it was. */
+static void test_balloon(void)
+{
+    g_autoptr(VFIOUserRig) rig = NULL;
+    const uint32_t page = RAM / (4 * KiB);
+    Virtio v;
+
+    if (!qtest_has_device("virtio-balloon-pci")) {
+        g_test_skip("no virtio-balloon");
+        return;
+    }
+    rig = vfio_user_rig_plugged(BALLOON, 0);
+    virtio_start(&v, rig);
+    check_shared(rig, RAM);
+    qtest_writeq(rig->qts, RAM, 0x600d);
+    virtio_send(&v, &page, sizeof(page), 0);
+    g_assert_cmphex(qtest_readq(rig->qts, RAM), ==, 0x600d);
+    check_shared(rig, RAM);
+    virtio_stop(&v);
+}
+
 /* What a server cannot map at start it is not given, and one is told. */
 
 typedef struct Unfit {
@@ -273,9 +437,12 @@ void vfio_user_add_memory_tests(void)
     }
     qtest_add_func("/vfio-user/memory/offsets", test_offsets);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
+    qtest_add_func("/vfio-user/memory/advice", test_advice);
     qtest_add_func("/vfio-user/memory/two-backends", test_two_backends);
     qtest_add_func("/vfio-user/memory/private-beside-shared",
                    test_private_beside_shared);
+    qtest_add_func("/vfio-user/memory/virtio-mem", test_virtio_mem);
+    qtest_add_func("/vfio-user/memory/balloon", test_balloon);
     qtest_add_func("/vfio-user/memory/hotplug", test_hotplug);
     qtest_add_data_func("/vfio-user/memory/hotplug-refused", refusal,
                         test_hotplug_refused);
