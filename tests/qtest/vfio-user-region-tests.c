@@ -445,79 +445,6 @@ static void test_vga(void)
     vfio_user_rig_end(rig);
 }
 
-/* Option ROM */
-
-#define ROM_AT 0xd0000000
-
-static uint32_t rom_mask(VFIOUserRig *rig)
-{
-    qpci_config_writel(rig->dev, PCI_ROM_ADDRESS, 0xfffffffe);
-    return qpci_config_readl(rig->dev, PCI_ROM_ADDRESS);
-}
-
-static void show_rom(VFIOUserRig *rig)
-{
-    qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
-                       ROM_AT | PCI_ROM_ADDRESS_ENABLE);
-}
-
-static void test_rom_disabled(void)
-{
-    g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM "-global vfio-user-pci.rombar=0 ", NULL);
-
-    g_assert_cmphex(rom_mask(rig), ==, 0);
-    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
-                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
-                     ==, 0);
-}
-
-static void test_rom_file(void)
-{
-    g_autofree char *args = NULL;
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("vfio-user-rom-XXXXXX", &path, NULL);
-    uint8_t bytes[PAGE];
-    VFIOUserRig *rig;
-
-    memset(bytes, 0x77, sizeof(bytes));
-    g_assert_cmpint(write(fd, bytes, sizeof(bytes)), ==, sizeof(bytes));
-    close(fd);
-    args = g_strdup_printf(VFIO_USER_RIG_RAM
-                           "-global vfio-user-pci.romfile=%s ", path);
-    rig = plug_model(args, NULL);
-    g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-PAGE);
-    show_rom(rig);
-    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0x77777777);
-    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
-                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
-                     ==, 0);
-    vfio_user_rig_end(rig);
-    unlink(path);
-}
-
-/* Read once, as a whole, with the first look at it. */
-static void test_rom_read_once(void)
-{
-    g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM,
-                   MODEL_WITH(VFIO_PCI_ROM_REGION_INDEX, {
-                       64 * KiB, VFIO_REGION_INFO_FLAG_READ,
-                   }));
-    const uint32_t value = 0x0badcafe;
-
-    g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-(64 * KiB));
-    vfio_user_server_poke(rig->server, VFIO_PCI_ROM_REGION_INDEX,
-                          64 * KiB - 4, &value, sizeof(value));
-    show_rom(rig);
-    vfio_user_server_forget(rig->server);
-    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0);
-    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT + 64 * KiB - 4), ==, value);
-    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
-                                          AT(VFIO_PCI_ROM_REGION_INDEX)),
-                     ==, 1);
-}
-
 /* Servers that lie */
 
 typedef struct Lie {
@@ -670,7 +597,6 @@ void vfio_user_add_region_tests(void)
     qtest_add_func("/vfio-user/region/wide", test_wide);
     qtest_add_func("/vfio-user/region/order", test_order);
     qtest_add_func("/vfio-user/region/vga", test_vga);
-    qtest_add_func("/vfio-user/region/rom-read-once", test_rom_read_once);
     for (i = 0; i < ARRAY_SIZE(lies); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/region/lies/%s",
                                                 lies[i].name);
@@ -681,6 +607,4 @@ void vfio_user_add_region_tests(void)
     /* these want a VM of their own */
     qtest_add_func("/vfio-user/region/dma", test_dma);
     qtest_add_func("/vfio-user/region/switched-off", test_switched_off);
-    qtest_add_func("/vfio-user/region/rom-disabled", test_rom_disabled);
-    qtest_add_func("/vfio-user/region/rom-file", test_rom_file);
 }
