@@ -59,16 +59,24 @@ static const uint8_t code[256] = {
     [0xf0] = 0xe9, 0x0d, 0xff,                  /* jmp to the beginning */
 };
 
-static char *write_image(void)
+static char *image_path;
+
+static void remove_image(void)
+{
+    unlink(image_path);
+    g_free(image_path);
+}
+
+static void write_image(void)
 {
     g_autofree uint8_t *image = g_malloc0(64 * KiB);
-    char *path = NULL;
-    int fd = g_file_open_tmp("vfio-user-guest-XXXXXX", &path, NULL);
+    int fd = g_file_open_tmp("vfio-user-guest-XXXXXX", &image_path, NULL);
 
+    g_assert_cmpint(fd, >=, 0);
+    atexit(remove_image);
     memcpy(image + 64 * KiB - sizeof(code), code, sizeof(code));
     g_assert_cmpint(write(fd, image, 64 * KiB), ==, 64 * KiB);
     close(fd);
-    return path;
 }
 
 /* Waits for the guest; false at the deadline. */
@@ -122,15 +130,16 @@ static bool has_kvm(VFIOUserRig *rig)
 static VFIOUserRig *begin(const char *accel)
 {
     static VFIOUserModel model;
-    static char *path;
     g_autofree char *args = NULL;
     bool kvm = !strcmp(accel, "kvm");
     VFIOUserRig *rig;
 
     /* the same name for all of them, so that they share a VM */
-    path = path ?: write_image();
+    if (!image_path) {
+        write_image();
+    }
     args = g_strdup_printf(VFIO_USER_RIG_RAM "-accel %s -bios %s ", accel,
-                           path);
+                           image_path);
     model = vfio_user_model;
     model.region[0] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
     rig = vfio_user_rig_begin(args, &model, NULL);
