@@ -279,7 +279,7 @@ static void test_signaller(void)
 /* Of a memory that shrank under a mapping, the store is an error. */
 static void test_shadow(void)
 {
-    int fd = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = memfd_create("memory", MFD_CLOEXEC);
     VFIOUserShadow shadow = { };
     uint16_t value;
 
@@ -292,14 +292,7 @@ static void test_shadow(void)
     g_assert_cmphex(value, ==, 0x1234);
     g_assert_cmpint(ftruncate(fd, 0x1000), ==, 0);
     g_assert_false(vfio_user_shadow_store(&shadow, 2, 0x1234));
-    vfio_user_shadow_unmap(&shadow);
-
-    g_assert_cmpint(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), ==, 0);
-    g_assert_true(vfio_user_shadow_map(&shadow, fd, 0x802, 2, &error_abort));
-    g_assert_true(shadow.sealed);
-    g_assert_true(vfio_user_shadow_store(&shadow, 2, 0x5678));
-    g_assert_cmpint(pread(fd, &value, 2, 0x802), ==, 2);
-    g_assert_cmphex(value, ==, 0x5678);
+    g_assert_false(vfio_user_shadow_store(&shadow, 2, 0x1234));
     vfio_user_shadow_unmap(&shadow);
     close(fd);
 }

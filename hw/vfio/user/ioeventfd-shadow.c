@@ -1,12 +1,10 @@
 /*
  * vfio-user ioeventfds: memory of the server that gets what was written
  *
- * The server can shrink its file at any time, and a store into a mapping of it
- * would then kill QEMU.  Where the file is sealed against that, the value is
- * stored in one piece, as a server likes that reads it meanwhile.  Elsewhere
- * the kernel stores it, which gets an error where we would get the signal;
- * whether that is done in one piece is the processor's choice.  pwrite() would
- * do as well, were there not the lock of the file, which a server can hold.
+ * A value is stored in one piece, for the server may read it at any time.  The
+ * server can also shrink its file at any time: a guard then makes of the fault
+ * an error.  pwrite() would store in pieces, and wait for the lock of the file,
+ * which a server can hold.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +12,6 @@
 #include "qemu/osdep.h"
 #include <linux/magic.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include "qapi/error.h"
 #include "qemu/atomic.h"
@@ -39,37 +36,47 @@ static bool check_file(int fd, uint64_t end, Error **errp)
     return true;
 }
 
+static void on_hit(VFIOUserGuard *guard)
+{
+    VFIOUserShadow *shadow = container_of(guard, VFIOUserShadow, guard);
+
+    qatomic_set(&shadow->gone, true);
+}
+
 bool vfio_user_shadow_map(VFIOUserShadow *shadow, int fd, uint64_t offset,
                           unsigned size, Error **errp)
 {
-    uint64_t in_page = offset % qemu_real_host_page_size();
-    int seals = fcntl(fd, F_GET_SEALS);
+    size_t page_size = qemu_real_host_page_size();
+    uint64_t in_page = offset % page_size;
     void *page;
 
     if (!check_file(fd, offset + size, errp)) {
         return false;
     }
-    page = mmap(NULL, qemu_real_host_page_size(), PROT_READ | PROT_WRITE,
-                MAP_SHARED, fd, offset - in_page);
+    page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                offset - in_page);
     if (page == MAP_FAILED) {
         error_setg_errno(errp, errno, "cannot map its shadow memory");
         return false;
     }
-    shadow->page = page;
-    shadow->address = (uint8_t *)page + in_page;
-    shadow->sealed = seals >= 0 && seals & F_SEAL_SHRINK;
+    *shadow = (VFIOUserShadow) {
+        .guard = { page, page_size, page_size, .hit = on_hit },
+        .address = (uint8_t *)page + in_page,
+    };
+    vfio_user_guard_add(&shadow->guard);
     return true;
 }
 
 void vfio_user_shadow_unmap(VFIOUserShadow *shadow)
 {
-    if (shadow->page) {
-        munmap(shadow->page, qemu_real_host_page_size());
-        shadow->page = NULL;
+    if (shadow->address) {
+        vfio_user_guard_remove(&shadow->guard);
+        munmap(shadow->guard.start, shadow->guard.size);
+        shadow->address = NULL;
     }
 }
 
-static void store_here(void *address, unsigned size, uint64_t value)
+static void store(void *address, unsigned size, uint64_t value)
 {
     switch (size) {
     case 1:
@@ -87,15 +94,13 @@ static void store_here(void *address, unsigned size, uint64_t value)
     }
 }
 
-bool vfio_user_shadow_store(const VFIOUserShadow *shadow, unsigned size,
+bool vfio_user_shadow_store(VFIOUserShadow *shadow, unsigned size,
                             uint64_t value)
 {
-    struct iovec from = { &value, size };
-    struct iovec to = { shadow->address, size };
+    sigset_t mask;
 
-    if (shadow->sealed) {
-        store_here(shadow->address, size, value);
-        return true;
-    }
-    return process_vm_writev(getpid(), &from, 1, &to, 1, 0) == size;
+    vfio_user_guard_begin_access(&mask);
+    store(shadow->address, size, value);
+    vfio_user_guard_end_access(&mask);
+    return !qatomic_read(&shadow->gone);
 }

@@ -14,6 +14,8 @@
 #ifndef HW_VFIO_USER_IOEVENTFD_H
 #define HW_VFIO_USER_IOEVENTFD_H
 
+#include "hw/vfio/user/guard.h"
+
 /* The region that was asked about. */
 typedef struct VFIOUserIOFdRegion {
     uint32_t index;
@@ -111,11 +113,11 @@ bool vfio_user_ioeventfds_signal(VFIOUserIoeventfds *table,
                                  const VFIOUserIoeventfd *entry,
                                  unsigned size, uint64_t value);
 
-/* Where the value of a shadow ioeventfd goes. */
+/* Where the value of a shadow ioeventfd goes; must not be moved. */
 typedef struct VFIOUserShadow {
-    void *page;                 /* mapped; NULL: none */
-    void *address;              /* in it */
-    bool sealed;                /* the page cannot go away */
+    VFIOUserGuard guard;        /* of the page that is mapped */
+    void *address;              /* in it; NULL: none */
+    bool gone;                  /* the server took the page away */
 } VFIOUserShadow;
 
 /**
@@ -130,7 +132,7 @@ bool vfio_user_shadow_map(VFIOUserShadow *shadow, int fd, uint64_t offset,
 void vfio_user_shadow_unmap(VFIOUserShadow *shadow);
 
 /* Returns false where the server took the memory away. */
-bool vfio_user_shadow_store(const VFIOUserShadow *shadow, unsigned size,
+bool vfio_user_shadow_store(VFIOUserShadow *shadow, unsigned size,
                             uint64_t value);
 
 /* Signals eventfds of others without ever blocking. */
