@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
+#include <sys/eventfd.h>
 
 #include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
@@ -187,6 +188,28 @@ static const uint8_t reading_guest[] = {
     0xff, 0xff, 0x00, 0x00, 0x00, 0x93, 0xcf, 0x00,
 };
 
+/*
+ * The guest that writes: where ORDER is not 0, ORDER_VALUE to that port, once,
+ * and counts.
+ */
+#define ORDER 0x620
+#define ORDER_VALUE 0x640
+#define ORDER_COUNT 0x660
+
+static const uint8_t writing_guest[] = {
+    0x31, 0xc0,                              /* xor %ax,%ax */
+    0x8e, 0xd8,                              /* mov %ax,%ds */
+    0xf3, 0x90,                              /* pause */
+    0x8b, 0x16, 0x20, 0x06,                  /* mov 0x620,%dx */
+    0x85, 0xd2,                              /* test %dx,%dx */
+    0x74, 0xf6,                              /* je 4 */
+    0x66, 0xa1, 0x40, 0x06,                  /* mov 0x640,%eax */
+    0x66, 0xef,                              /* out %eax,(%dx) */
+    0xc7, 0x06, 0x20, 0x06, 0x00, 0x00,      /* movw $0,0x620 */
+    0x66, 0xff, 0x06, 0x60, 0x06,            /* incl 0x660 */
+    0xeb, 0xe3,                              /* jmp 4 */
+};
+
 static const uint8_t reset_vector[] = {
     0xea, 0x00, 0x00, 0x00, 0xf0,            /* ljmp $0xf000,$0 */
 };
@@ -241,13 +264,13 @@ static void check_count(const Guest *guest, uint64_t address, uint32_t value)
 }
 
 static void guest_begin(Guest *guest, const char *accel, const uint8_t *code,
-                        size_t size)
+                        size_t size, const VFIOUserRule *rules)
 {
     g_autofree char *path = write_guest(code, size);
     g_autofree char *args = g_strdup_printf("%s " VFIO_USER_RIG_SHARED
                                             "-bios %s", accel, path);
 
-    guest->rig = vfio_user_rig_begin(args, NULL, NULL);
+    guest->rig = vfio_user_rig_begin(args, NULL, rules);
     vfio_user_rig_plug(guest->rig, 0);
     g_unlink(path);
     g_assert_true(vfio_user_server_map(guest->rig->server, 0,
@@ -270,7 +293,8 @@ static bool counting_guest_begin(Guest *guest)
         g_test_skip("no KVM");
         return false;
     }
-    guest_begin(guest, "-accel kvm", counting_guest, sizeof(counting_guest));
+    guest_begin(guest, "-accel kvm", counting_guest, sizeof(counting_guest),
+                NULL);
     if (!guest_becomes(guest, READY, READY_WORD, soon())) {
         g_test_skip("KVM does not run the guest");
         guest_end(guest);
@@ -412,6 +436,107 @@ static void test_intx(void)
     guest_end(&guest);
 }
 
+/* Doorbells */
+
+typedef struct QEMU_PACKED IOFds {
+    VFIOUserRegionIOFds head;
+    VFIOUserIOFd entries[2];
+} IOFds;
+
+#define PIO VFIO_USER_IO_FD_PIO
+
+/* Of any size at 0x10; at 0x20 of 4 bytes and for 5 only. */
+static const IOFds doorbells = {
+    { sizeof(doorbells), 0, 1, 2 },
+    { { 0x10, 0, .flags = PIO },
+      { 0x20, 4, .flags = PIO | VFIO_USER_IO_FD_DATAMATCH, .datamatch = 5 } },
+};
+
+static void write_port(Guest *guest, uint64_t port, uint32_t value)
+{
+    uint8_t *memory = guest->memory.memory - guest->memory.address;
+
+    qatomic_set((uint32_t *)(memory + ORDER_VALUE), value);
+    qatomic_set((uint16_t *)(memory + ORDER), port);
+}
+
+static uint64_t signals(int fd)
+{
+    uint64_t count = 0;
+
+    g_assert(read(fd, &count, sizeof(count)) == sizeof(count) ||
+             errno == EAGAIN);
+    return count;
+}
+
+/* A write that needed QEMU would wait for its main loop. */
+static void check_doorbells(Guest *guest, int fd)
+{
+    VFIOUserRig *rig = guest->rig;
+    uint32_t count = guest_word(guest, ORDER_COUNT);
+
+    main_loop_hold(rig);
+    write_port(guest, rig->bar[1].addr + 0x10, 1);
+    check_count(guest, ORDER_COUNT, ++count);
+    g_assert_cmpuint(signals(fd), ==, 1);
+    write_port(guest, rig->bar[1].addr + 0x20, 5);
+    check_count(guest, ORDER_COUNT, ++count);
+    g_assert_cmpuint(signals(fd), ==, 1);
+    main_loop_release(rig);
+
+    /* another value is a message */
+    vfio_user_server_forget(rig->server);
+    write_port(guest, rig->bar[1].addr + 0x20, 6);
+    check_count(guest, ORDER_COUNT, ++count);
+    vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE, AT(1));
+    g_assert_cmpuint(signals(fd), ==, 0);
+    /* and a read is none of theirs */
+    qpci_io_readl(rig->dev, rig->bar[1], 0x10);
+    vfio_user_server_see(rig->server, VFIO_USER_REGION_READ, AT(1));
+}
+
+static void test_doorbell(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, AT(1)), DO_PAYLOAD, 0,
+          { &doorbells, sizeof(doorbells) } },
+        { ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, AT(1)), DO_PASS, fd },
+        { }
+    };
+    VFIOUserRig *rig;
+    uint32_t count;
+    Guest guest;
+
+    if (!counting_guest_begin(&guest)) {
+        close(fd);
+        return;
+    }
+    guest_end(&guest);
+    guest_begin(&guest, "-accel kvm", writing_guest, sizeof(writing_guest),
+                rules);
+    qpci_msix_enable(guest.rig->dev);
+    check_doorbells(&guest, fd);
+
+    /* INTx through QEMU and back, which takes them from KVM and returns them */
+    qpci_msix_disable(guest.rig->dev);
+    qpci_msix_enable(guest.rig->dev);
+    check_doorbells(&guest, fd);
+
+    /* a dead device is dead in all its parts */
+    rig = guest.rig;
+    count = guest_word(&guest, ORDER_COUNT);
+    vfio_user_server_hang_up(rig->server);
+    vfio_user_rig_wait(rig, qpci_io_readl(rig->dev, rig->bar[1], 0) ==
+                            UINT32_MAX);
+    vfio_user_rig_ping(rig);
+    qtest_writew(rig->qts, ORDER, rig->bar[1].addr + 0x10);
+    vfio_user_rig_wait(rig, qtest_readl(rig->qts, ORDER_COUNT) == count + 1);
+    g_assert_cmpuint(signals(fd), ==, 0);
+    guest_end(&guest);
+    close(fd);
+}
+
 /* Several processors */
 
 #define SLOT 5
@@ -461,7 +586,7 @@ static bool first_two_are_stuck(const Guest *guest)
 static void reading_guest_begin(Guest *guest)
 {
     guest_begin(guest, "-accel tcg -smp 4", reading_guest,
-                sizeof(reading_guest));
+                sizeof(reading_guest), NULL);
     check_count(guest, CPUS_AWAKE, CPUS);
 }
 
@@ -559,6 +684,7 @@ void vfio_user_add_vcpu_tests(void)
     qtest_add_func("/vfio-user/vcpu/kvm/msix", test_msix);
     qtest_add_func("/vfio-user/vcpu/kvm/msi", test_msi);
     qtest_add_func("/vfio-user/vcpu/kvm/intx", test_intx);
+    qtest_add_func("/vfio-user/vcpu/kvm/doorbell", test_doorbell);
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/vcpu/several", test_several);
         qtest_add_func("/vfio-user/vcpu/arming", test_arming);

@@ -24,8 +24,8 @@ typedef void Change(MemoryRegion *mem, hwaddr offset, unsigned size,
                     bool match, uint64_t datamatch, EventNotifier *notifier);
 
 /*
- * Any size becomes all sizes: KVM has something for any size, but it takes
- * reads of that address for writes.
+ * Any size becomes all sizes: KVM has something for any size, but on some
+ * processors it takes reads of that address for writes.
  */
 static void change_entry(Change *change, MemoryRegion *mem,
                          const VFIOUserIoeventfd *entry,
