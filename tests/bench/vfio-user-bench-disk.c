@@ -47,14 +47,14 @@ int main(int argc, char **argv)
     if (argc < 5) {
         errx(2, "DEVICE BYTES SPAN MS [random]");
     }
-    bytes = strtoul(argv[2], NULL, 0);
-    blocks = strtoul(argv[3], NULL, 0) / bytes;
+    bytes = atoll(argv[2]);
+    blocks = atoll(argv[3]) / bytes;
     fd = open(argv[1], O_RDONLY | O_DIRECT);
     if (fd < 0 || posix_memalign(&buffer, 4096, bytes)) {
         err(2, "%s", argv[1]);
     }
     begin = now();
-    end = begin + strtoul(argv[4], NULL, 0) * UINT64_C(1000000);
+    end = begin + UINT64_C(1000000) * atoll(argv[4]);
     while (now() < end) {
         uint64_t block = (argc > 5 ? next(&state) : reads) % blocks;
 
