@@ -25,6 +25,7 @@
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/mapping.h"
+#include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/twin.h"
@@ -436,58 +437,13 @@ static void vfio_user_pci_exit(PCIDevice *pdev)
     take_steps_back(VFIO_USER_PCI(pdev));
 }
 
-/* Configuration cycles */
-
-static uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr,
-                                          int len)
+/* A write can turn INTx on, or off. */
+static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
+                         int len)
 {
-    VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
-    uint32_t value = 0;
-
-    if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
-        bool unlocked;
-        int ret;
-
-        object_ref(OBJECT(pdev));       /* may be unplugged in the meantime */
-        unlocked = vfio_user_device_unlock();
-        ret = vbasedev->io_ops->region_read(vbasedev,
-                                            VFIO_PCI_CONFIG_REGION_INDEX,
-                                            addr, len, &value);
-        vfio_user_device_relock(unlocked);
-        if (ret != len) {
-            error_report("%s: cannot read %d bytes of configuration space at"
-                         " 0x%x: %s", vbasedev->name, len, addr,
-                         vfio_io_strerror(ret));
-            value = UINT32_MAX;
-        }
-        value = vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
-        object_unref(OBJECT(pdev));
-        return value;
-    }
-    return vfio_pci_config_merge(pdev, addr, len, 0);
-}
-
-static void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr,
-                                       uint32_t value, int len)
-{
-    VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
-    uint32_t wire = cpu_to_le32(value);
-    bool unlocked;
-    int ret;
-
-    object_ref(OBJECT(pdev));
-    unlocked = vfio_user_device_unlock();
-    ret = vbasedev->io_ops->region_write(vbasedev,
-                                         VFIO_PCI_CONFIG_REGION_INDEX, addr,
-                                         len, &wire, false);
-    vfio_user_device_relock(unlocked);
-    if (ret != len) {
-        error_report("%s: cannot write %d bytes of configuration space at"
-                     " 0x%x: %s", vbasedev->name, len, addr,
-                     vfio_io_strerror(ret));
-    }
+    object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
+    vfio_user_pci_config_write(pdev, addr, value, len);
     if (qatomic_read(&pdev->qdev.realized)) {
-        vfio_pci_config_written(pdev, addr, value, len);
         vfio_user_pci_ioeventfds_update(&VFIO_USER_PCI(pdev)->ioeventfds);
     }
     object_unref(OBJECT(pdev));
@@ -674,7 +630,7 @@ static void vfio_user_pci_class_init(ObjectClass *klass, void *data)
     pdc->realize = vfio_user_pci_realize;
     pdc->exit = vfio_user_pci_exit;
     pdc->config_read = vfio_user_pci_config_read;
-    pdc->config_write = vfio_user_pci_config_write;
+    pdc->config_write = config_write;
 
     object_class_property_add(klass, "socket", "SocketAddress", get_socket,
                               set_socket, NULL, NULL);

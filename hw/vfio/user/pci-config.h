@@ -1,0 +1,24 @@
+/*
+ * vfio-user PCI configuration cycles
+ *
+ * What the guest reads of configuration space and writes to it: the server's
+ * bytes, with those of QEMU over them where hw/vfio emulates.  Checks nothing;
+ * that was done once, when the device was realized.
+ *
+ * Threads: the main loop and vCPUs, with the big QEMU lock, which a vCPU lets
+ * go while the server answers.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_PCI_CONFIG_H
+#define HW_VFIO_USER_PCI_CONFIG_H
+
+#include "hw/pci/pci.h"
+
+/* As PCIDeviceClass has them; @len is 1, 2 or 4. */
+uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len);
+void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
+                                int len);
+
+#endif /* HW_VFIO_USER_PCI_CONFIG_H */
