@@ -52,8 +52,9 @@ static const Row rows[] = {
       { DEFAULTS, .max_msg_fds = VFIO_USER_MAX_FDS } },
     { "no-descriptors", 0, 1, "{\"capabilities\": {\"max_msg_fds\": 0}}", NULL,
       { DEFAULTS, .max_msg_fds = 0 } },
-    { "not-proposed-is-off", 0, 1,
-      "{\"capabilities\": {\"write_multiple\": true}}", NULL, { DEFAULTS } },
+    { "write-multiple", 0, 1,
+      "{\"capabilities\": {\"write_multiple\": true}}", NULL,
+      { DEFAULTS, .write_multiple = true } },
 
     { "twin", 0, 1, "{\"capabilities\": {\"twin_socket\":"
       " {\"supported\": true, \"fd_index\": 3}}}", NULL,

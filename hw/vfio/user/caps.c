@@ -24,6 +24,7 @@ const VFIOUserCaps vfio_user_caps_proposed = {
     .max_data_xfer_size = 1 * MiB,
     .max_dma_maps = 65535,
     .pgsizes = 4 * KiB,
+    .write_multiple = true,
     .twin_socket = true,
 };
 

@@ -283,6 +283,22 @@ static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
     return msg.count;
 }
 
+static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
+                      const VFIOUserRegionRW *msg)
+{
+    VFIOUserWriteMultiEntry entry = {
+        .offset = msg->offset,
+        .region = msg->region,
+        .count = msg->count,
+    };
+
+    if (!udev->caps.write_multiple || msg->count > sizeof(entry.data)) {
+        return vfio_user_proxy_post(udev->proxy, call, NULL);
+    }
+    memcpy(&entry.data, call->data, msg->count);
+    return vfio_user_proxy_post_write(udev->proxy, call, &entry, NULL);
+}
+
 static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
                       uint32_t size, const void *data, bool post)
 {
@@ -298,7 +314,7 @@ static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
     int ret;
 
     if (post) {
-        ret = vfio_user_proxy_post(udev->proxy, &call, NULL);
+        ret = post_write(udev, &call, &msg);
         return ret < 0 ? ret : size;
     }
     ret = vfio_user_proxy_call(udev->proxy, &call, NULL);

@@ -2,7 +2,8 @@
  * vfio-user connection: what the proxy's own files share
  *
  * proxy.c has the object and its calls, proxy-send.c the writer's turn,
- * proxy-receive.c the reader's.  No other room includes this.
+ * proxy-multi.c small writes that wait for it, proxy-receive.c the reader's
+ * turn.  No other room includes this.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,6 +43,8 @@ typedef struct ProxyQueued {
     size_t sent;
     uint8_t bytes[];
 } ProxyQueued;
+
+typedef struct ProxyWrite ProxyWrite;
 
 struct VFIOUserProxy {
     Object parent_obj;
@@ -92,6 +95,7 @@ struct VFIOUserProxy {
     bool answering;                     /* new requests are held back */
     unsigned writers;                   /* asleep on @writer_cond */
     QemuCond writer_cond;
+    QTAILQ_HEAD(, ProxyWrite) small_writes;     /* likewise, oldest first */
     QSIMPLEQ_HEAD(, ProxyQueued) queue; /* replies, oldest first */
     size_t queued;                      /* bytes of replies not all sent */
     uint64_t queue_in;                  /* replies queued so far */
@@ -113,6 +117,10 @@ ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id);
 void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot);
 void proxy_wake_locked(VFIOUserWaiter *w);
 int proxy_gone(VFIOUserProxy *p, Error **errp);
+int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
+               Error **errp);
+void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp);
+void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call);
 
 /* proxy-send.c */
 
@@ -123,6 +131,17 @@ int proxy_gone(VFIOUserProxy *p, Error **errp);
  */
 int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                const int *fds, size_t nfds, int64_t deadline, Error **errp);
+
+/*
+ * Likewise with the writer's turn, which it gives up.
+ * @end: of the queue of replies that go first, as it was with the turn
+ */
+int proxy_send_in_turn(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+                       const int *fds, size_t nfds, int64_t deadline,
+                       uint64_t end, Error **errp);
+
+/* Until the turn may be free, or for @left ns. */
+void proxy_wait_for_writer_locked(VFIOUserProxy *p, int64_t left);
 
 /* Takes what the queue of replies has to offer to the socket; no waiting. */
 void proxy_send_queued(VFIOUserProxy *p);

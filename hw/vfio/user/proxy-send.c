@@ -153,6 +153,14 @@ static ProxyQueued *proxy_new_queued(const struct iovec *iov, unsigned niov)
 
 /* The turn */
 
+void proxy_wait_for_writer_locked(VFIOUserProxy *p, int64_t left)
+{
+    p->writers++;
+    qemu_cond_timedwait(&p->writer_cond, &p->lock,
+                        MIN(DIV_ROUND_UP(left, SCALE_MS), INT_MAX));
+    p->writers--;
+}
+
 static bool proxy_take_writers_turn_locked(VFIOUserProxy *p, int64_t deadline)
 {
     while ((p->writing || p->answering) && proxy_usable_locked(p)) {
@@ -161,10 +169,7 @@ static bool proxy_take_writers_turn_locked(VFIOUserProxy *p, int64_t deadline)
         if (left <= 0) {
             return false;
         }
-        p->writers++;
-        qemu_cond_timedwait(&p->writer_cond, &p->lock,
-                            DIV_ROUND_UP(left, SCALE_MS));
-        p->writers--;
+        proxy_wait_for_writer_locked(p, left);
     }
     if (proxy_usable_locked(p)) {
         p->writing = true;
@@ -229,24 +234,12 @@ static void proxy_leave_writers_turn(VFIOUserProxy *p)
     proxy_send_queue(p, end, true);
 }
 
-int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
-               const int *fds, size_t nfds, int64_t deadline, Error **errp)
+int proxy_send_in_turn(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+                       const int *fds, size_t nfds, int64_t deadline,
+                       uint64_t end, Error **errp)
 {
-    bool in_time, usable;
-    uint64_t end;
+    bool in_time = true;
     int ret;
-
-    WITH_QEMU_LOCK_GUARD(&p->lock) {
-        in_time = proxy_take_writers_turn_locked(p, deadline);
-        usable = proxy_usable_locked(p);
-        end = p->queue_in;
-    }
-    if (!usable) {
-        return proxy_gone(p, errp);
-    }
-    if (!in_time) {
-        return -ETIMEDOUT;
-    }
 
     while (in_time && qatomic_read(&p->queued) &&
            !proxy_send_queue(p, end, false)) {
@@ -256,6 +249,25 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                   : -ETIMEDOUT;
     proxy_leave_writers_turn(p);
     return ret == -ECONNRESET ? proxy_gone(p, errp) : ret;
+}
+
+int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+               const int *fds, size_t nfds, int64_t deadline, Error **errp)
+{
+    bool in_time, usable;
+    uint64_t end;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        in_time = proxy_take_writers_turn_locked(p, deadline);
+        usable = proxy_usable_locked(p);
+        end = p->queue_in;
+    }
+    if (!usable) {
+        return proxy_gone(p, errp);
+    }
+    return in_time ? proxy_send_in_turn(p, iov, niov, fds, nfds, deadline, end,
+                                        errp)
+                   : -ETIMEDOUT;
 }
 
 /* What the reader does of it */

@@ -215,16 +215,15 @@ static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
     return MIN(ms * (call->timeout_factor ?: 1), INT_MAX);
 }
 
-static int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call,
-                      const char *what, Error **errp)
+int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
+               Error **errp)
 {
     error_setg(errp, "%s within %u ms (x-timeout-ms): is the server stuck?",
                what, proxy_timeout(p, call));
     return -ETIMEDOUT;
 }
 
-static void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call,
-                             Error **errp)
+void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp)
 {
     error_prepend(errp, "vfio-user %s: %s: ", p->name,
                   vfio_user_command_name(call->command));
@@ -253,7 +252,7 @@ static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
     return ret == -ETIMEDOUT ? proxy_late(p, call, "not sent", errp) : ret;
 }
 
-static void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
+void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
 {
     call->deadline = proxy_clock_ns() +
                      (int64_t)proxy_timeout(p, call) * SCALE_MS;
@@ -458,6 +457,7 @@ static void vfio_user_proxy_init(Object *obj)
     qemu_cond_init(&p->writer_cond);
     QTAILQ_INIT(&p->waiters);
     QTAILQ_INIT(&p->slot_waiters);
+    QTAILQ_INIT(&p->small_writes);
     QSIMPLEQ_INIT(&p->queue);
     p->epoll_fd = p->timer_fd = -1;
     p->timeout_ms = VFIO_USER_TIMEOUT_MS;

@@ -220,6 +220,20 @@ int vfio_user_proxy_post(VFIOUserProxy *proxy, VFIOUserCall *call,
                          Error **errp);
 
 /**
+ * vfio_user_proxy_post_write:
+ * @call: a REGION_WRITE, for when it goes alone
+ * @entry: the same as part of a REGION_WRITE_MULTI
+ *
+ * As vfio_user_proxy_post(), for a server that understands REGION_WRITE_MULTI:
+ * where several threads have to wait, their writes go in one message.
+ *
+ * Returns 0, once it is sent, or -errno with @errp set.
+ */
+int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
+                               const VFIOUserWriteMultiEntry *entry,
+                               Error **errp);
+
+/**
  * vfio_user_proxy_notify:
  * @call: the request; nothing points at it after return
  *

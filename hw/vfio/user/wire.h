@@ -218,6 +218,16 @@ typedef struct QEMU_PACKED VFIOUserWriteMulti {
 } VFIOUserWriteMulti;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserWriteMulti) != 8);
 
+/* One write of it */
+typedef struct QEMU_PACKED VFIOUserWriteMultiEntry {
+    uint64_t offset;
+    uint32_t region;
+    uint32_t count;             /* 8 at most */
+    uint64_t data;              /* the first @count bytes of it */
+} VFIOUserWriteMultiEntry;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserWriteMultiEntry) != 24);
+QEMU_BUILD_BUG_ON(offsetof(VFIOUserWriteMultiEntry, data) != 16);
+
 /* DEVICE_FEATURE (later than 0.9.1), both ways; the feature's data follow */
 typedef struct QEMU_PACKED VFIOUserDeviceFeature {
     uint32_t argsz;

@@ -1,0 +1,156 @@
+/*
+ * vfio-user connection: small writes that wait
+ *
+ * A posted write that finds the writer's turn taken does not wait for a turn
+ * of its own: whoever gets it next sends all that wait as one message.  While
+ * a server is slow to read, that is one header and one system call for many
+ * processors.  None is held back for this, and none is answered before it is
+ * sent, so a caller's next message cannot overtake.
+ *
+ * Threads: any, see the locks in proxy-internal.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/timer.h"
+#include "hw/vfio/user/proxy-internal.h"
+#include "trace.h"
+
+/* Writes in one message. */
+#define MULTI_MAX 32
+
+/* One of them, with its caller. */
+struct ProxyWrite {
+    QTAILQ_ENTRY(ProxyWrite) next;
+    const VFIOUserWriteMultiEntry *entry;
+    bool taken;                 /* out of the list, by who sends it */
+    bool done;
+    int result;                 /* 0 or -errno, once done */
+};
+
+/* Those that one thread sends, its own first. */
+typedef struct Batch {
+    ProxyWrite *writes[MULTI_MAX];
+    VFIOUserWriteMultiEntry entries[MULTI_MAX];
+    unsigned n;
+} Batch;
+
+static void batch_add(Batch *batch, ProxyWrite *write)
+{
+    batch->writes[batch->n] = write;
+    batch->entries[batch->n++] = *write->entry;
+    write->taken = true;
+}
+
+/*
+ * Waits until somebody has sent @own, or there is no more hope of it.  Returns
+ * true, with the writer's turn, where it is up to the caller.
+ */
+static bool multi_wait_locked(VFIOUserProxy *p, ProxyWrite *own,
+                              int64_t deadline)
+{
+    while (!own->done) {
+        int64_t left = deadline - proxy_clock_ns();
+        bool usable = proxy_usable_locked(p);
+        bool is_free = !p->writing && !p->answering;
+
+        if (!own->taken && (is_free || left <= 0 || !usable)) {
+            QTAILQ_REMOVE(&p->small_writes, own, next);
+            own->result = usable ? -ETIMEDOUT : -ECONNRESET;
+            p->writing |= is_free && usable;
+            return is_free && usable;
+        }
+        /* who has taken it has a deadline too */
+        proxy_wait_for_writer_locked(p, own->taken ? NANOSECONDS_PER_SECOND
+                                                   : left);
+    }
+    return false;
+}
+
+/* With the writer's turn, which it gives up. */
+static int multi_send(VFIOUserProxy *p, const VFIOUserCall *call,
+                      Batch *batch, uint64_t end, Error **errp)
+{
+    VFIOUserWriteMulti multi = { .wr_cnt = batch->n };
+    VFIOUserHeader header = {
+        .id = PROXY_POST_SLOT,
+        .command = batch->n > 1 ? VFIO_USER_REGION_WRITE_MULTI : call->command,
+        .flags = VFIO_USER_TYPE_COMMAND | VFIO_USER_NO_REPLY,
+    };
+    struct iovec iov[] = {
+        { &header, sizeof(header) },
+        { (void *)call->head, call->head_size },
+        { (void *)call->data, call->data_size },
+    };
+
+    if (batch->n > 1) {
+        iov[1] = (struct iovec) { &multi, sizeof(multi) };
+        iov[2] = (struct iovec) { batch->entries,
+                                  batch->n * sizeof(batch->entries[0]) };
+    }
+    header.size = sizeof(header) + iov[1].iov_len + iov[2].iov_len;
+    trace_vfio_user_proxy_send(p->name, vfio_user_command_name(header.command),
+                               header.id, header.size, 0, header.flags);
+    return proxy_send_in_turn(p, iov, ARRAY_SIZE(iov), NULL, 0, call->deadline,
+                              end, errp);
+}
+
+static int multi_failed(VFIOUserProxy *p, const VFIOUserCall *call, int ret,
+                        Error **errp)
+{
+    ERRP_GUARD();
+
+    ret = ret == -ETIMEDOUT ? proxy_late(p, call, "not sent", errp)
+                            : proxy_gone(p, errp);
+    proxy_name_error(p, call, errp);
+    return ret;
+}
+
+int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
+                               const VFIOUserWriteMultiEntry *entry,
+                               Error **errp)
+{
+    ProxyWrite own = { .entry = entry };
+    Batch batch = { };
+    bool alone, up_to_us = false;
+    uint64_t end = 0;
+
+    proxy_set_deadline(p, call);
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        unsigned limit = MIN(MULTI_MAX, p->max_data / sizeof(*entry));
+
+        alone = p->state != VFIO_USER_UP || limit < 2 ||
+                !(p->writing || p->answering);
+        if (!alone) {
+            QTAILQ_INSERT_TAIL(&p->small_writes, &own, next);
+            up_to_us = multi_wait_locked(p, &own, call->deadline);
+        }
+        if (up_to_us) {
+            batch_add(&batch, &own);
+            while (batch.n < limit && !QTAILQ_EMPTY(&p->small_writes)) {
+                ProxyWrite *other = QTAILQ_FIRST(&p->small_writes);
+
+                QTAILQ_REMOVE(&p->small_writes, other, next);
+                batch_add(&batch, other);
+            }
+            end = p->queue_in;
+            p->stats.posts++;
+        }
+    }
+    if (alone) {
+        return vfio_user_proxy_post(p, call, errp);
+    }
+    if (up_to_us) {
+        int ret = multi_send(p, call, &batch, end, NULL);
+
+        QEMU_LOCK_GUARD(&p->lock);
+        for (unsigned i = 0; i < batch.n; i++) {
+            batch.writes[i]->result = ret;
+            batch.writes[i]->done = true;
+        }
+        qemu_cond_broadcast(&p->writer_cond);
+    }
+    return own.result < 0 ? multi_failed(p, call, own.result, errp) : 0;
+}
