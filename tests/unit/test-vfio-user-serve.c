@@ -34,7 +34,7 @@ static int hold(void *opaque, uint64_t iova, uint64_t size, bool write,
     Fixture *f = opaque;
     int ret = vfio_user_iova_hold(&f->iova, iova, size, write, iov, niov);
 
-    f->held += ret == 0;
+    qatomic_set(&f->held, f->held + (ret == 0));
     return ret;
 }
 
@@ -42,8 +42,8 @@ static void release(void *opaque, bool written)
 {
     Fixture *f = opaque;
 
-    f->held--;
-    f->released_written += written;
+    qatomic_set(&f->held, f->held - 1);
+    qatomic_set(&f->released_written, f->released_written + written);
     vfio_user_iova_release(&f->iova);
 }
 
@@ -157,7 +157,7 @@ static void test_read(void)
         }
     }
     g_assert_cmpuint(dma(f, VFIO_USER_DMA_READ, RO, PAGE, NULL, 0, is), ==, 0);
-    g_assert_cmpuint(f->released_written, ==, 0);
+    g_assert_cmpuint(qatomic_read(&f->released_written), ==, 0);
 }
 
 static void test_write(void)
@@ -177,7 +177,7 @@ static void test_write(void)
                          ==, 0);
         g_assert_cmpmem(f->memory, 2 * MiB, want, 2 * MiB);
     }
-    g_assert_cmpuint(f->released_written, ==, ARRAY_SIZE(rows));
+    g_assert_cmpuint(qatomic_read(&f->released_written), ==, ARRAY_SIZE(rows));
 }
 
 static const struct {
@@ -213,7 +213,7 @@ static void test_refused(void)
                          ==, refused[i].error);
         g_assert_cmpmem(f->memory, 2 * MiB, before, 2 * MiB);
     }
-    g_assert_cmpuint(f->released_written, ==, 0);
+    g_assert_cmpuint(qatomic_read(&f->released_written), ==, 0);
     rig_assert_in_sync(f->rig);
 }
 

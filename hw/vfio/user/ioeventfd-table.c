@@ -52,7 +52,9 @@ VFIOUserIoeventfds *vfio_user_ioeventfds_new(const GArray *entries,
     table->entries = g_array_new(false, false, sizeof(VFIOUserIoeventfd));
     table->shadows = g_new0(VFIOUserShadow, entries->len);
     table->nfds = nfds;
-    memcpy(table->fds, fds, nfds * sizeof(fds[0]));
+    if (nfds) {
+        memcpy(table->fds, fds, nfds * sizeof(fds[0]));
+    }
     if (entries->len) {
         Error *why = NULL;
 
