@@ -96,6 +96,7 @@ struct VFIOUserDevice {
     GArray *maps;                       /* VFIOUserMap */
     int *eventfd[VFIO_PCI_NUM_IRQS];    /* model->irq[].count of them, or -1 */
     bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
+    VFIOUserMigration1 *migration1;     /* or NULL */
     int twin;                           /* our end, until it is taken; or -1 */
 };
 
@@ -145,6 +146,14 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
         }
     }
     device_reset(dev);
+    if (model->migration1) {
+        /* what migrates is what is in BAR 2 */
+        dev->migration1 = vfio_user_migration1_new(model->migration1,
+            dev->backing[VFIO_USER_MIGRATION1_REGION].bytes +
+            VFIO_USER_MIGRATION1_DATA,
+            dev->backing[VFIO_PCI_BAR2_REGION_INDEX].bytes,
+            dev->backing[VFIO_PCI_BAR2_REGION_INDEX].size);
+    }
     return dev;
 }
 
@@ -153,6 +162,7 @@ void vfio_user_device_free(VFIOUserDevice *dev)
     unsigned i;
 
     vfio_user_device_disconnect(dev);
+    g_clear_pointer(&dev->migration1, vfio_user_migration1_free);
     for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
         if (dev->backing[i].size) {
             munmap(dev->backing[i].bytes, dev->backing[i].size);
@@ -258,16 +268,31 @@ static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply)
 {
     const VFIOUserDMAUnmap *head = head_of(request, sizeof(*head));
+    const VFIOUserBitmap *bitmap = (const void *)(head + 1);
+    bool bits = head && head->flags == VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
     unsigned i;
+    int ret;
 
-    if (!head || head->flags) {
+    if (!head || (head->flags && !bits) ||
+        (bits && (!dev->migration1 ||
+                  !head_of(request, sizeof(*head) + sizeof(*bitmap)) ||
+                  head->argsz != sizeof(*head) + sizeof(*bitmap) +
+                                 bitmap->size))) {
         return -EINVAL;
     }
     for (i = 0; i < dev->maps->len; i++) {
         if (map_at(dev, i)->address == head->iova &&
             map_at(dev, i)->size == head->size) {
-            drop_map(dev, i);
             vfio_user_packet_put(reply, head, sizeof(*head));
+            if (bits) {
+                vfio_user_packet_put(reply, bitmap, sizeof(*bitmap));
+                ret = vfio_user_migration1_bitmap(dev->migration1, head->iova,
+                                                  head->size, bitmap, reply);
+                if (ret < 0) {
+                    return ret;
+                }
+            }
+            drop_map(dev, i);
             return 0;
         }
     }
@@ -411,6 +436,24 @@ static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
 
 /* Regions */
 
+/* Appends the capability of the region that migration goes through. */
+static void add_type(VFIOUserPacket *reply, uint32_t argsz)
+{
+    const struct vfio_region_info_cap_type cap = {
+        .header = { .id = VFIO_REGION_INFO_CAP_TYPE, .version = 1 },
+        .type = VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+        .subtype = VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+    };
+    VFIOUserRegionInfo *info = (void *)reply->payload->data;
+
+    info->argsz = sizeof(*info) + sizeof(cap);
+    info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
+    if (argsz >= info->argsz) {
+        info->cap_offset = sizeof(*info);
+        vfio_user_packet_put(reply, &cap, sizeof(cap));
+    }
+}
+
 static int answer_get_region_info(VFIOUserDevice *dev,
                                   VFIOUserPacket *request,
                                   VFIOUserPacket *reply)
@@ -442,6 +485,10 @@ static int answer_get_region_info(VFIOUserDevice *dev,
         areas = 0;
     }
     vfio_user_packet_put(reply, &info, sizeof(info));
+    if (dev->migration1 && head->index == VFIO_USER_MIGRATION1_REGION) {
+        add_type(reply, head->argsz);
+        return 0;
+    }
     if (areas) {
         vfio_user_packet_put(reply, &cap, sizeof(cap));
         vfio_user_packet_put(reply, region->areas, areas);
@@ -498,6 +545,13 @@ static void settle_base_addresses(VFIOUserDevice *dev)
     }
 }
 
+static bool is_migration_register(VFIOUserDevice *dev,
+                                  const VFIOUserRegionRW *head)
+{
+    return dev->migration1 && head->region == VFIO_USER_MIGRATION1_REGION &&
+           head->offset < VFIO_USER_MIGRATION1_DATA;
+}
+
 /* Returns the head of an access that is inside its region, or NULL. */
 static const VFIOUserRegionRW *access_of(VFIOUserDevice *dev,
                                          const VFIOUserPacket *request)
@@ -522,6 +576,14 @@ static int answer_region_read(VFIOUserDevice *dev, VFIOUserPacket *request,
         return -EINVAL;
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
+    if (is_migration_register(dev, head)) {
+        uint8_t value[8] = { 0 };
+        int ret = vfio_user_migration1_read(dev->migration1, head->offset,
+                                            head->count, value);
+
+        vfio_user_packet_put(reply, value, MIN(head->count, sizeof(value)));
+        return ret;
+    }
     bytes = vfio_user_device_bytes(dev, head->region, head->offset,
                                    head->count);
     if (bytes) {
@@ -542,6 +604,11 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
 
     if (!head || request->payload->len != sizeof(*head) + head->count) {
         return -EINVAL;
+    }
+    if (is_migration_register(dev, head)) {
+        vfio_user_packet_put(reply, head, sizeof(*head));
+        return vfio_user_migration1_write(dev->migration1, head->offset,
+                                          head->count, head + 1);
     }
     bytes = vfio_user_device_bytes(dev, head->region, head->offset,
                                    head->count);
@@ -599,7 +666,41 @@ static int answer_reset(VFIOUserDevice *dev, VFIOUserPacket *request,
                         VFIOUserPacket *reply)
 {
     device_reset(dev);
+    if (dev->migration1) {
+        vfio_user_migration1_reset(dev->migration1);
+    }
     return 0;
+}
+
+static int answer_dirty_pages(VFIOUserDevice *dev, VFIOUserPacket *request,
+                              VFIOUserPacket *reply)
+{
+    if (!dev->migration1) {
+        return -ENOTSUP;
+    }
+    return vfio_user_migration1_dirty_pages(dev->migration1, request, reply);
+}
+
+bool vfio_user_device_runs(const VFIOUserDevice *dev)
+{
+    return !dev->migration1 || vfio_user_migration1_runs(dev->migration1);
+}
+
+bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
+                            const void *bytes, size_t count)
+{
+    const VFIOUserMap *map = vfio_user_device_map(dev, address);
+
+    if (!map || !map->memory || count > map->size - (address - map->address) ||
+        !(map->flags & VFIO_USER_DMA_WRITEABLE) ||
+        !vfio_user_device_runs(dev)) {
+        return false;
+    }
+    memcpy(map->memory + (address - map->address), bytes, count);
+    if (dev->migration1) {
+        vfio_user_migration1_wrote(dev->migration1, address, count);
+    }
+    return true;
 }
 
 typedef int Answer(VFIOUserDevice *dev, VFIOUserPacket *request,
@@ -617,6 +718,7 @@ static Answer *const answers[VFIO_USER_COMMANDS] = {
     [VFIO_USER_REGION_READ] = answer_region_read,
     [VFIO_USER_REGION_WRITE] = answer_region_write,
     [VFIO_USER_DEVICE_RESET] = answer_reset,
+    [VFIO_USER_DIRTY_PAGES] = answer_dirty_pages,
 };
 
 int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,

@@ -14,6 +14,7 @@
 #define TESTS_QTEST_VFIO_USER_MODEL_H
 
 #include <linux/vfio.h>
+#include "vfio-user-migration1-model.h"
 #include "vfio-user-packet.h"
 
 #define VFIO_USER_MODEL_REGIONS 16
@@ -39,6 +40,7 @@ typedef struct VFIOUserModel {
         uint32_t flags;         /* VFIO_IRQ_INFO_ */
         uint32_t count;
     } irq[VFIO_PCI_NUM_IRQS];
+    const VFIOUserModelMigration1 *migration1; /* NULL: migrates not */
     uint8_t config[256];        /* as after a reset */
 } VFIOUserModel;
 
@@ -130,6 +132,20 @@ unsigned vfio_user_device_maps(VFIOUserDevice *dev);
 /* Returns the eventfd of an interrupt, or -1; it stays the device's. */
 int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
                              uint32_t vector);
+
+/**
+ * vfio_user_device_write:
+ *
+ * Writes to memory as the device's own engine does, through a descriptor.
+ *
+ * Returns false where the device does not run, or where the memory cannot be
+ * reached so.
+ */
+bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
+                            const void *bytes, size_t count);
+
+/* Whether the device may work. */
+bool vfio_user_device_runs(const VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_trigger:

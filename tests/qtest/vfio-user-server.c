@@ -706,6 +706,21 @@ unsigned vfio_user_server_maps(VFIOUserServer *s)
     return vfio_user_device_maps(s->device);
 }
 
+bool vfio_user_server_write(VFIOUserServer *s, uint64_t address,
+                            const void *bytes, size_t count)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    return vfio_user_device_write(s->device, address, bytes, count);
+}
+
+bool vfio_user_server_runs(VFIOUserServer *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    return vfio_user_device_runs(s->device);
+}
+
 int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
                          const void *payload, size_t length,
                          GByteArray **reply)

@@ -106,6 +106,16 @@ bool vfio_user_server_map(VFIOUserServer *s, uint64_t address,
                           VFIOUserMap *map);
 unsigned vfio_user_server_maps(VFIOUserServer *s);
 
+/*
+ * Writes through a descriptor, as the device's engine does; false where the
+ * device does not run, or the memory cannot be reached so.
+ */
+bool vfio_user_server_write(VFIOUserServer *s, uint64_t address,
+                            const void *bytes, size_t count);
+
+/* Whether migration lets the device work. */
+bool vfio_user_server_runs(VFIOUserServer *s);
+
 /**
  * vfio_user_server_ask:
  * @command: of the request

@@ -39,10 +39,13 @@ static const Row rows[] = {
     { "all", 0, 1,
       "{\"capabilities\": {\"max_msg_fds\": 8, \"max_data_xfer_size\": 65536,"
       " \"max_dma_maps\": 64, \"pgsizes\": 2101248, \"migration\":"
-      " {\"pgsize\": 65536, \"max_bitmap_size\": 4096}}}", NULL,
+      " {\"pgsize\": 1024, \"max_bitmap_size\": 4096}}}", NULL,
       { DEFAULTS, .max_msg_fds = 8, .max_data_xfer_size = 65536,
         .max_dma_maps = 64, .pgsizes = 2101248, .migration = true,
-        .migration_pgsize = 65536, .max_bitmap_size = 4096 } },
+        .migration_pgsize = 1024, .max_bitmap_size = 4096 } },
+    { "migration-clamped", 0, 1, "{\"capabilities\": {\"migration\":"
+      " {\"pgsize\": 65536, \"max_bitmap_size\": 1099511627776}}}", NULL,
+      { DEFAULTS, .migration = true } },
     { "migration-defaults", 0, 1, "{\"capabilities\": {\"migration\": {}}}",
       NULL, { DEFAULTS, .migration = true } },
     { "too-much-is-clamped", 0, 1,
@@ -95,6 +98,9 @@ static const Row rows[] = {
       "'pgsizes' is 0" },
     { "migration-no-page-size", 0, 1,
       "{\"capabilities\": {\"migration\": {\"pgsize\": 0}}}", "'pgsize' is 0" },
+    { "migration-no-bitmap", 0, 1,
+      "{\"capabilities\": {\"migration\": {\"max_bitmap_size\": 7}}}",
+      "'max_bitmap_size' is 7" },
 };
 
 static bool parse(uint16_t major, uint16_t minor, const char *json,

@@ -26,6 +26,9 @@ const VFIOUserCaps vfio_user_caps_proposed = {
     .pgsizes = 4 * KiB,
     .write_multiple = true,
     .twin_socket = true,
+    .migration = true,
+    .migration_pgsize = 4 * KiB,
+    .max_bitmap_size = 512 * MiB,
 };
 
 typedef enum CapKind {
@@ -61,8 +64,8 @@ static const CapRow twin_rows[] = {
 };
 
 static const CapRow migration_rows[] = {
-    { "pgsize", CAP_U64, CAP(migration_pgsize), 4 * KiB, 1 },
-    { "max_bitmap_size", CAP_U64, CAP(max_bitmap_size), 512 * MiB, 1 },
+    { "pgsize", CAP_U64, CAP(migration_pgsize), 4 * KiB, 1, true },
+    { "max_bitmap_size", CAP_U64, CAP(max_bitmap_size), 512 * MiB, 8, true },
 };
 
 static uint64_t cap_get(const VFIOUserCaps *caps, const CapRow *row)

@@ -20,6 +20,7 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "sysemu/hostmem.h"
+#include "sysemu/runstate.h"
 #include "hw/vfio/user/container.h"
 #include "trace.h"
 
@@ -192,6 +193,15 @@ static bool is_registers(void *vaddr)
     return mr && memory_region_is_ram_device(mr);
 }
 
+/* Whether the server writes to it without a message. */
+static bool is_direct(VFIOUserContainer *c, const DMAMap *map)
+{
+    uint64_t offset;
+
+    return map->perm & IOMMU_WO &&
+           shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset) >= 0;
+}
+
 static void send_map(VFIOUserContainer *c, const DMAMap *map)
 {
     Message *m = g_new(Message, 1);
@@ -261,6 +271,42 @@ static void hold_region(void *vaddr, bool hold)
     }
 }
 
+static ram_addr_t ram_addr_of(const DMAMap *map)
+{
+    return qemu_ram_addr_from_host((void *)(uintptr_t)map->translated_addr);
+}
+
+/* Calls @func for every map that overlaps the range, ascending. */
+static void each_map(VFIOUserContainer *c, uint64_t first, uint64_t last,
+                     void (*func)(VFIOUserContainer *c, const DMAMap *map,
+                                  void *opaque), void *opaque)
+{
+    uint64_t end;
+    DMAMap map;
+
+    if (!vfio_user_iova_find(&c->iova, first, last - first + 1, &map)) {
+        return;
+    }
+    end = map.iova + map.size;
+    if (map.iova > first) {
+        each_map(c, first, map.iova - 1, func, opaque);
+    }
+    func(c, &map, opaque);
+    if (end < last) {
+        each_map(c, end + 1, last, func, opaque);
+    }
+}
+
+static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
+                           void *opaque)
+{
+    const VFIOUserLoggingRange range = { map->iova, map->size + 1 };
+
+    if (is_direct(c, map)) {
+        g_array_append_val((GArray *)opaque, range);
+    }
+}
+
 /* Whether the server can map it; has failed the container if not. */
 static bool check_map(VFIOUserContainer *c, const DMAMap *map)
 {
@@ -298,9 +344,13 @@ static void add_map(VFIOUserContainer *c, const DMAMap *map)
 
 static void remove_map(VFIOUserContainer *c, const DMAMap *map)
 {
+    bool unmapped = is_direct(c, map) &&
+                    vfio_user_dirty_unmap(&c->dirty, map->iova, map->size + 1,
+                                          ram_addr_of(map));
+
     vfio_user_iova_remove(&c->iova, map);
     hold_region((void *)(uintptr_t)map->translated_addr, false);
-    if (is_usable(c)) {
+    if (is_usable(c) && !unmapped) {
         send_unmap(c, map);
     }
 }
@@ -387,15 +437,76 @@ static void listener_commit(VFIOContainer *container)
     g_ptr_array_set_size(c->begun, 0);
 }
 
+/* Dirty tracking */
+
 static int set_dirty_page_tracking(VFIOContainer *container, bool start)
 {
-    return -EOPNOTSUPP;
+    VFIOUserContainer *c = user_of(container);
+    g_autoptr(GArray) direct =
+        g_array_new(false, false, sizeof(VFIOUserLoggingRange));
+
+    if (start) {
+        each_map(c, 0, UINT64_MAX - 1, collect_direct, direct);
+        vfio_user_dirty_start(&c->dirty, direct);
+        c->counted = false;
+    } else {
+        vfio_user_dirty_stop(&c->dirty);
+    }
+    return 0;
 }
 
+typedef struct Query {
+    uint64_t iova;
+    uint64_t last;
+    ram_addr_t ram_addr;
+} Query;
+
+static void query_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    Query *q = opaque;
+    uint64_t iova = MAX(map->iova, q->iova);
+    uint64_t size = MIN(map->iova + map->size, q->last) - iova + 1;
+
+    if (is_direct(c, map) && vfio_user_dirty_covers(&c->dirty, iova, size)) {
+        vfio_user_dirty_fetch(&c->dirty, iova, size,
+                              q->ram_addr + (iova - q->iova));
+    }
+}
+
+static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    if (is_direct(c, map) &&
+        !vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
+        vfio_user_dirty_mark(ram_addr_of(map), map->size + 1);
+    }
+}
+
+/*
+ * What is not on record may have been written to at any time.  To say so while
+ * the device runs would be true for ever; it is said once, when the VM has
+ * stopped and the device with it.
+ */
 static int query_dirty_bitmap(VFIOContainer *container, uint64_t iova,
                               uint64_t size, ram_addr_t ram_addr)
 {
-    return -EOPNOTSUPP;
+    VFIOUserContainer *c = user_of(container);
+    Query q = { iova, iova + size - 1, ram_addr };
+    bool tracked = c->dirty.tracked;
+
+    each_map(c, q.iova, q.last, query_map, &q);
+    c->counted &= tracked == c->dirty.tracked;
+    if (!runstate_is_running() && !c->counted) {
+        c->counted = true;
+        each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
+    }
+    return 0;
+}
+
+static void on_vm_change(void *opaque, bool running, RunState state)
+{
+    VFIOUserContainer *c = opaque;
+
+    c->counted &= !running;
 }
 
 static const VFIOContainerOps container_ops = {
@@ -420,6 +531,7 @@ void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
     };
     object_ref(OBJECT(proxy));
     vfio_user_iova_init(&c->iova);
+    vfio_user_dirty_init(&c->dirty, proxy, caps);
 }
 
 /* Maps what is there; an error of ours is told without hw/vfio's words. */
@@ -451,6 +563,10 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
     c->container.pgsizes = qemu_real_host_page_size();
     c->container.dma_max_mappings = c->caps->max_dma_maps;
     vfio_host_win_add(&c->container, 0, (hwaddr)-1, c->caps->pgsizes);
+    /* what a server keeps no record of counts as dirty */
+    c->container.dirty_pages_supported = true;
+    c->container.dirty_pgsizes = qemu_real_host_page_size();
+    c->container.max_dirty_bitmap_size = c->caps->max_bitmap_size;
 
     /* a server may keep what it mapped pinned: see vfio_connect_container() */
     ret = ram_block_uncoordinated_discard_disable(true);
@@ -466,11 +582,13 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
         return false;
     }
     vfio_group_insert(&c->group);
+    c->vm_change = qemu_add_vm_change_state_handler(on_vm_change, c);
     return true;
 }
 
 void vfio_user_container_detach(VFIOUserContainer *c)
 {
+    qemu_del_vm_change_state_handler(c->vm_change);
     vfio_group_remove(&c->group);
     vfio_container_stop(&c->container, &c->group);
     vfio_put_address_space(c->container.space);
@@ -482,6 +600,7 @@ void vfio_user_container_destroy(VFIOUserContainer *c)
     if (!c->proxy) {
         return;
     }
+    vfio_user_dirty_destroy(&c->dirty);
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
     object_unref(OBJECT(c->proxy));

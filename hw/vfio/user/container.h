@@ -17,6 +17,7 @@
 
 #include "hw/vfio/vfio-common.h"
 #include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/dirty.h"
 #include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/proxy.h"
 #include "hw/vfio/user/serve.h"
@@ -35,6 +36,10 @@ typedef struct VFIOUserContainer {
     VFIOUserIOVA iova;          /* has a lock of its own */
     const struct iovec *held;   /* with that lock: what a request is at */
     unsigned nheld;
+
+    VFIOUserDirty dirty;
+    VMChangeStateEntry *vm_change;
+    bool counted;               /* what no record covers, since it stopped */
 } VFIOUserContainer;
 
 /* Serves the server's requests; the opaque is the container. */

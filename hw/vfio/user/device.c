@@ -50,6 +50,12 @@ void vfio_user_device_relock(bool unlocked)
     }
 }
 
+/* What a guest reaches of a dead device is quiet; QEMU itself is to know. */
+static bool is_guests(VFIODevice *vbasedev, uint8_t nr)
+{
+    return !vbasedev->migration || vbasedev->migration->region.nr != nr;
+}
+
 /* Sub-page regions are accessed with the lock, whatever the region wants. */
 static bool unlock_for_region(VFIOUserDevice *udev, uint8_t nr)
 {
@@ -342,7 +348,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         }
         done += ret;
     }
-    if (ret < 0 && is_lost(udev)) {
+    if (ret < 0 && is_lost(udev) && is_guests(vbasedev, nr)) {
         memset(data, 0xff, size);
         done = size;
         ret = 0;
@@ -372,7 +378,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         }
         done += ret;
     }
-    if (ret < 0 && is_lost(udev)) {
+    if (ret < 0 && is_lost(udev) && is_guests(vbasedev, nr)) {
         done = size;
         ret = 0;
     }

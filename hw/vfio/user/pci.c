@@ -340,7 +340,16 @@ static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
 
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    return vfio_migration_probe(&vudev->parent_obj.vbasedev, errp) == 0;
+    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
+
+    if (vfio_migration_probe(vbasedev, errp) < 0) {
+        return false;
+    }
+    if (vbasedev->migration) {
+        /* a migration region is of the generation that has DIRTY_PAGES */
+        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_PAGES;
+    }
+    return true;
 }
 
 static void teardown_migration(VFIOUserPCIDevice *vudev)
@@ -602,6 +611,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.dev = DEVICE(obj);
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user);
+    vdev->vbasedev.enable_migration = true;
 }
 
 static void vfio_user_pci_finalize(Object *obj)

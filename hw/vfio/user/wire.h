@@ -235,6 +235,33 @@ typedef struct QEMU_PACKED VFIOUserDeviceFeature {
 } VFIOUserDeviceFeature;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserDeviceFeature) != 8);
 
+/* Features by number, as in <linux/vfio.h> */
+#define VFIO_USER_FEATURE_DMA_LOGGING_START     6
+#define VFIO_USER_FEATURE_DMA_LOGGING_STOP      7
+#define VFIO_USER_FEATURE_DMA_LOGGING_REPORT    8
+
+/* DMA_LOGGING_START, both ways; ranges follow */
+typedef struct QEMU_PACKED VFIOUserLoggingStart {
+    uint64_t page_size;         /* wished for, and in the reply chosen */
+    uint32_t num_ranges;
+    uint32_t reserved;
+} VFIOUserLoggingStart;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserLoggingStart) != 16);
+
+typedef struct QEMU_PACKED VFIOUserLoggingRange {
+    uint64_t iova;
+    uint64_t length;
+} VFIOUserLoggingRange;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserLoggingRange) != 16);
+
+/* DMA_LOGGING_REPORT, both ways; in the reply the bits follow */
+typedef struct QEMU_PACKED VFIOUserLoggingReport {
+    uint64_t iova;
+    uint64_t length;
+    uint64_t page_size;
+} VFIOUserLoggingReport;
+QEMU_BUILD_BUG_ON(sizeof(VFIOUserLoggingReport) != 24);
+
 /* MIG_DATA_READ and MIG_DATA_WRITE (later than 0.9.1), both ways */
 typedef struct QEMU_PACKED VFIOUserMigData {
     uint32_t argsz;

@@ -1,0 +1,474 @@
+/*
+ * vfio-user dirty tracking
+ *
+ * Two generations of messages and one record: START, STOP, and the bits of a
+ * range.  See the header for what this file is not.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "cpu.h"
+#include "exec/ram_addr.h"
+#include "exec/target_page.h"
+#include "sysemu/tcg.h"
+#include "hw/vfio/user/dirty.h"
+#include "trace.h"
+
+/* Pages of other sizes are no pages: more bits, or more memory a bit. */
+#define MIN_PGSIZE 512
+#define MAX_PGSIZE (1 * GiB)
+
+/* Sizes of bitmaps are multiples of this many bits. */
+#define WORD_BITS 64
+
+/* Heads of a reply with a bitmap, in front of the bits. */
+typedef struct QEMU_PACKED PagesHead {
+    VFIOUserDirtyPages pages;
+    VFIOUserBitmapRange range;
+} PagesHead;
+
+typedef struct QEMU_PACKED LoggingHead {
+    VFIOUserDeviceFeature feature;
+    VFIOUserLoggingReport report;
+} LoggingHead;
+
+typedef struct QEMU_PACKED UnmapHead {
+    VFIOUserDMAUnmap unmap;
+    VFIOUserBitmap bitmap;
+} UnmapHead;
+
+#define MAX_HEAD sizeof(PagesHead)
+QEMU_BUILD_BUG_ON(sizeof(PagesHead) != 40);
+QEMU_BUILD_BUG_ON(sizeof(LoggingHead) > MAX_HEAD);
+QEMU_BUILD_BUG_ON(sizeof(UnmapHead) > MAX_HEAD);
+
+void vfio_user_dirty_init(VFIOUserDirty *d, VFIOUserProxy *proxy,
+                          const VFIOUserCaps *caps)
+{
+    *d = (VFIOUserDirty) { .proxy = proxy, .caps = caps };
+}
+
+void vfio_user_dirty_destroy(VFIOUserDirty *d)
+{
+    g_clear_pointer(&d->ranges, g_array_unref);
+}
+
+/* Bytes of bits for @size bytes of memory. */
+static uint64_t bitmap_size(const VFIOUserDirty *d, uint64_t size)
+{
+    return DIV_ROUND_UP(DIV_ROUND_UP(size, d->pgsize), WORD_BITS) * 8;
+}
+
+/*
+ * Most bytes of bits in one message: what was negotiated for bitmaps, and for
+ * messages.  Of the latter the head is taken off, as libvfio-user counts it.
+ */
+static uint64_t max_bitmap(const VFIOUserDirty *d)
+{
+    uint64_t data = d->caps->max_data_xfer_size;
+
+    data = data > MAX_HEAD ? data - MAX_HEAD : 0;
+    return MAX(QEMU_ALIGN_DOWN(MIN(data, d->caps->max_bitmap_size), 8), 8);
+}
+
+/* Marking */
+
+static uint8_t dirty_clients(void)
+{
+    uint8_t clients = tcg_enabled() ? DIRTY_CLIENTS_ALL : DIRTY_CLIENTS_NOCODE;
+
+    return global_dirty_tracking ? clients
+                                 : clients & ~(1 << DIRTY_MEMORY_MIGRATION);
+}
+
+void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
+{
+    cpu_physical_memory_set_dirty_range(ram_addr, size, dirty_clients());
+}
+
+/* Pages of the host's size, of which there may be no more than @size holds. */
+static void mark_words(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
+{
+    uint64_t page = qemu_real_host_page_size();
+    uint64_t pages = DIV_ROUND_UP(size, page);
+    uint64_t whole = QEMU_ALIGN_DOWN(pages, WORD_BITS);
+
+    cpu_physical_memory_set_dirty_lebitmap((unsigned long *)bits, ram_addr,
+                                           whole);
+    if (pages != whole) {
+        /* a server may fill words: what is beyond the range is not meant */
+        unsigned long last = bits[whole / WORD_BITS] &
+                             MAKE_64BIT_MASK(0, pages - whole);
+
+        cpu_physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
+                                               pages - whole);
+    }
+}
+
+/* Of pages of any size, of which the first begins @lead bytes before us. */
+static void mark_pages(const VFIOUserDirty *d, ram_addr_t ram_addr,
+                       uint64_t size, uint64_t lead, const uint64_t *bits)
+{
+    uint64_t nbits = DIV_ROUND_UP(lead + size, d->pgsize);
+    uint64_t i = find_first_bit((const unsigned long *)bits, nbits);
+
+    while (i < nbits) {
+        uint64_t start = MAX(i * d->pgsize, lead) - lead;
+        uint64_t end = MIN((i + 1) * d->pgsize - lead, size);
+
+        vfio_user_dirty_mark(ram_addr + start, end - start);
+        i = find_next_bit((const unsigned long *)bits, nbits, i + 1);
+    }
+}
+
+static void mark_bits(const VFIOUserDirty *d, ram_addr_t ram_addr,
+                      uint64_t size, uint64_t lead, const void *bits)
+{
+    if (d->pgsize == qemu_real_host_page_size()) {
+        mark_words(ram_addr, size, (uint64_t *)bits);
+    } else {
+        mark_pages(d, ram_addr, size, lead, bits);
+    }
+}
+
+/* Start and stop */
+
+/* There is no record from now on; takes @err, why. */
+static void give_up(VFIOUserDirty *d, Error *err)
+{
+    d->tracked = false;
+    if (!d->said && vfio_user_proxy_state(d->proxy) == VFIO_USER_UP) {
+        d->said = true;
+        warn_report("%s; the server keeps no record of what it writes: while"
+                    " the VM migrates all memory that it may write to counts"
+                    " as dirty once the VM is stopped", error_get_pretty(err));
+    }
+    error_free(err);
+}
+
+static int set_pages(VFIOUserDirty *d, uint32_t flags, Error **errp)
+{
+    VFIOUserDirtyPages msg = { .argsz = sizeof(msg), .flags = flags };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DIRTY_PAGES,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = sizeof(msg),   /* 0.9.1 has no payload; libvfio-user has */
+    };
+
+    d->pgsize = d->caps->migration_pgsize;
+    return vfio_user_proxy_call(d->proxy, &call, errp);
+}
+
+/*
+ * The ranges have to fit into one message: what lies next to each other is
+ * taken together, and if that is not enough, what is near each other.
+ */
+static void join_ranges(GArray *ranges, size_t most)
+{
+    size_t group = DIV_ROUND_UP(ranges->len, most);
+    guint n = 0;
+
+    for (guint i = 0; i < ranges->len; i++) {
+        VFIOUserLoggingRange *r = &g_array_index(ranges, VFIOUserLoggingRange,
+                                                 i);
+        VFIOUserLoggingRange *to = n ? &g_array_index(ranges,
+                                                      VFIOUserLoggingRange,
+                                                      n - 1) : NULL;
+
+        if (to && (to->iova + to->length == r->iova || i % group)) {
+            to->length = r->iova + r->length - to->iova;
+        } else {
+            g_array_index(ranges, VFIOUserLoggingRange, n++) = *r;
+        }
+    }
+    g_array_set_size(ranges, n);
+}
+
+static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
+{
+    size_t room = d->caps->max_data_xfer_size;
+    struct QEMU_PACKED {
+        VFIOUserDeviceFeature feature;
+        VFIOUserLoggingStart start;
+    } msg = {
+        .feature.flags = VFIO_DEVICE_FEATURE_SET |
+                         VFIO_USER_FEATURE_DMA_LOGGING_START,
+        .start.page_size = qemu_real_host_page_size(),
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_FEATURE,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .data = ranges->data,
+    };
+    int ret;
+
+    if (room < sizeof(msg.start) + sizeof(VFIOUserLoggingRange)) {
+        error_setg(errp, "vfio-user %s: no range fits into a message",
+                   vfio_user_proxy_name(d->proxy));
+        return -E2BIG;
+    }
+    join_ranges(ranges, (room - sizeof(msg.start)) /
+                        sizeof(VFIOUserLoggingRange));
+    call.data_size = ranges->len * sizeof(VFIOUserLoggingRange);
+    call.reply_max = sizeof(msg) + call.data_size;
+    msg.feature.argsz = call.reply_max;
+    msg.start.num_ranges = ranges->len;
+    ret = vfio_user_proxy_call(d->proxy, &call, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (call.reply_size < sizeof(msg)) {
+        error_setg(errp, "vfio-user %s: DMA_LOGGING_START: a reply of %zu"
+                   " bytes", vfio_user_proxy_name(d->proxy), call.reply_size);
+        return -EPROTO;
+    }
+    memcpy(&msg, call.reply, sizeof(msg));
+    d->pgsize = msg.start.page_size;
+    g_clear_pointer(&d->ranges, g_array_unref);
+    d->ranges = g_array_ref(ranges);
+    return 0;
+}
+
+static void stop_logging(VFIOUserDirty *d)
+{
+    VFIOUserDeviceFeature msg = {
+        .argsz = sizeof(msg),
+        .flags = VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_STOP,
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DEVICE_FEATURE,
+        .head = &msg,
+        .head_size = sizeof(msg),
+        .reply_max = sizeof(msg),
+    };
+
+    /* a record that goes on harms nobody */
+    vfio_user_proxy_call(d->proxy, &call, NULL);
+}
+
+void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps)
+{
+    Error *err = NULL;
+    int ret = 0;
+
+    d->wanted = true;
+    d->tracked = false;
+    if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
+        vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
+        return;
+    }
+    ret = d->kind == VFIO_USER_DIRTY_BY_PAGES
+          ? set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, &err)
+          : start_logging(d, maps, &err);
+    if (ret == 0 && (!is_power_of_2(d->pgsize) || d->pgsize < MIN_PGSIZE ||
+                     d->pgsize > MAX_PGSIZE)) {
+        error_setg(&err, "vfio-user %s: dirty pages of 0x%" PRIx64 " bytes",
+                   vfio_user_proxy_name(d->proxy), d->pgsize);
+        ret = -EPROTO;
+    }
+    if (ret < 0) {
+        give_up(d, err);
+        return;
+    }
+    d->tracked = true;
+    trace_vfio_user_dirty_start(vfio_user_proxy_name(d->proxy), d->pgsize);
+}
+
+void vfio_user_dirty_stop(VFIOUserDirty *d)
+{
+    bool tracked = d->tracked;
+
+    d->wanted = false;
+    d->tracked = false;
+    if (!tracked || vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
+        return;
+    }
+    if (d->kind == VFIO_USER_DIRTY_BY_PAGES) {
+        set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP, NULL);
+    } else {
+        stop_logging(d);
+    }
+    trace_vfio_user_dirty_stop(vfio_user_proxy_name(d->proxy));
+}
+
+bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
+                            uint64_t size)
+{
+    if (!d->tracked || d->kind != VFIO_USER_DIRTY_BY_LOGGING) {
+        return d->tracked;
+    }
+    for (guint i = 0; i < d->ranges->len; i++) {
+        VFIOUserLoggingRange *r = &g_array_index(d->ranges,
+                                                 VFIOUserLoggingRange, i);
+
+        if (iova >= r->iova && iova - r->iova < r->length) {
+            return size <= r->length - (iova - r->iova);
+        }
+    }
+    return false;
+}
+
+/* Fetching */
+
+/* The bits that are asked for, in one message. */
+typedef struct Piece {
+    uint64_t iova;
+    uint64_t size;
+    uint64_t bitmap;            /* bytes */
+    uint64_t head;              /* bytes of a reply in front of the bits */
+    union {
+        PagesHead pages;
+        LoggingHead logging;
+    };
+} Piece;
+
+static void prepare_pages(const VFIOUserDirty *d, Piece *p, VFIOUserCall *call)
+{
+    p->head = sizeof(p->pages);
+    p->pages = (PagesHead) {
+        .pages = {
+            .argsz = p->head + p->bitmap,
+            .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+        },
+        .range = { p->iova, p->size, { d->pgsize, p->bitmap } },
+    };
+    call->command = VFIO_USER_DIRTY_PAGES;
+    call->head = &p->pages;
+}
+
+static void prepare_logging(const VFIOUserDirty *d, Piece *p,
+                            VFIOUserCall *call)
+{
+    p->head = sizeof(p->logging);
+    p->logging = (LoggingHead) {
+        .feature = {
+            .argsz = p->head + p->bitmap,
+            .flags = VFIO_DEVICE_FEATURE_GET |
+                     VFIO_USER_FEATURE_DMA_LOGGING_REPORT,
+        },
+        .report = { p->iova, p->size, d->pgsize },
+    };
+    call->command = VFIO_USER_DEVICE_FEATURE;
+    call->head = &p->logging;
+}
+
+/* Whether a reply that begins with @echo has this many bytes in all. */
+static bool check_echo(const VFIOUserDirty *d, const VFIOUserCall *call,
+                       const void *echo, size_t at, size_t head, size_t size,
+                       Error **errp)
+{
+    if (call->reply_size != size) {
+        error_setg(errp, "vfio-user %s: %s: a reply of %zu bytes where %zu"
+                   " hold the dirty bits asked for",
+                   vfio_user_proxy_name(d->proxy),
+                   vfio_user_command_name(call->command), call->reply_size,
+                   size);
+        return false;
+    }
+    if (memcmp(call->reply + at, (const char *)echo + at, head - at)) {
+        error_setg(errp, "vfio-user %s: %s: the server answered with dirty"
+                   " bits of another range or page size than it was asked for",
+                   vfio_user_proxy_name(d->proxy),
+                   vfio_user_command_name(call->command));
+        return false;
+    }
+    return true;
+}
+
+static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
+                        ram_addr_t ram_addr)
+{
+    uint64_t lead = iova & (d->pgsize - 1);
+    Piece p = {
+        .iova = iova - lead,
+        .size = ROUND_UP(lead + size, d->pgsize),
+        .bitmap = bitmap_size(d, lead + size),
+    };
+    g_auto(VFIOUserCall) call = { };
+    Error *err = NULL;
+    bool first = d->kind == VFIO_USER_DIRTY_BY_PAGES;
+
+    if (first) {
+        prepare_pages(d, &p, &call);
+    } else {
+        prepare_logging(d, &p, &call);
+    }
+    call.head_size = p.head;
+    call.reply_max = p.head + p.bitmap;
+    if (vfio_user_proxy_call(d->proxy, &call, &err) < 0 ||
+        !check_echo(d, &call, call.head,
+                    first ? sizeof(p.pages.pages) : sizeof(p.logging.feature),
+                    p.head, p.head + p.bitmap, &err)) {
+        give_up(d, err);
+        return;
+    }
+    trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), iova, size);
+    mark_bits(d, ram_addr, size, lead, call.reply + p.head);
+}
+
+void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
+                           ram_addr_t ram_addr)
+{
+    while (size && d->tracked) {
+        /* less one page, where the first is not all ours */
+        uint64_t most = (max_bitmap(d) * 8 - 1) * d->pgsize;
+        uint64_t some;
+
+        if (!(iova & (d->pgsize - 1))) {
+            most += d->pgsize;
+        }
+        some = MIN(size, most);
+        fetch_piece(d, iova, some, ram_addr);
+        iova += some;
+        ram_addr += some;
+        size -= some;
+    }
+}
+
+bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
+                           ram_addr_t ram_addr)
+{
+    UnmapHead msg = {
+        .unmap = { .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+                   .iova = iova, .size = size },
+    };
+    g_auto(VFIOUserCall) call = {
+        .command = VFIO_USER_DMA_UNMAP,
+        .head = &msg,
+        .head_size = sizeof(msg),
+    };
+    Error *err = NULL;
+
+    if (!d->wanted) {
+        return false;
+    }
+    if (!d->tracked || d->kind != VFIO_USER_DIRTY_BY_PAGES ||
+        vfio_user_proxy_state(d->proxy) != VFIO_USER_UP ||
+        bitmap_size(d, size) > max_bitmap(d)) {
+        vfio_user_dirty_mark(ram_addr, size);
+        return false;
+    }
+    msg.bitmap = (VFIOUserBitmap) { d->pgsize, bitmap_size(d, size) };
+    msg.unmap.argsz = sizeof(msg) + msg.bitmap.size;
+    call.reply_max = msg.unmap.argsz;
+    if (vfio_user_proxy_call(d->proxy, &call, &err) < 0) {
+        vfio_user_dirty_mark(ram_addr, size);
+        give_up(d, err);
+        return false;
+    }
+    if (check_echo(d, &call, &msg, sizeof(msg.unmap.argsz) +
+                   sizeof(msg.unmap.flags), sizeof(msg), msg.unmap.argsz,
+                   &err)) {
+        mark_bits(d, ram_addr, size, 0, call.reply + sizeof(msg));
+    } else {
+        vfio_user_dirty_mark(ram_addr, size);
+        give_up(d, err);
+    }
+    return true;
+}

@@ -1,0 +1,106 @@
+/*
+ * vfio-user dirty tracking
+ *
+ * Which guest memory the server wrote to through descriptors, while a VM
+ * migrates: starts and stops the server's record, fetches it in pieces, checks
+ * it, and marks the pages dirty.  What the server writes by message is marked
+ * by whoever serves the message.  Knows no maps and does not decide what is to
+ * happen where a server keeps no record; the container does.
+ *
+ * Threads: any, under the big QEMU lock.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_DIRTY_H
+#define HW_VFIO_USER_DIRTY_H
+
+#include "exec/cpu-common.h"
+#include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/proxy.h"
+
+/* By which messages the server is asked. */
+typedef enum VFIOUserDirtyKind {
+    VFIO_USER_DIRTY_BY_NOTHING, /* by none: the device does not migrate */
+    VFIO_USER_DIRTY_BY_PAGES,   /* version 0.9.1: DIRTY_PAGES */
+    VFIO_USER_DIRTY_BY_LOGGING, /* later: DMA_LOGGING of DEVICE_FEATURE */
+} VFIOUserDirtyKind;
+
+typedef struct VFIOUserDirty {
+    VFIOUserProxy *proxy;
+    const VFIOUserCaps *caps;
+    VFIOUserDirtyKind kind;     /* set by who finds out, once */
+    bool wanted;                /* between start and stop */
+    bool tracked;               /* the server keeps a record */
+    uint64_t pgsize;            /* bytes for which a bit of it stands */
+    GArray *ranges;             /* of LOGGING: VFIOUserLoggingRange, sorted */
+    bool said;                  /* that the server keeps none */
+} VFIOUserDirty;
+
+/**
+ * vfio_user_dirty_init:
+ * @proxy: stays the caller's, as do @caps
+ */
+void vfio_user_dirty_init(VFIOUserDirty *d, VFIOUserProxy *proxy,
+                          const VFIOUserCaps *caps);
+void vfio_user_dirty_destroy(VFIOUserDirty *d);
+
+/**
+ * vfio_user_dirty_start:
+ * @maps: VFIOUserLoggingRange, ascending: what the server may write to by
+ *        descriptor; may be changed
+ *
+ * Has the server begin a record.  Where it keeps none, or asks for what no
+ * server can mean, the user is told once and @d->tracked stays false.
+ *
+ * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_START of later servers.
+ */
+void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps);
+void vfio_user_dirty_stop(VFIOUserDirty *d);
+
+/**
+ * vfio_user_dirty_covers:
+ *
+ * Returns whether the server's record holds all of a range of @size bytes.
+ */
+bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
+                            uint64_t size);
+
+/**
+ * vfio_user_dirty_fetch:
+ * @iova: of a range that the record covers, of a map or a part of one
+ * @size: bytes, multiple of the target's page size
+ * @ram_addr: where that memory is
+ *
+ * Marks dirty what the server wrote to since the last time.  An answer that is
+ * an error, or makes no sense, is the end of the record: the user is told, and
+ * @d->tracked becomes false.
+ *
+ * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_REPORT of later servers.
+ */
+void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
+                           ram_addr_t ram_addr);
+
+/**
+ * vfio_user_dirty_unmap:
+ * @iova: of a map
+ * @size: bytes of the map, multiple of the target's page size
+ *
+ * Unmaps, and marks dirty what the server wrote to by then, or all of it where
+ * that cannot be known.
+ *
+ * Returns false where a plain DMA_UNMAP is still to be sent.
+ * Specification: "VFIO_USER_DMA_UNMAP".
+ */
+bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
+                           ram_addr_t ram_addr);
+
+/**
+ * vfio_user_dirty_mark:
+ * @size: bytes
+ *
+ * Marks all of a range dirty.
+ */
+void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size);
+
+#endif /* HW_VFIO_USER_DIRTY_H */

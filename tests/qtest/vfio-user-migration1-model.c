@@ -1,0 +1,273 @@
+/*
+ * Migration of the first generation, in the device behind the scripted server
+ *
+ * The data are records of offset, length and bytes of the device's state, cut
+ * into chunks as they come: a destination that cuts otherwise loads them all
+ * the same.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+
+#include "vfio-user-migration1-model.h"
+
+#define REGISTER(field) offsetof(struct vfio_device_migration_info, field)
+
+#define STOPPED VFIO_DEVICE_STATE_V1_STOP
+#define RUNNING VFIO_DEVICE_STATE_V1_RUNNING
+#define SAVING VFIO_DEVICE_STATE_V1_SAVING
+#define RESUMING VFIO_DEVICE_STATE_V1_RESUMING
+#define PRE_COPY (RUNNING | SAVING)
+#define STATES (RESUMING + 1)
+
+struct VFIOUserMigration1 {
+    const VFIOUserModelMigration1 *model;
+    uint8_t *data;
+    uint8_t *state;
+    size_t size;
+
+    uint32_t device_state;
+    GByteArray *stream;         /* to be saved, or loaded but incomplete */
+    uint64_t data_size;         /* of the chunk in the region */
+    GHashTable *dirty;          /* set of page numbers; NULL: no record */
+};
+
+typedef struct QEMU_PACKED Record {
+    uint64_t offset;
+    uint64_t length;
+} Record;
+
+VFIOUserMigration1 *
+vfio_user_migration1_new(const VFIOUserModelMigration1 *model, uint8_t *data,
+                         uint8_t *state, size_t size)
+{
+    VFIOUserMigration1 *m = g_new0(VFIOUserMigration1, 1);
+
+    *m = (VFIOUserMigration1) {
+        .model = model,
+        .data = data,
+        .state = state,
+        .size = size,
+        .device_state = RUNNING,
+        .stream = g_byte_array_new(),
+    };
+    return m;
+}
+
+void vfio_user_migration1_free(VFIOUserMigration1 *m)
+{
+    g_byte_array_unref(m->stream);
+    g_clear_pointer(&m->dirty, g_hash_table_unref);
+    g_free(m);
+}
+
+void vfio_user_migration1_reset(VFIOUserMigration1 *m)
+{
+    m->device_state = RUNNING;
+    g_byte_array_set_size(m->stream, 0);
+    m->data_size = 0;
+}
+
+bool vfio_user_migration1_runs(const VFIOUserMigration1 *m)
+{
+    return m->device_state & RUNNING;
+}
+
+/* State and data */
+
+static bool arc_is_drawn(uint32_t from, uint32_t to)
+{
+    static const bool arcs[STATES][STATES] = {
+        [STOPPED] = { [RUNNING] = true },
+        [RUNNING] = { [STOPPED] = true, [SAVING] = true, [PRE_COPY] = true,
+                      [RESUMING] = true },
+        [SAVING] = { [STOPPED] = true, [RUNNING] = true },
+        [PRE_COPY] = { [SAVING] = true },
+        [RESUMING] = { [RUNNING] = true },
+    };
+
+    return to < STATES && arcs[from][to];
+}
+
+static int set_state(VFIOUserMigration1 *m, uint32_t state)
+{
+    Record all = { 0, m->size };
+
+    if (!arc_is_drawn(m->device_state, state)) {
+        return -EINVAL;
+    }
+    if (m->device_state == RESUMING && m->stream->len) {
+        return -EINVAL;         /* an incomplete record */
+    }
+    m->device_state = state;
+    m->data_size = 0;
+    g_byte_array_set_size(m->stream, 0);
+    if (state & SAVING) {
+        g_byte_array_append(m->stream, (void *)&all, sizeof(all));
+        g_byte_array_append(m->stream, m->state, m->size);
+    }
+    return 0;
+}
+
+/* The next chunk goes into the region. */
+static int prepare(VFIOUserMigration1 *m)
+{
+    if (!(m->device_state & (SAVING | RESUMING))) {
+        return -EINVAL;
+    }
+    if (m->device_state & SAVING) {
+        m->data_size = MIN(m->stream->len, m->model->chunk);
+        memcpy(m->data, m->stream->data, m->data_size);
+        g_byte_array_remove_range(m->stream, 0, m->data_size);
+    }
+    return 0;
+}
+
+static int load(VFIOUserMigration1 *m, uint64_t size)
+{
+    Record record;
+
+    if (m->device_state != RESUMING || size > m->model->chunk) {
+        return -EINVAL;
+    }
+    g_byte_array_append(m->stream, m->data, size);
+    while (m->stream->len >= sizeof(record)) {
+        memcpy(&record, m->stream->data, sizeof(record));
+        if (record.offset > m->size ||
+            record.length > m->size - record.offset) {
+            return -EINVAL;
+        }
+        if (m->stream->len < sizeof(record) + record.length) {
+            break;
+        }
+        memcpy(m->state + record.offset, m->stream->data + sizeof(record),
+               record.length);
+        g_byte_array_remove_range(m->stream, 0,
+                                  sizeof(record) + record.length);
+    }
+    return 0;
+}
+
+int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,
+                              uint32_t count, void *bytes)
+{
+    uint64_t value;
+    int ret = 0;
+
+    switch (offset) {
+    case REGISTER(device_state):
+        memcpy(bytes, &m->device_state, MIN(count, 4));
+        return count == 4 ? 0 : -EINVAL;
+    case REGISTER(pending_bytes):
+        value = m->device_state & SAVING ? m->stream->len : 0;
+        break;
+    case REGISTER(data_offset):
+        value = VFIO_USER_MIGRATION1_DATA;
+        ret = prepare(m);
+        break;
+    case REGISTER(data_size):
+        value = m->data_size;
+        break;
+    default:
+        return -EINVAL;
+    }
+    memcpy(bytes, &value, MIN(count, 8));
+    return count == 8 ? ret : -EINVAL;
+}
+
+int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
+                               uint32_t count, const void *bytes)
+{
+    uint64_t value = 0;
+
+    memcpy(&value, bytes, MIN(count, 8));
+    if (offset == REGISTER(device_state) && count == 4) {
+        return set_state(m, value);
+    }
+    if (offset == REGISTER(data_size) && count == 8) {
+        return load(m, value);
+    }
+    return -EINVAL;
+}
+
+/* Dirty pages */
+
+void vfio_user_migration1_wrote(VFIOUserMigration1 *m, uint64_t address,
+                                uint64_t count)
+{
+    uint64_t pgsize = m->model->pgsize;
+
+    if (!m->dirty || !count) {
+        return;
+    }
+    for (uint64_t page = address / pgsize;
+         page <= (address + count - 1) / pgsize; page++) {
+        g_hash_table_add(m->dirty, GSIZE_TO_POINTER(page));
+    }
+}
+
+int vfio_user_migration1_bitmap(VFIOUserMigration1 *m, uint64_t address,
+                                uint64_t size, const VFIOUserBitmap *bitmap,
+                                VFIOUserPacket *reply)
+{
+    uint64_t pages = size / MAX(bitmap->pgsize, 1);
+    g_autofree uint8_t *bits = NULL;
+
+    if (!m->dirty || bitmap->pgsize != m->model->pgsize ||
+        (address | size) & (bitmap->pgsize - 1) || !size ||
+        bitmap->size != DIV_ROUND_UP(pages, 64) * 8 ||
+        (m->model->max_bitmap && bitmap->size > m->model->max_bitmap) ||
+        (m->model->max_data &&
+         reply->payload->len + bitmap->size > m->model->max_data)) {
+        return -EINVAL;
+    }
+    bits = g_malloc0(bitmap->size);
+    for (uint64_t i = 0; i < pages; i++) {
+        uint64_t page = address / bitmap->pgsize + i;
+
+        if (g_hash_table_remove(m->dirty, GSIZE_TO_POINTER(page))) {
+            bits[i / 8] |= 1 << i % 8;
+        }
+    }
+    vfio_user_packet_put(reply, bits, bitmap->size);
+    return 0;
+}
+
+int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
+                                     const VFIOUserPacket *request,
+                                     VFIOUserPacket *reply)
+{
+    const struct QEMU_PACKED {
+        VFIOUserDirtyPages pages;
+        VFIOUserBitmapRange range;
+    } *head = (void *)request->payload->data;
+
+    if (!m->model->pgsize) {
+        return -ENOTSUP;
+    }
+    if (request->payload->len < sizeof(head->pages)) {
+        return -EINVAL;
+    }
+    switch (head->pages.flags) {
+    case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
+        g_clear_pointer(&m->dirty, g_hash_table_unref);
+        m->dirty = g_hash_table_new(NULL, NULL);
+        return 0;
+    case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
+        g_clear_pointer(&m->dirty, g_hash_table_unref);
+        return 0;
+    case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
+        if (request->payload->len != sizeof(*head) ||
+            head->pages.argsz != sizeof(*head) + head->range.bitmap.size) {
+            return -EINVAL;
+        }
+        vfio_user_packet_put(reply, head, sizeof(*head));
+        return vfio_user_migration1_bitmap(m, head->range.iova,
+                                           head->range.size,
+                                           &head->range.bitmap, reply);
+    default:
+        return -EINVAL;
+    }
+}

@@ -1,0 +1,190 @@
+/*
+ * Test rig: two VMs, and a device of a server of its own in each
+ *
+ * See the header.  The test's thread only.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-pair.h"
+
+#define MACHINE "-machine pc%s -nodefaults -m 64 "
+#define BACKEND "-object memory-backend-memfd,id=ram,size=64M,share=on "
+
+static QTestState *start(VFIOUserPair *pair, VFIOUserSide side, bool shared,
+                         const char *more)
+{
+    g_autofree char *args =
+        g_strdup_printf(MACHINE "%s -device vfio-user-pci,id=dut,addr=4,"
+                        "socket=%s,x-timeout-ms=2000 %s 2>%s",
+                        shared ? ",memory-backend=ram" : "",
+                        shared ? BACKEND : "",
+                        vfio_user_server_path(pair->server[side]), more,
+                        pair->errors[side]);
+
+    return qtest_init(args);
+}
+
+VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
+                                 const VFIOUserModel *destination)
+{
+    VFIOUserPair *pair = g_new0(VFIOUserPair, 1);
+    g_autofree char *incoming = NULL;
+
+    pair->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    g_assert_nonnull(pair->dir);
+    pair->uri = g_strdup_printf("unix:%s/migration", pair->dir);
+    pair->errors[VFIO_USER_SOURCE] = g_strdup_printf("%s/source", pair->dir);
+    pair->errors[VFIO_USER_DESTINATION] =
+        g_strdup_printf("%s/destination", pair->dir);
+    pair->server[VFIO_USER_SOURCE] = vfio_user_server_new(source, NULL);
+    pair->server[VFIO_USER_DESTINATION] =
+        vfio_user_server_new(destination, NULL);
+
+    pair->qts[VFIO_USER_SOURCE] = start(pair, VFIO_USER_SOURCE, shared, "");
+    incoming = g_strdup_printf("-incoming %s", pair->uri);
+    pair->qts[VFIO_USER_DESTINATION] = start(pair, VFIO_USER_DESTINATION,
+                                             shared, incoming);
+    return pair;
+}
+
+static void remove_in(const char *dir, const char *name)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+
+    g_unlink(path);
+}
+
+void vfio_user_pair_free(VFIOUserPair *pair)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        g_autofree char *text = NULL;
+
+        if (pair->qts[i]) {
+            qtest_quit(pair->qts[i]);
+        }
+        vfio_user_server_wait_client(pair->server[i], false);
+        vfio_user_server_free(pair->server[i]);
+        g_file_get_contents(pair->errors[i], &text, NULL, NULL);
+        g_test_message("%s said: %s", i ? "destination" : "source", text);
+        g_unlink(pair->errors[i]);
+        g_free(pair->errors[i]);
+    }
+    remove_in(pair->dir, "migration");
+    g_assert_cmpint(g_rmdir(pair->dir), ==, 0);
+    g_free(pair->dir);
+    g_free(pair->uri);
+    g_free(pair);
+}
+
+void vfio_user_pair_set(VFIOUserPair *pair, const char *name, int64_t value)
+{
+    QDict *args = qdict_new();
+    QDict *response;
+
+    qdict_put_int(args, name, value);
+    response = qtest_qmp(pair->qts[VFIO_USER_SOURCE], "{'execute':"
+                         " 'migrate-set-parameters', 'arguments': %p}", args);
+    g_assert(qdict_haskey(response, "return"));
+    qobject_unref(response);
+}
+
+void vfio_user_pair_start(VFIOUserPair *pair)
+{
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE], "{'execute':"
+                             " 'migrate', 'arguments': {'uri': %s}}",
+                             pair->uri);
+}
+
+static char *ask_status(QTestState *qts, const char *command)
+{
+    QDict *response = qtest_qmp(qts, "{'execute': %s}", command);
+    QDict *ret = qdict_get_qdict(response, "return");
+    char *status;
+
+    g_assert_nonnull(ret);
+    status = g_strdup(qdict_get_try_str(ret, "status"));
+    qobject_unref(response);
+    return status;
+}
+
+unsigned vfio_user_pair_passes(VFIOUserPair *pair)
+{
+    QDict *response = qtest_qmp(pair->qts[VFIO_USER_SOURCE],
+                                "{'execute': 'query-migrate'}");
+    QDict *ret = qdict_get_qdict(response, "return");
+    QDict *ram = qdict_get_qdict(ret, "ram");
+    unsigned passes = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
+
+    qobject_unref(response);
+    return passes;
+}
+
+void vfio_user_pair_wait(VFIOUserPair *pair, const char *status)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    for (;;) {
+        g_autofree char *is = ask_status(qts, "query-migrate");
+
+        if (!g_strcmp0(is, status)) {
+            return;
+        }
+        if (g_get_monotonic_time() > deadline ||
+            !g_strcmp0(is, "completed") || !g_strcmp0(is, "failed")) {
+            g_assert_cmpstr(is, ==, status);
+        }
+    }
+}
+
+void vfio_user_pair_check_status(VFIOUserPair *pair, VFIOUserSide side,
+                                 const char *status)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    for (;;) {
+        g_autofree char *is = ask_status(pair->qts[side], "query-status");
+
+        if (!g_strcmp0(is, status)) {
+            return;
+        }
+        if (g_get_monotonic_time() > deadline) {
+            g_assert_cmpstr(is, ==, status);
+        }
+    }
+}
+
+void vfio_user_pair_migrate(VFIOUserPair *pair)
+{
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "running");
+}
+
+void vfio_user_pair_destination_fails(VFIOUserPair *pair)
+{
+    QTestState *qts = pair->qts[VFIO_USER_DESTINATION];
+
+    qtest_set_expected_status(qts, 1);
+    qtest_wait_qemu(qts);
+    qtest_quit(qts);
+    pair->qts[VFIO_USER_DESTINATION] = NULL;
+}
+
+unsigned vfio_user_pair_said(VFIOUserPair *pair, VFIOUserSide side,
+                             const char *text)
+{
+    g_autofree char *said = NULL;
+    unsigned n = 0;
+
+    g_assert_true(g_file_get_contents(pair->errors[side], &said, NULL, NULL));
+    for (const char *at = said; (at = strstr(at, text)); at++) {
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,71 @@
+/*
+ * Test rig: two VMs, and a device of a server of its own in each
+ *
+ * What migration needs: a source that runs, a destination that waits, and the
+ * orders that bring the one to the other.  It says nothing of what a device
+ * should bring along; that is for the tests.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_PAIR_H
+#define TESTS_QTEST_VFIO_USER_PAIR_H
+
+#include "libqtest.h"
+#include "vfio-user-server.h"
+
+/* Bytes of memory of each VM; from 1 MiB on nothing of QEMU's is in it. */
+#define VFIO_USER_PAIR_RAM (64 * MiB)
+
+typedef enum VFIOUserSide {
+    VFIO_USER_SOURCE,
+    VFIO_USER_DESTINATION,
+} VFIOUserSide;
+
+typedef struct VFIOUserPair {
+    QTestState *qts[2];         /* NULL: has been ended */
+    VFIOUserServer *server[2];
+    char *dir;
+    char *uri;                  /* where the destination listens */
+    char *errors[2];            /* files with what each wrote to stderr */
+} VFIOUserPair;
+
+/**
+ * vfio_user_pair_new:
+ * @shared: memory is shared with the servers; else by message
+ * @source: model of the one device, @destination of the other
+ */
+VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
+                                 const VFIOUserModel *destination);
+
+/* Ends both VMs. */
+void vfio_user_pair_free(VFIOUserPair *pair);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserPair, vfio_user_pair_free)
+
+/* Sets a parameter of the source's migration. */
+void vfio_user_pair_set(VFIOUserPair *pair, const char *name, int64_t value);
+
+/* The order "migrate", which must be taken. */
+void vfio_user_pair_start(VFIOUserPair *pair);
+
+/* Waits until the source's migration has this status. */
+void vfio_user_pair_wait(VFIOUserPair *pair, const char *status);
+
+/* Returns how often the source has looked for dirty pages. */
+unsigned vfio_user_pair_passes(VFIOUserPair *pair);
+
+/* Both, and the destination runs. */
+void vfio_user_pair_migrate(VFIOUserPair *pair);
+
+/* Fails the test unless the VM on a side has this status. */
+void vfio_user_pair_check_status(VFIOUserPair *pair, VFIOUserSide side,
+                                 const char *status);
+
+/* Waits for a destination that gives up: with a message and status 1. */
+void vfio_user_pair_destination_fails(VFIOUserPair *pair);
+
+/* Returns how often @text is in what a VM wrote to stderr. */
+unsigned vfio_user_pair_said(VFIOUserPair *pair, VFIOUserSide side,
+                             const char *text);
+
+#endif /* TESTS_QTEST_VFIO_USER_PAIR_H */
