@@ -169,19 +169,6 @@ static void migrate_beside(VFIOUserPair *pair, Engine *e, bool known)
 
 #define UNTRACKED "the server keeps no record of what it writes"
 
-static VFIOUserModel with_migration(const VFIOUserModelMigration1 *migration)
-{
-    VFIOUserModel model = vfio_user_model;
-
-    model.migration1 = migration;
-    model.num_regions = VFIO_USER_MIGRATION1_REGION + 1;
-    model.region[VFIO_USER_MIGRATION1_REGION] = (VFIOUserModelRegion) {
-        .size = VFIO_USER_MIGRATION1_DATA + migration->chunk,
-        .flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
-    };
-    return model;
-}
-
 typedef struct Case {
     const char *name;
     const char *version;        /* JSON, or as the model has it */
@@ -213,7 +200,7 @@ static const Case cases[] = {
 static void test_case(const void *opaque)
 {
     const Case *c = opaque;
-    VFIOUserModel model = with_migration(&c->migration);
+    VFIOUserModel model = vfio_user_model_migration1(&c->migration);
     g_autoptr(VFIOUserPair) pair = NULL;
     Engine e = { .by_message = c->by_message };
     unsigned said;

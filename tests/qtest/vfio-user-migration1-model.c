@@ -1,9 +1,8 @@
 /*
  * Migration of the first generation, in the device behind the scripted server
  *
- * The data are records of offset, length and bytes of the device's state, cut
- * into chunks as they come: a destination that cuts otherwise loads them all
- * the same.
+ * A chunk of data is a record of offset, length and bytes of the device's
+ * state.  A destination that gets it in smaller pieces puts it together.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +28,8 @@ struct VFIOUserMigration1 {
     size_t size;
 
     uint32_t device_state;
-    GByteArray *stream;         /* to be saved, or loaded but incomplete */
+    uint64_t saved;             /* bytes of the state */
+    GByteArray *stream;         /* loaded, and not yet a record */
     uint64_t data_size;         /* of the chunk in the region */
     GHashTable *dirty;          /* set of page numbers; NULL: no record */
 };
@@ -93,8 +93,6 @@ static bool arc_is_drawn(uint32_t from, uint32_t to)
 
 static int set_state(VFIOUserMigration1 *m, uint32_t state)
 {
-    Record all = { 0, m->size };
-
     if (!arc_is_drawn(m->device_state, state)) {
         return -EINVAL;
     }
@@ -103,24 +101,25 @@ static int set_state(VFIOUserMigration1 *m, uint32_t state)
     }
     m->device_state = state;
     m->data_size = 0;
-    g_byte_array_set_size(m->stream, 0);
-    if (state & SAVING) {
-        g_byte_array_append(m->stream, (void *)&all, sizeof(all));
-        g_byte_array_append(m->stream, m->state, m->size);
-    }
+    m->saved = 0;
     return 0;
 }
 
 /* The next chunk goes into the region. */
 static int prepare(VFIOUserMigration1 *m)
 {
+    Record record = { m->saved };
+
     if (!(m->device_state & (SAVING | RESUMING))) {
         return -EINVAL;
     }
     if (m->device_state & SAVING) {
-        m->data_size = MIN(m->stream->len, m->model->chunk);
-        memcpy(m->data, m->stream->data, m->data_size);
-        g_byte_array_remove_range(m->stream, 0, m->data_size);
+        record.length = MIN(m->size - m->saved,
+                            m->model->chunk - sizeof(record));
+        m->data_size = record.length ? sizeof(record) + record.length : 0;
+        memcpy(m->data, &record, sizeof(record));
+        memcpy(m->data + sizeof(record), m->state + m->saved, record.length);
+        m->saved += record.length;
     }
     return 0;
 }
@@ -161,7 +160,7 @@ int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,
         memcpy(bytes, &m->device_state, MIN(count, 4));
         return count == 4 ? 0 : -EINVAL;
     case REGISTER(pending_bytes):
-        value = m->device_state & SAVING ? m->stream->len : 0;
+        value = m->device_state & SAVING ? m->size - m->saved : 0;
         break;
     case REGISTER(data_offset):
         value = VFIO_USER_MIGRATION1_DATA;

@@ -86,6 +86,20 @@ const VFIOUserModel vfio_user_model = {
     },
 };
 
+VFIOUserModel
+vfio_user_model_migration1(const VFIOUserModelMigration1 *migration)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.migration1 = migration;
+    model.num_regions = VFIO_USER_MIGRATION1_REGION + 1;
+    model.region[VFIO_USER_MIGRATION1_REGION] = (VFIOUserModelRegion) {
+        .size = VFIO_USER_MIGRATION1_DATA + migration->chunk,
+        .flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
+    };
+    return model;
+}
+
 struct VFIOUserDevice {
     const VFIOUserModel *model;
     struct {
@@ -436,24 +450,6 @@ static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
 
 /* Regions */
 
-/* Appends the capability of the region that migration goes through. */
-static void add_type(VFIOUserPacket *reply, uint32_t argsz)
-{
-    const struct vfio_region_info_cap_type cap = {
-        .header = { .id = VFIO_REGION_INFO_CAP_TYPE, .version = 1 },
-        .type = VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
-        .subtype = VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
-    };
-    VFIOUserRegionInfo *info = (void *)reply->payload->data;
-
-    info->argsz = sizeof(*info) + sizeof(cap);
-    info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
-    if (argsz >= info->argsz) {
-        info->cap_offset = sizeof(*info);
-        vfio_user_packet_put(reply, &cap, sizeof(cap));
-    }
-}
-
 static int answer_get_region_info(VFIOUserDevice *dev,
                                   VFIOUserPacket *request,
                                   VFIOUserPacket *reply)
@@ -462,9 +458,14 @@ static int answer_get_region_info(VFIOUserDevice *dev,
     struct vfio_region_info_cap_sparse_mmap cap = {
         .header = { .id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1 },
     };
+    struct vfio_region_info_cap_type type = {
+        .header = { .id = VFIO_REGION_INFO_CAP_TYPE, .version = 1 },
+        .type = VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+        .subtype = VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+    };
     const VFIOUserModelRegion *region;
     VFIOUserRegionInfo info;
-    size_t areas;
+    size_t areas, types;
 
     if (!head || head->index >= dev->model->num_regions) {
         return -EINVAL;
@@ -472,23 +473,24 @@ static int answer_get_region_info(VFIOUserDevice *dev,
     region = &dev->model->region[head->index];
     cap.nr_areas = region->nr_areas;
     areas = region->nr_areas * sizeof(region->areas[0]);
+    types = dev->migration1 && head->index == VFIO_USER_MIGRATION1_REGION ?
+            sizeof(type) : 0;
+    type.header.next = areas ? sizeof(info) + types : 0;
     info = (VFIOUserRegionInfo) {
-        .argsz = sizeof(info) + (areas ? sizeof(cap) + areas : 0),
-        .flags = region->flags | (areas ? VFIO_REGION_INFO_FLAG_CAPS : 0),
+        .argsz = sizeof(info) + types + (areas ? sizeof(cap) + areas : 0),
+        .flags = region->flags |
+                 (areas || types ? VFIO_REGION_INFO_FLAG_CAPS : 0),
         .index = head->index,
-        .cap_offset = areas ? sizeof(info) : 0,
+        .cap_offset = areas || types ? sizeof(info) : 0,
         .size = region->size,
         .offset = region->offset,
     };
     if (head->argsz < info.argsz) {
         info.cap_offset = 0;
-        areas = 0;
+        areas = types = 0;
     }
     vfio_user_packet_put(reply, &info, sizeof(info));
-    if (dev->migration1 && head->index == VFIO_USER_MIGRATION1_REGION) {
-        add_type(reply, head->argsz);
-        return 0;
-    }
+    vfio_user_packet_put(reply, &type, types);
     if (areas) {
         vfio_user_packet_put(reply, &cap, sizeof(cap));
         vfio_user_packet_put(reply, region->areas, areas);

@@ -51,6 +51,10 @@ typedef struct VFIOUserModel {
  */
 extern const VFIOUserModel vfio_user_model;
 
+/* Likewise, and it migrates. */
+VFIOUserModel
+vfio_user_model_migration1(const VFIOUserModelMigration1 *migration);
+
 #define VFIO_USER_MODEL_VENDOR 0x1234
 #define VFIO_USER_MODEL_DEVICE 0xfeed
 #define VFIO_USER_MODEL_MSI 0x40        /* offsets of the capabilities */

@@ -15,26 +15,25 @@
 #define MACHINE "-machine pc%s -nodefaults -m 64 "
 #define BACKEND "-object memory-backend-memfd,id=ram,size=64M,share=on "
 
-static QTestState *start(VFIOUserPair *pair, VFIOUserSide side, bool shared,
-                         const char *more)
+static void start(VFIOUserPair *pair, VFIOUserSide side, const char *more)
 {
     g_autofree char *args =
         g_strdup_printf(MACHINE "%s -device vfio-user-pci,id=dut,addr=4,"
                         "socket=%s,x-timeout-ms=2000 %s 2>%s",
-                        shared ? ",memory-backend=ram" : "",
-                        shared ? BACKEND : "",
+                        pair->shared ? ",memory-backend=ram" : "",
+                        pair->shared ? BACKEND : "",
                         vfio_user_server_path(pair->server[side]), more,
                         pair->errors[side]);
 
-    return qtest_init(args);
+    pair->qts[side] = qtest_init(args);
 }
 
 VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
                                  const VFIOUserModel *destination)
 {
     VFIOUserPair *pair = g_new0(VFIOUserPair, 1);
-    g_autofree char *incoming = NULL;
 
+    pair->shared = shared;
     pair->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
     g_assert_nonnull(pair->dir);
     pair->uri = g_strdup_printf("unix:%s/migration", pair->dir);
@@ -42,14 +41,21 @@ VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
     pair->errors[VFIO_USER_DESTINATION] =
         g_strdup_printf("%s/destination", pair->dir);
     pair->server[VFIO_USER_SOURCE] = vfio_user_server_new(source, NULL);
+    start(pair, VFIO_USER_SOURCE, "");
+    if (destination) {
+        vfio_user_pair_add(pair, destination, pair->uri);
+    }
+    return pair;
+}
+
+void vfio_user_pair_add(VFIOUserPair *pair, const VFIOUserModel *destination,
+                        const char *from)
+{
+    g_autofree char *incoming = g_strdup_printf("-incoming '%s'", from);
+
     pair->server[VFIO_USER_DESTINATION] =
         vfio_user_server_new(destination, NULL);
-
-    pair->qts[VFIO_USER_SOURCE] = start(pair, VFIO_USER_SOURCE, shared, "");
-    incoming = g_strdup_printf("-incoming %s", pair->uri);
-    pair->qts[VFIO_USER_DESTINATION] = start(pair, VFIO_USER_DESTINATION,
-                                             shared, incoming);
-    return pair;
+    start(pair, VFIO_USER_DESTINATION, incoming);
 }
 
 static void remove_in(const char *dir, const char *name)
@@ -59,18 +65,30 @@ static void remove_in(const char *dir, const char *name)
     g_unlink(path);
 }
 
-void vfio_user_pair_free(VFIOUserPair *pair)
+static void print_errors(VFIOUserPair *pair)
 {
     for (unsigned i = 0; i < 2; i++) {
         g_autofree char *text = NULL;
 
+        g_file_get_contents(pair->errors[i], &text, NULL, NULL);
+        g_test_message("%s said: %s", i ? "destination" : "source",
+                       text ?: "");
+    }
+}
+
+void vfio_user_pair_free(VFIOUserPair *pair)
+{
+    for (unsigned i = 0; i < 2; i++) {
         if (pair->qts[i]) {
             qtest_quit(pair->qts[i]);
         }
-        vfio_user_server_wait_client(pair->server[i], false);
-        vfio_user_server_free(pair->server[i]);
-        g_file_get_contents(pair->errors[i], &text, NULL, NULL);
-        g_test_message("%s said: %s", i ? "destination" : "source", text);
+        if (pair->server[i]) {
+            vfio_user_server_wait_client(pair->server[i], false);
+            vfio_user_server_free(pair->server[i]);
+        }
+    }
+    print_errors(pair);
+    for (unsigned i = 0; i < 2; i++) {
         g_unlink(pair->errors[i]);
         g_free(pair->errors[i]);
     }
@@ -91,6 +109,14 @@ void vfio_user_pair_set(VFIOUserPair *pair, const char *name, int64_t value)
                          " 'migrate-set-parameters', 'arguments': %p}", args);
     g_assert(qdict_haskey(response, "return"));
     qobject_unref(response);
+}
+
+void vfio_user_pair_return_path(VFIOUserPair *pair)
+{
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE], "{'execute':"
+                             " 'migrate-set-capabilities', 'arguments':"
+                             " {'capabilities': [{'capability': 'return-path',"
+                             " 'state': true}]}}");
 }
 
 void vfio_user_pair_start(VFIOUserPair *pair)
@@ -137,6 +163,7 @@ void vfio_user_pair_wait(VFIOUserPair *pair, const char *status)
         }
         if (g_get_monotonic_time() > deadline ||
             !g_strcmp0(is, "completed") || !g_strcmp0(is, "failed")) {
+            print_errors(pair);
             g_assert_cmpstr(is, ==, status);
         }
     }
@@ -168,10 +195,14 @@ void vfio_user_pair_migrate(VFIOUserPair *pair)
 
 void vfio_user_pair_destination_fails(VFIOUserPair *pair)
 {
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     QTestState *qts = pair->qts[VFIO_USER_DESTINATION];
 
     qtest_set_expected_status(qts, 1);
-    qtest_wait_qemu(qts);
+    while (qtest_probe_child(qts)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_thread_yield();
+    }
     qtest_quit(qts);
     pair->qts[VFIO_USER_DESTINATION] = NULL;
 }

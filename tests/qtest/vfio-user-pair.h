@@ -23,6 +23,7 @@ typedef enum VFIOUserSide {
 } VFIOUserSide;
 
 typedef struct VFIOUserPair {
+    bool shared;
     QTestState *qts[2];         /* NULL: has been ended */
     VFIOUserServer *server[2];
     char *dir;
@@ -33,10 +34,15 @@ typedef struct VFIOUserPair {
 /**
  * vfio_user_pair_new:
  * @shared: memory is shared with the servers; else by message
- * @source: model of the one device, @destination of the other
+ * @source: model of the one device
+ * @destination: of the other; NULL: no destination yet
  */
 VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
                                  const VFIOUserModel *destination);
+
+/* A destination that takes a VM from @from, in QEMU's words. */
+void vfio_user_pair_add(VFIOUserPair *pair, const VFIOUserModel *destination,
+                        const char *from);
 
 /* Ends both VMs. */
 void vfio_user_pair_free(VFIOUserPair *pair);
@@ -45,7 +51,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserPair, vfio_user_pair_free)
 /* Sets a parameter of the source's migration. */
 void vfio_user_pair_set(VFIOUserPair *pair, const char *name, int64_t value);
 
-/* The order "migrate", which must be taken. */
+/* The source hears from the destination whether it has taken over. */
+void vfio_user_pair_return_path(VFIOUserPair *pair);
+
+/* The order "migrate" to pair->uri, which must be taken. */
 void vfio_user_pair_start(VFIOUserPair *pair);
 
 /* Waits until the source's migration has this status. */
