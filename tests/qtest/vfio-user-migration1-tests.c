@@ -182,6 +182,8 @@ static void test_cancel(void)
                              "{'execute': 'migrate_cancel'}");
     vfio_user_pair_wait(pair, "cancelled");
     check_works(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, "Failed"),
+                     ==, 0);
     vfio_user_pair_destination_fails(pair);
     vfio_user_server_wait_client(pair->server[VFIO_USER_DESTINATION], false);
     vfio_user_server_free(pair->server[VFIO_USER_DESTINATION]);
