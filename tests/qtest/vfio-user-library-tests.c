@@ -1,0 +1,155 @@
+/*
+ * qtest of the vfio-user client: migration between servers on libvfio-user
+ *
+ * A device of a library that others wrote migrates: its memory, mapped and by
+ * message, its registers and its armed timer arrive.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+#include <sys/prctl.h>
+
+#include "libqos/pci-pc.h"
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-server.h"
+#include "vfio-user-tests.h"
+#ifdef HAVE_VFIO_USER_TIMER_SERVER
+#include "vfio-user-timer-server.h"
+
+#define MEMORY_SIZE 0x3000
+#define EXPIRES_IN_MS 1500
+
+#define ARGS "-machine pc,memory-backend=ram -nodefaults -m 64 " \
+    "-object memory-backend-memfd,id=ram,size=64M,share=on "     \
+    "-device vfio-user-pci,id=dut,addr=4,socket=%s/%s %s"
+
+typedef struct Side {
+    QTestState *qts;
+    GPid server;
+    QPCIBus *bus;
+    QPCIDevice *dev;
+} Side;
+
+static void die_with_parent(void *opaque)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+static void start(Side *side, const char *dir, const char *name,
+                  const char *more)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    char *argv[] = { (char *)VFIO_USER_TIMER_SERVER, path, NULL };
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    GError *err = NULL;
+
+    g_spawn_async(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_parent,
+                  NULL, &side->server, &err);
+    g_assert_no_error(err);
+    while (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_thread_yield();
+    }
+    side->qts = qtest_initf(ARGS, dir, name, more);
+    side->bus = qpci_new_pc(side->qts, NULL);
+    side->dev = qpci_device_find(side->bus, QPCI_DEVFN(4, 0));
+    g_assert_nonnull(side->dev);
+}
+
+static void end(Side *side, const char *dir, const char *name)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    int status;
+
+    g_free(side->dev);
+    qpci_free_pc(side->bus);
+    qtest_quit(side->qts);
+    /* it ends with its client */
+    g_assert_cmpint(waitpid(side->server, &status, 0), ==, side->server);
+    g_assert_cmpint(status, ==, 0);
+    g_unlink(path);
+}
+
+static void migrate(Side *from, Side *to, const char *uri)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    bool done = false;
+
+    qtest_qmp_assert_success(from->qts, "{'execute': 'migrate', 'arguments':"
+                             " {'uri': %s}}", uri);
+    while (!done) {
+        QDict *response = qtest_qmp(from->qts,
+                                    "{'execute': 'query-migrate'}");
+        const char *status = qdict_get_try_str(
+            qdict_get_qdict(response, "return"), "status");
+
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        g_assert_cmpstr(status, !=, "failed");
+        done = !g_strcmp0(status, "completed");
+        qobject_unref(response);
+    }
+    qtest_qmp_eventwait(to->qts, "RESUME");
+}
+
+static uint32_t pattern(unsigned i)
+{
+    return 0x9e3779b1u * (i + 1);
+}
+
+static void test_timer(void)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    uint64_t expires = g_get_real_time() / 1000 + EXPIRES_IN_MS;
+    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    g_autofree char *uri = g_strdup_printf("unix:%s/migration", dir);
+    g_autofree char *incoming = g_strdup_printf("-incoming %s", uri);
+    Side from = { }, to = { };
+    QPCIBar bar[2];
+
+    start(&from, dir, "from", "");
+    start(&to, dir, "to", incoming);
+    for (unsigned i = 0; i < 2; i++) {
+        bar[i] = qpci_iomap(from.dev, i, NULL);
+    }
+    qpci_device_enable(from.dev);
+    for (unsigned i = 0; i < MEMORY_SIZE / 4; i++) {
+        qpci_io_writel(from.dev, bar[1], 4 * i, pattern(i));
+    }
+    qpci_io_writeq(from.dev, bar[0], 0, expires);
+    g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 8), ==, 0);
+
+    migrate(&from, &to, uri);
+    for (unsigned i = 0; i < MEMORY_SIZE / 4; i++) {
+        g_assert_cmphex(qpci_io_readl(to.dev, bar[1], 4 * i), ==, pattern(i));
+    }
+    while (!qpci_io_readq(to.dev, bar[0], 8)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    g_assert_cmpuint(g_get_real_time() / 1000, >=, expires);
+    g_assert_cmpuint(qpci_io_readq(to.dev, bar[0], 8), ==, 1);
+    g_assert_cmpuint(qpci_io_readq(to.dev, bar[0], 0), ==, 0);
+
+    /* where it came from, the timer is off */
+    g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 8), ==, 0);
+    g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 0), ==, expires);
+
+    end(&from, dir, "from");
+    end(&to, dir, "to");
+    g_unlink(uri + strlen("unix:"));
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
+void vfio_user_add_library_tests(void)
+{
+    qtest_add_func("/vfio-user/library/timer", test_timer);
+}
+
+#else
+
+void vfio_user_add_library_tests(void)
+{
+}
+
+#endif

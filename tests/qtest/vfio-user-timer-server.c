@@ -1,0 +1,251 @@
+/*
+ * A vfio-user server on libvfio-user: a timer that migrates
+ *
+ * What libvfio-user's sample "server" shows, put right where it cannot serve a
+ * VM.  BAR 0 has two registers of 8 bytes: when the timer expires, in ms since
+ * the epoch, and how often it did.  BAR 1 is 12 KiB of memory of which the
+ * first and the last page can be mapped.  Both are the device's state.
+ *
+ *     vfio-user-timer-server SOCKET
+ *
+ * Serves one client and ends with it.  One thread.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <err.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "libvfio-user.h"
+
+#define PAGE 4096
+#define MEMORY_SIZE (3 * PAGE)
+
+struct registers {
+    uint64_t expires;
+    uint64_t expired;
+};
+
+static struct device {
+    struct registers registers;
+    uint8_t *memory;
+    int timer;
+    vfu_migr_state_t state;
+    uint64_t pending;
+} device;
+
+#define STATE_SIZE (MEMORY_SIZE + sizeof(struct registers))
+
+static void set_timer(uint64_t expires)
+{
+    const struct itimerspec spec = {
+        .it_value = { expires / 1000, expires % 1000 * 1000000 },
+    };
+
+    if (timerfd_settime(device.timer, TFD_TIMER_ABSTIME, &spec, NULL) < 0) {
+        err(EXIT_FAILURE, "timerfd_settime");
+    }
+}
+
+static ssize_t access_registers(vfu_ctx_t *ctx, char *buf, size_t count,
+                                loff_t offset, bool is_write)
+{
+    char *at = (char *)&device.registers + offset;
+
+    if (offset + count > sizeof(device.registers)) {
+        memset(buf, 0, is_write ? 0 : count);
+        return count;
+    }
+    memcpy(is_write ? at : buf, is_write ? buf : at, count);
+    if (is_write && offset + count == sizeof(device.registers.expires)) {
+        set_timer(device.registers.expires);
+    }
+    return count;
+}
+
+static ssize_t access_memory(vfu_ctx_t *ctx, char *buf, size_t count,
+                             loff_t offset, bool is_write)
+{
+    uint8_t *at = device.memory + offset;
+
+    if (offset + count > MEMORY_SIZE) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(is_write ? (void *)at : buf, is_write ? buf : (void *)at, count);
+    return count;
+}
+
+/* Migration */
+
+static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
+{
+    device.state = state;
+    switch (state) {
+    case VFU_MIGR_STATE_RUNNING:
+        set_timer(device.registers.expires);
+        break;
+    case VFU_MIGR_STATE_PRE_COPY:
+        device.pending = MEMORY_SIZE;
+        break;
+    case VFU_MIGR_STATE_STOP_AND_COPY:
+        device.pending = STATE_SIZE;
+        set_timer(0);
+        break;
+    default:
+        set_timer(0);
+    }
+    return 0;
+}
+
+static uint64_t get_pending_bytes(vfu_ctx_t *ctx)
+{
+    return device.pending;
+}
+
+static int prepare_data(vfu_ctx_t *ctx, uint64_t *offset, uint64_t *size)
+{
+    *offset = 0;
+    if (size) {
+        *size = device.pending;
+    }
+    return 0;
+}
+
+static ssize_t read_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
+                         uint64_t offset)
+{
+    if (offset || count != device.pending) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(buf, device.memory, MEMORY_SIZE);
+    if (count == STATE_SIZE) {
+        memcpy((char *)buf + MEMORY_SIZE, &device.registers,
+               sizeof(device.registers));
+    }
+    device.pending = 0;
+    return count;
+}
+
+static ssize_t write_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
+                          uint64_t offset)
+{
+    if (offset || (count != MEMORY_SIZE && count != STATE_SIZE)) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(device.memory, buf, MEMORY_SIZE);
+    if (count == STATE_SIZE) {
+        memcpy(&device.registers, (char *)buf + MEMORY_SIZE,
+               sizeof(device.registers));
+    }
+    return count;
+}
+
+static int data_written(vfu_ctx_t *ctx, uint64_t count)
+{
+    return 0;
+}
+
+static const vfu_migration_callbacks_t migration = {
+    .version = VFU_MIGR_CALLBACKS_VERS,
+    .transition = transition,
+    .get_pending_bytes = get_pending_bytes,
+    .prepare_data = prepare_data,
+    .read_data = read_data,
+    .data_written = data_written,
+    .write_data = write_data,
+};
+
+static void on_dma(vfu_ctx_t *ctx, vfu_dma_info_t *info)
+{
+}
+
+static void check(int ret, const char *what)
+{
+    if (ret < 0) {
+        err(EXIT_FAILURE, "%s", what);
+    }
+}
+
+static vfu_ctx_t *set_up(const char *path)
+{
+    const int flags = VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM;
+    size_t registers = vfu_get_migr_register_area_size();
+    struct iovec areas[] = {
+        { (void *)0, PAGE },
+        { (void *)(2 * PAGE), PAGE },
+    };
+    vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, path,
+                                    LIBVFIO_USER_FLAG_ATTACH_NB, &device,
+                                    VFU_DEV_TYPE_PCI);
+    int fd = memfd_create("memory", 0);
+
+    check(ctx && fd >= 0 ? 0 : -1, "vfu_create_ctx");
+    check(ftruncate(fd, MEMORY_SIZE), "ftruncate");
+    device.memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE,
+                         MAP_SHARED, fd, 0);
+    device.timer = timerfd_create(CLOCK_REALTIME, 0);
+    check(device.memory == MAP_FAILED ? -1 : device.timer, "mmap");
+
+    check(vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL, PCI_HEADER_TYPE_NORMAL,
+                       0), "vfu_pci_init");
+    vfu_pci_set_id(ctx, 0x1234, 0x7177, 0, 0);
+    check(vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, PAGE,
+                           access_registers, flags, NULL, 0, -1, 0), "BAR 0");
+    check(vfu_setup_region(ctx, VFU_PCI_DEV_BAR1_REGION_IDX, MEMORY_SIZE,
+                           access_memory, flags, areas, 2, fd, 0), "BAR 1");
+    check(vfu_setup_region(ctx, VFU_PCI_DEV_MIGR_REGION_IDX,
+                           registers + 4 * PAGE, NULL, VFU_REGION_FLAG_RW,
+                           NULL, 0, -1, 0), "migration region");
+    check(vfu_setup_device_migration_callbacks(ctx, &migration, registers),
+          "migration");
+    check(vfu_setup_device_dma(ctx, on_dma, on_dma), "DMA");
+    check(vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1), "interrupts");
+    check(vfu_realize_ctx(ctx), "vfu_realize_ctx");
+    return ctx;
+}
+
+int main(int argc, char **argv)
+{
+    vfu_ctx_t *ctx = argc == 2 ? set_up(argv[1]) : NULL;
+    bool attached = false;
+    int ret = 0;
+
+    if (!ctx) {
+        errx(EXIT_FAILURE, "Usage: %s SOCKET", argv[0]);
+    }
+    while (ret >= 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
+        struct pollfd fds[] = {
+            { .fd = vfu_get_poll_fd(ctx), .events = POLLIN },
+            { .fd = device.timer, .events = POLLIN },
+        };
+        uint64_t times;
+
+        check(poll(fds, 2, -1), "poll");
+        if (fds[1].revents &&
+            read(device.timer, &times, sizeof(times)) == sizeof(times)) {
+            device.registers.expired++;
+            device.registers.expires = 0;
+        }
+        ret = 0;
+        if (fds[0].revents && !attached) {
+            ret = vfu_attach_ctx(ctx);
+            attached = ret == 0;
+        } else if (fds[0].revents) {
+            ret = vfu_run_ctx(ctx);
+        }
+    }
+    vfu_destroy_ctx(ctx);
+    return EXIT_SUCCESS;
+}
