@@ -30,7 +30,8 @@ static const Times times_of_a_boot[] = {
     { VFIO_USER_DMA_MAP, 4 },                   /* one per range */
     { VFIO_USER_DEVICE_GET_INFO, 1 },
     { VFIO_USER_DEVICE_GET_REGION_INFO, 6       /* BARs */
-                                        + 1 },  /* configuration space */
+                                        + 1     /* configuration space */
+                                        + 2 },  /* the rest: migration? */
     { VFIO_USER_DEVICE_GET_REGION_IO_FDS, 4 },  /* BARs that are there */
     { VFIO_USER_DEVICE_GET_IRQ_INFO, 1          /* INTx */
                                      + 1        /* MSI */

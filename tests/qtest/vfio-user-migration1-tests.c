@@ -91,6 +91,23 @@ static void test_state(const void *opaque)
     }
 }
 
+/* A server that takes the bytes away which it shares. */
+static void test_cut_file(void)
+{
+    VFIOUserModel model = vfio_user_model_migration1(&large);
+    g_autoptr(VFIOUserPair) pair = NULL;
+
+    mapped(&model);
+    pair = vfio_user_pair_new(true, &model, &model);
+    vfio_user_server_truncate(pair->server[VFIO_USER_SOURCE], MIGRATION, DATA);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "failed");
+    vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
+    vfio_user_pair_destination_fails(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
+                                         "the file is too short"), >, 0);
+}
+
 static QDict *query(VFIOUserPair *pair)
 {
     QDict *response = qtest_qmp(pair->qts[VFIO_USER_SOURCE],
@@ -398,6 +415,7 @@ void vfio_user_add_migration1_tests(void)
 {
     qtest_add_data_func("/vfio-user/migration1/state", NULL, test_state);
     qtest_add_data_func("/vfio-user/migration1/state-mapped", "", test_state);
+    qtest_add_func("/vfio-user/migration1/cut-file", test_cut_file);
     qtest_add_func("/vfio-user/migration1/file", test_file);
     qtest_add_func("/vfio-user/migration1/paused", test_paused);
     qtest_add_func("/vfio-user/migration1/cancel", test_cancel);

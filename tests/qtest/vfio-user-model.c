@@ -207,6 +207,13 @@ void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
     g_assert_cmpint(ftruncate(dev->backing[region].fd,
                               dev->model->region[region].offset + size),
                     ==, 0);
+    if (dev->migration1 && region == VFIO_USER_MIGRATION1_REGION) {
+        /* the server itself goes on to write what nobody can read */
+        g_assert(mmap(dev->backing[region].bytes, dev->backing[region].size,
+                      PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+                 MAP_FAILED);
+    }
 }
 
 /* Maps */
