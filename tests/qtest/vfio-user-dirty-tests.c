@@ -13,6 +13,7 @@
 
 #include "qemu/atomic.h"
 #include "qemu/bswap.h"
+#include "libqos/pci-pc.h"
 #include "vfio-user-pair.h"
 #include "vfio-user-tests.h"
 
@@ -219,8 +220,55 @@ static void test_case(const void *opaque)
     }
 }
 
+/*
+ * What was written to a map that goes while the VM migrates: the chipset is
+ * told to let nobody write to a range any more.
+ */
+static void test_unmap(void)
+{
+    static const VFIOUserModelMigration1 migration = { 64 * KiB, 4 * KiB };
+    const uint64_t at = 0xf1000, value = 0x1122334455667788;
+    const uint8_t pam0 = 0x59, ram = 0x30, read_only = 0x10;
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    VFIOUserModel model = vfio_user_model_migration1(&migration);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
+    QPCIDevice *host = qpci_device_find(bus, QPCI_DEVFN(0, 0));
+    VFIOUserDMAUnmap unmap;
+    VFIOUserSeen seen;
+
+    qpci_config_writeb(host, pam0, ram);
+    qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, 4 * MiB);
+    vfio_user_pair_set(pair, "max-bandwidth", 2 * MiB);
+    vfio_user_pair_set(pair, "downtime-limit", 0);
+    vfio_user_pair_start(pair);
+    while (vfio_user_pair_passes(pair) < 1) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    /* low memory goes first: it has been sent when higher memory has */
+    vfio_user_server_see(server, VFIO_USER_REGION_READ,
+                         AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 8), .nth = 20);
+    vfio_user_server_forget(server);
+    g_assert_true(vfio_user_server_write(server, at, &value, sizeof(value)));
+    qpci_config_writeb(host, pam0, read_only);
+    seen = vfio_user_server_see(server, VFIO_USER_DMA_UNMAP);
+    memcpy(&unmap, seen.payload, sizeof(unmap));
+    g_assert_cmphex(unmap.flags, ==, VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP);
+
+    vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
+    vfio_user_pair_set(pair, "downtime-limit", 2000);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "running");
+    g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], at), ==,
+                    value);
+    g_free(host);
+    qpci_free_pc(bus);
+}
+
 void vfio_user_add_dirty_tests(void)
 {
+    qtest_add_func("/vfio-user/dirty/unmap", test_unmap);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/dirty/%s",
                                                 cases[i].name);
