@@ -112,6 +112,7 @@ struct VFIOUserDevice {
     bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
     VFIOUserMigration1 *migration1;     /* or NULL */
     int twin;                           /* our end, until it is taken; or -1 */
+    VFIOUserMigrating migrating;
 };
 
 /* Returns what the payload begins with, or NULL where it is shorter. */
@@ -124,6 +125,7 @@ static void device_reset(VFIOUserDevice *dev)
 {
     memcpy(dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes,
            dev->model->config, sizeof(dev->model->config));
+    vfio_user_migrating_reset(&dev->migrating);
 }
 
 VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
@@ -159,6 +161,7 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
             dev->eventfd[i][j] = -1;
         }
     }
+    vfio_user_migrating_init(&dev->migrating, dev, &model->migration);
     device_reset(dev);
     if (model->migration1) {
         /* what migrates is what is in BAR 2 */
@@ -177,6 +180,7 @@ void vfio_user_device_free(VFIOUserDevice *dev)
 
     vfio_user_device_disconnect(dev);
     g_clear_pointer(&dev->migration1, vfio_user_migration1_free);
+    vfio_user_migrating_clear(&dev->migrating);
     for (i = 0; i < VFIO_USER_MODEL_REGIONS; i++) {
         if (dev->backing[i].size) {
             munmap(dev->backing[i].bytes, dev->backing[i].size);
@@ -351,6 +355,7 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev)
         }
         dev->masked[i] = false;
     }
+    vfio_user_migrating_reset(&dev->migrating);
 }
 
 int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
@@ -712,6 +717,12 @@ bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
     return true;
 }
 
+static int answer_migration(VFIOUserDevice *dev, VFIOUserPacket *request,
+                            VFIOUserPacket *reply)
+{
+    return vfio_user_migrating_answer(&dev->migrating, request, reply);
+}
+
 typedef int Answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                    VFIOUserPacket *reply);
 
@@ -728,6 +739,9 @@ static Answer *const answers[VFIO_USER_COMMANDS] = {
     [VFIO_USER_REGION_WRITE] = answer_region_write,
     [VFIO_USER_DEVICE_RESET] = answer_reset,
     [VFIO_USER_DIRTY_PAGES] = answer_dirty_pages,
+    [VFIO_USER_DEVICE_FEATURE] = answer_migration,
+    [VFIO_USER_MIG_DATA_READ] = answer_migration,
+    [VFIO_USER_MIG_DATA_WRITE] = answer_migration,
 };
 
 int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
@@ -737,6 +751,9 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
 
     if (command >= ARRAY_SIZE(answers) || !answers[command]) {
         return -ENOTSUP;
+    }
+    if (!vfio_user_migrating_takes(&dev->migrating, command)) {
+        return -EINVAL;
     }
     return answers[command](dev, request, reply);
 }

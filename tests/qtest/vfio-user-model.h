@@ -14,6 +14,7 @@
 #define TESTS_QTEST_VFIO_USER_MODEL_H
 
 #include <linux/vfio.h>
+#include "vfio-user-migration-model.h"
 #include "vfio-user-migration1-model.h"
 #include "vfio-user-packet.h"
 
@@ -42,6 +43,7 @@ typedef struct VFIOUserModel {
     } irq[VFIO_PCI_NUM_IRQS];
     const VFIOUserModelMigration1 *migration1; /* NULL: migrates not */
     uint8_t config[256];        /* as after a reset */
+    VFIOUserMigrationModel migration;
 } VFIOUserModel;
 
 /*

@@ -9,14 +9,27 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/vfio.h>
 
 #include "vfio-user-rules.h"
+
+/* The state that a SET of MIG_DEVICE_STATE wants; NULL: it is none. */
+static const uint32_t *state_of(const void *payload, size_t length)
+{
+    const VFIOUserDeviceFeature *head = payload;
+
+    return length >= sizeof(*head) + sizeof(uint32_t) &&
+           head->flags == (VFIO_DEVICE_FEATURE_SET |
+                           VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) ?
+           (const void *)(head + 1) : NULL;
+}
 
 bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
                           const void *payload, size_t length)
 {
     const VFIOUserRegionRW *rw = NULL;
     const VFIOUserIRQInfo *info = NULL;
+    const uint32_t *state = NULL;
 
     switch (command) {
     case VFIO_USER_REGION_READ:
@@ -30,6 +43,9 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
         /* the index lies at the same place in all of them */
         info = length >= sizeof(*info) ? payload : NULL;
         break;
+    case VFIO_USER_DEVICE_FEATURE:
+        state = state_of(payload, length);
+        break;
     }
 
     if (when->command == VFIO_USER_ANY ? command == VFIO_USER_CONNECT :
@@ -37,7 +53,8 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
         return false;
     }
     if (when->by_index && !(rw && rw->region == when->index) &&
-        !(info && info->index == when->index)) {
+        !(info && info->index == when->index) &&
+        !(state && *state == when->index)) {
         return false;
     }
     return !when->by_offset || (rw && rw->offset == when->offset);

@@ -5,7 +5,8 @@
  *
  *     rule := { when, deed [, number [, data]] }
  *     when := ON(command [, at] [, .nth = n])
- *     at   := AT(index)            region, or index of an IRQ
+ *     at   := AT(index)            region, or index of an IRQ, or device_state
+ *                                  of a SET of MIG_DEVICE_STATE
  *           | AT_OFFSET(region, offset)
  *     data := BYTES(byte, ...) | TEXT("...") | STRUCT(type, member, ...)
  *

@@ -166,25 +166,43 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
     return vfio_user_proxy_call(udev->proxy, &call, errp);
 }
 
-static int device_feature(VFIODevice *vbasedev,
-                          struct vfio_device_feature *feature)
+int vfio_user_device_feature(VFIOUserDevice *udev,
+                             struct vfio_device_feature *feature,
+                             Error **errp)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
+    uint32_t argsz = feature->argsz, flags = feature->flags;
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DEVICE_FEATURE,
         .head = feature,
-        .head_size = feature->argsz,
-        .reply_max = feature->argsz,
+        .head_size = argsz,
+        .reply_max = argsz,
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    VFIOUserDeviceFeature msg;
+    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
 
-    if (ret == 0) {
-        uint32_t argsz = feature->argsz;
-
-        memcpy(feature, call.reply, call.reply_size);
-        feature->argsz = argsz;
+    if (ret < 0) {
+        return ret;
     }
-    return ret;
+    memcpy(&msg, call.reply, sizeof(msg));
+    /* a GET is asked for its data; who sets knows them */
+    if (msg.flags != flags ||
+        (!(flags & (VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE)) &&
+         call.reply_size != argsz)) {
+        error_setg(errp, "vfio-user %s: DEVICE_FEATURE: asked with flags 0x%x"
+                   " for %u bytes, the server answered with flags 0x%x and %zu"
+                   " bytes", vfio_user_proxy_name(udev->proxy), flags, argsz,
+                   msg.flags, call.reply_size);
+        return -EPROTO;
+    }
+    memcpy(feature, call.reply, call.reply_size);
+    feature->argsz = argsz;
+    return 0;
+}
+
+static int device_feature(VFIODevice *vbasedev,
+                          struct vfio_device_feature *feature)
+{
+    return vfio_user_device_feature(udev_of(vbasedev), feature, NULL);
 }
 
 /*

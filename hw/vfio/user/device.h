@@ -99,6 +99,18 @@ uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
                                      uint32_t wanted, bool unmask);
 
 /**
+ * vfio_user_device_feature:
+ * @feature: argsz bytes; what is read or chosen by the server is put there
+ *
+ * Returns 0 or -errno with @errp set; -EPROTO where the answer is for another
+ * question or too short.  Specification: DEVICE_FEATURE of servers later than
+ * 0.9.1.
+ */
+int vfio_user_device_feature(VFIOUserDevice *udev,
+                             struct vfio_device_feature *feature,
+                             Error **errp);
+
+/**
  * vfio_user_device_reset:
  *
  * Returns 0 or -errno; a lost device counts as reset.

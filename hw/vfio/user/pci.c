@@ -28,6 +28,7 @@
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
+#include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/twin.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
@@ -48,6 +49,7 @@ struct VFIOUserPCIDevice {
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
+    VFIOUserMigration *migration;       /* NULL: not of the second generation */
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -340,13 +342,25 @@ static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
 
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+    const uint8_t *config = vdev->pdev.config;
+    const VFIOUserMigIdentity who = {
+        .vendor = pci_get_word(config + PCI_VENDOR_ID),
+        .device = pci_get_word(config + PCI_DEVICE_ID),
+        .sub_vendor = pci_get_word(config + PCI_SUBSYSTEM_VENDOR_ID),
+        .sub_device = pci_get_word(config + PCI_SUBSYSTEM_ID),
+        .class_revision = pci_get_long(config + PCI_REVISION_ID),
+        .config_size = vdev->config_size,
+    };
 
-    if (vfio_migration_probe(vbasedev, errp) < 0) {
+    if (!vfio_user_migration_setup(&vdev->vbasedev, &vudev->user, &who,
+                                   &vudev->migration, errp)) {
         return false;
     }
-    if (vbasedev->migration) {
-        /* a migration region is of the generation that has DIRTY_PAGES */
+    /* a migration region is of the generation that has DIRTY_PAGES */
+    if (vudev->migration) {
+        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
+    } else if (vdev->vbasedev.migration) {
         vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_PAGES;
     }
     return true;
@@ -354,7 +368,9 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
 
 static void teardown_migration(VFIOUserPCIDevice *vudev)
 {
-    vfio_migration_finalize(&vudev->parent_obj.vbasedev);
+    vfio_user_migration_teardown(&vudev->parent_obj.vbasedev,
+                                 vudev->migration);
+    vudev->migration = NULL;
 }
 
 static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
@@ -491,6 +507,7 @@ static void vfio_user_pci_reset(DeviceState *dev)
         vfio_user_device_reset(&vudev->user, &err) < 0) {
         error_report_err(err);
     }
+    vfio_user_migration_was_reset(vudev->migration);
     vfio_pci_post_reset(vdev);
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
 }

@@ -1,0 +1,65 @@
+/*
+ * vfio-user migration: what its files share
+ *
+ * Private to migration*.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_MIGRATION_INTERNAL_H
+#define HW_VFIO_USER_MIGRATION_INTERNAL_H
+
+#include "migration/register.h"
+#include "hw/vfio/user/migration.h"
+#include "hw/vfio/user/migration-device.h"
+
+struct VFIOUserMigration {
+    VFIOMigration common;       /* what hw/vfio looks at */
+    VFIODevice *vbasedev;
+    VFIOUserMigIdentity who;
+    uint64_t flags;             /* VFIO_USER_MIG_HAS_ */
+    char *id, *end_id;          /* of the sections in QEMU's stream */
+
+    /*
+     * Held while the device changes its state and while its data are read, so
+     * for as long as the server may take.  Big QEMU lock first.
+     */
+    QemuMutex lock;
+    VFIOUserMigDevice d;
+    struct {
+        bool active;
+        bool restart;           /* what was sent is void */
+        bool drained;           /* PRE_COPY had nothing more, once */
+        bool more;              /* PRE_COPY has more */
+        int error;              /* -errno: the device did not stop */
+        VFIOUserMigSum sum;
+    } save;
+
+    /* Main loop only. */
+    struct {
+        bool hello;
+        VFIOUserMigSum sum;
+        uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
+    } load;
+};
+
+/* Tells hw/vfio of the state, in terms of the first generation. */
+void vfio_user_migration_mirror(VFIOUserMigration *m);
+
+/* Brings the device where the VM is, after saving has ended. */
+void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running);
+
+/* Appends a record to QEMU's stream; 0 or its error. */
+int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
+                            VFIOUserMigRecord record, const void *payload,
+                            size_t size);
+
+/* Of the state of the device, and of the section behind all others. */
+extern const SaveVMHandlers vfio_user_migration_handlers;
+extern const SaveVMHandlers vfio_user_migration_end_handlers;
+
+int vfio_user_migration_load_setup(QEMUFile *f, void *opaque);
+int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
+int vfio_user_migration_load_cleanup(void *opaque);
+
+#endif /* HW_VFIO_USER_MIGRATION_INTERNAL_H */

@@ -1,0 +1,168 @@
+/*
+ * vfio-user migration: a device is loaded
+ *
+ * Record after record of a stream that nobody vouches for goes to the server,
+ * each once it has been checked.  The first thing that is wrong ends it, and
+ * with it QEMU.
+ *
+ * Threads: the main loop, mostly in the coroutine that takes the stream.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "io/channel-buffer.h"
+#include "migration/qemu-file.h"
+#include "hw/vfio/user/migration-internal.h"
+#include "trace.h"
+
+static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
+{
+    int ret;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    ret = vfio_user_mig_set_state(&m->d, to, errp);
+    vfio_user_migration_mirror(m);
+    return ret;
+}
+
+/* A reset forgets what was written so far. */
+static int begin_again(VFIOUserMigration *m, Error **errp)
+{
+    WITH_QEMU_LOCK_GUARD(&m->lock) {
+        if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
+            vfio_user_mig_ask_state(&m->d, errp) < 0) {
+            return -EIO;
+        }
+    }
+    return set_state(m, VFIO_USER_MIG_RESUMING, errp);
+}
+
+/* Parsed only now that it is known to be what was saved. */
+static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
+                       Error **errp)
+{
+    VFIODevice *vbasedev = m->vbasedev;
+    /* one byte more, to be looked at by who looks for subsections */
+    g_autoptr(QIOChannelBuffer) buffer = qio_channel_buffer_new(size + 1);
+    QEMUFile *from;
+    int ret;
+
+    memcpy(buffer->data, bytes, size);
+    buffer->data[size] = 0;
+    buffer->usage = size + 1;
+    from = qemu_file_new_input(QIO_CHANNEL(buffer));
+    ret = vbasedev->ops->vfio_load_config(vbasedev, from);
+    qemu_fclose(from);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "the configuration of the device cannot"
+                         " be taken over");
+    }
+    return ret;
+}
+
+static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
+                       Error **errp)
+{
+    const uint8_t *payload = m->load.buffer;
+
+    if ((head->record == VFIO_USER_MIG_HELLO) == m->load.hello) {
+        error_setg(errp, "the stream says %s who the device is",
+                   m->load.hello ? "twice" : "not first");
+        return -EINVAL;
+    }
+    switch (head->record) {
+    case VFIO_USER_MIG_HELLO:
+        m->load.hello = true;
+        return vfio_user_mig_check_hello(&m->who, payload, errp) ?
+               set_state(m, VFIO_USER_MIG_RESUMING, errp) : -EINVAL;
+    case VFIO_USER_MIG_RESTART:
+        return begin_again(m, errp);
+    case VFIO_USER_MIG_DATA:
+        return vfio_user_mig_write(&m->d, payload, head->size, errp);
+    case VFIO_USER_MIG_CONFIG:
+        return load_config(m, payload, head->size, errp);
+    case VFIO_USER_MIG_END:
+        return set_state(m, VFIO_USER_MIG_STOP, errp);
+    default:
+        return 0;
+    }
+}
+
+/* The end of the stream shows as short, and as zeros. */
+static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
+{
+    size_t got = qemu_get_buffer(f, to, size);
+    int ret = qemu_file_get_error(f);
+
+    if (got != size || ret < 0) {
+        error_setg(errp, "the stream ends in the middle of the device's state"
+                   " (%s)", ret < 0 ? strerror(-ret) : "end of file");
+        return false;
+    }
+    return true;
+}
+
+/* 1, 0 at the end of the section, or -errno. */
+static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
+{
+    uint8_t bytes[VFIO_USER_MIG_HEAD_SIZE];
+    VFIOUserMigHead head;
+    int ret;
+
+    if (!get(f, bytes, sizeof(bytes), errp) ||
+        !vfio_user_mig_get_head(&m->load.sum, bytes, &head, errp) ||
+        !get(f, m->load.buffer, head.size, errp) ||
+        !vfio_user_mig_check(&m->load.sum, &head, m->load.buffer, errp)) {
+        return -EINVAL;
+    }
+    trace_vfio_user_mig_load(vfio_user_proxy_name(m->d.udev->proxy),
+                             head.record, head.size);
+    ret = take_record(m, &head, errp);
+    return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
+}
+
+int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    m->load.hello = false;
+    m->load.sum = (VFIOUserMigSum) { };
+    if (!m->load.buffer) {
+        m->load.buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);
+    }
+    return 0;
+}
+
+int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
+{
+    VFIOUserMigration *m = opaque;
+    Error *err = NULL;
+    int ret = 0;
+
+    if (!m->load.hello) {
+        uint64_t magic = qemu_get_be64(f);
+
+        ret = vfio_user_mig_check_magic(magic, &err) ? 0 : -EINVAL;
+    }
+    if (ret == 0) {
+        do {
+            ret = load_record(m, f, &err);
+        } while (ret > 0);
+    }
+    if (ret < 0) {
+        error_reportf_err(err, "%s: loading the device failed: ",
+                          m->vbasedev->name);
+    }
+    return ret;
+}
+
+int vfio_user_migration_load_cleanup(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    g_clear_pointer(&m->load.buffer, g_free);
+    return 0;
+}

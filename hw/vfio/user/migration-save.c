@@ -1,0 +1,262 @@
+/*
+ * vfio-user migration: a device is saved
+ *
+ * In PRE_COPY while the VM runs, where the server can do that, and in
+ * STOP_COPY once it has stopped; then what QEMU knows of the device.  Each
+ * read of the server is a record of the stream.
+ *
+ * Threads: the migration thread, with the big QEMU lock once the VM stands
+ * still; the main loop for snapshots.  A failure fails the migration, and the
+ * VM goes on here.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "io/channel-buffer.h"
+#include "migration/qemu-file.h"
+#include "sysemu/runstate.h"
+#include "hw/vfio/user/migration-internal.h"
+#include "trace.h"
+
+/* Reads of the server in one turn of the migration thread. */
+#define READS_PER_TURN 16
+
+/* What is reported as pending while PRE_COPY has more to say. */
+#define PENDING_BYTES (1 * MiB)
+
+int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
+                            VFIOUserMigRecord record, const void *payload,
+                            size_t size)
+{
+    uint8_t head[VFIO_USER_MIG_HEAD_SIZE];
+
+    vfio_user_mig_put_head(&m->save.sum, record, payload, size, head);
+    qemu_put_buffer(f, head, sizeof(head));
+    qemu_put_buffer(f, payload, size);
+    return qemu_file_get_error(f);
+}
+
+/* Tells why the migration ends; returns @ret. */
+static int failed(VFIOUserMigration *m, int ret, Error *err)
+{
+    error_reportf_err(err, "%s: saving the device failed, the VM stays here: ",
+                      m->vbasedev->name);
+    return ret;
+}
+
+static int end_section(VFIOUserMigration *m, QEMUFile *f)
+{
+    return vfio_user_migration_put(m, f, VFIO_USER_MIG_SECTION_END, NULL, 0);
+}
+
+static int set_state(VFIOUserMigration *m, VFIOUserMigState to)
+{
+    Error *err = NULL;
+    int ret = vfio_user_mig_set_state(&m->d, to, &err);
+
+    vfio_user_migration_mirror(m);
+    return ret < 0 ? failed(m, ret, err) : 0;
+}
+
+/* One read; 1 where more is there, 0 where not, or -errno. */
+static int save_some(VFIOUserMigration *m, QEMUFile *f)
+{
+    uint32_t size = MIN(m->d.udev->caps.max_data_xfer_size,
+                        VFIO_USER_MIG_MAX_RECORD);
+    g_auto(VFIOUserCall) call = { };
+    const uint8_t *data;
+    Error *err = NULL;
+    int ret, got;
+
+    got = vfio_user_mig_read(&m->d, &call, size, &data, &err);
+    if (got < 0) {
+        return failed(m, got, err);
+    }
+    trace_vfio_user_mig_save(vfio_user_proxy_name(m->d.udev->proxy),
+                             vfio_user_mig_state_name(m->d.state), got);
+    if (got) {
+        ret = vfio_user_migration_put(m, f, VFIO_USER_MIG_DATA, data, got);
+        if (ret < 0) {
+            return ret;
+        }
+        vfio_mig_add_bytes_transferred(got);
+    }
+    return got == size;
+}
+
+/* Begins the stream anew where what was sent is void. */
+static int restart(VFIOUserMigration *m, QEMUFile *f)
+{
+    int ret;
+
+    if (!m->save.restart) {
+        return 0;
+    }
+    ret = vfio_user_migration_put(m, f, VFIO_USER_MIG_RESTART, NULL, 0);
+    if (ret == 0 && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
+        m->d.state == VFIO_USER_MIG_RUNNING) {
+        ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
+    }
+    m->save.restart = ret < 0;
+    m->save.more = m->save.drained = false;
+    return ret;
+}
+
+static int save_setup(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    uint8_t hello[VFIO_USER_MIG_HELLO_SIZE];
+    int ret = 0;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    memset(&m->save, 0, sizeof(m->save));
+    m->save.active = true;
+    vfio_user_migration_mirror(m);
+    qemu_put_be64(f, VFIO_USER_MIG_MAGIC);
+    vfio_user_mig_put_hello(&m->who, hello);
+    vfio_user_migration_put(m, f, VFIO_USER_MIG_HELLO, hello, sizeof(hello));
+    if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
+        m->d.state == VFIO_USER_MIG_RUNNING && m->common.vm_running) {
+        ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
+    }
+    return ret < 0 ? ret : end_section(m, f);
+}
+
+static bool is_active_iterate(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    return m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
+}
+
+/*
+ * Nobody says how much there is: until PRE_COPY was at its end once, more than
+ * could be left for the stop, later as little as makes QEMU ask again.
+ */
+static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
+                         uint64_t *precopy, uint64_t *compatible,
+                         uint64_t *postcopy)
+{
+    VFIOUserMigration *m = opaque;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    if (m->d.state == VFIO_USER_MIG_PRE_COPY && !m->save.drained) {
+        *precopy += MAX(threshold, PENDING_BYTES);
+    } else if (m->save.more) {
+        *precopy += PENDING_BYTES;
+    }
+}
+
+static int save_iterate(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    int ret;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    ret = restart(m, f);
+    m->save.more = false;
+    for (int i = 0; ret == 0 && m->d.state == VFIO_USER_MIG_PRE_COPY &&
+                    i < READS_PER_TURN && !qemu_file_rate_limit(f); i++) {
+        ret = save_some(m, f);
+        m->save.more = ret > 0;
+        if (!m->save.more) {
+            m->save.drained = true;
+            break;
+        }
+        ret = 0;
+    }
+    if (ret == 0) {
+        ret = end_section(m, f);
+    }
+    return ret < 0 ? ret : !m->save.more;
+}
+
+static int save_complete(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    int ret;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    ret = m->save.error;
+    if (ret < 0) {
+        return ret;             /* the device did not stop, as was reported */
+    }
+    ret = restart(m, f);
+    if (ret == 0) {
+        ret = set_state(m, VFIO_USER_MIG_STOP_COPY);
+    }
+    if (ret == 0) {
+        do {
+            ret = save_some(m, f);
+        } while (ret > 0);
+    }
+    if (ret == 0) {
+        ret = set_state(m, VFIO_USER_MIG_STOP);
+    }
+    return ret < 0 ? ret : end_section(m, f);
+}
+
+static void save_config(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    VFIODevice *vbasedev = m->vbasedev;
+    g_autoptr(QIOChannelBuffer) buffer = qio_channel_buffer_new(4 * KiB);
+    QEMUFile *to = qemu_file_new_output(QIO_CHANNEL(buffer));
+
+    vbasedev->ops->vfio_save_config(vbasedev, to);
+    qemu_fflush(to);
+    if (buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
+        error_report("%s: %zu bytes of configuration are too many to save",
+                     vbasedev->name, buffer->usage);
+        qemu_file_set_error(f, -E2BIG);
+    } else {
+        vfio_user_migration_put(m, f, VFIO_USER_MIG_CONFIG, buffer->data,
+                                buffer->usage);
+        end_section(m, f);
+    }
+    qemu_fclose(to);
+}
+
+static void save_end(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    vfio_user_migration_put(m, f, VFIO_USER_MIG_END, NULL, 0);
+    end_section(m, f);
+}
+
+/* However it ended. */
+static void save_cleanup(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    VFIOUserMigState state;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    m->save.active = false;
+    state = m->d.state;
+    if (state == VFIO_USER_MIG_PRE_COPY || state == VFIO_USER_MIG_STOP_COPY) {
+        vfio_user_migration_follow_vm(m, runstate_is_running());
+    }
+    vfio_user_migration_mirror(m);
+}
+
+const SaveVMHandlers vfio_user_migration_handlers = {
+    .save_setup = save_setup,
+    .is_active_iterate = is_active_iterate,
+    .save_live_pending = save_pending,
+    .save_live_iterate = save_iterate,
+    .save_live_complete_precopy = save_complete,
+    .save_state = save_config,
+    .save_cleanup = save_cleanup,
+    .load_setup = vfio_user_migration_load_setup,
+    .load_state = vfio_user_migration_load_state,
+    .load_cleanup = vfio_user_migration_load_cleanup,
+};
+
+const SaveVMHandlers vfio_user_migration_end_handlers = {
+    .save_state = save_end,
+    .load_state = vfio_user_migration_load_state,
+};

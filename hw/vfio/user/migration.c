@@ -1,0 +1,258 @@
+/*
+ * vfio-user migration: set-up, and a device that follows its VM
+ *
+ * When the VM stops, the device stops, to be saved if the VM migrates; when
+ * the VM runs, so does the device.  A server that cannot get its device to run
+ * loses it.
+ *
+ * Threads and locks: see migration-internal.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "exec/cpu-common.h"
+#include "exec/ramblock.h"
+#include "exec/ram_addr.h"
+#include "hw/vmstate-if.h"
+#include "migration/misc.h"
+#include "migration/vmstate.h"
+#include "sysemu/runstate.h"
+#include "hw/vfio/user/migration-internal.h"
+#include "trace.h"
+
+/* The state of the device */
+
+void vfio_user_migration_mirror(VFIOUserMigration *m)
+{
+    static const uint32_t bits[VFIO_USER_MIG_STATES] = {
+        /* for all we know, it writes to memory */
+        [VFIO_USER_MIG_ERROR] = VFIO_DEVICE_STATE_V1_RUNNING,
+        [VFIO_USER_MIG_RUNNING] = VFIO_DEVICE_STATE_V1_RUNNING,
+        [VFIO_USER_MIG_RUNNING_P2P] = VFIO_DEVICE_STATE_V1_RUNNING,
+        [VFIO_USER_MIG_PRE_COPY] = VFIO_DEVICE_STATE_V1_RUNNING,
+        [VFIO_USER_MIG_PRE_COPY_P2P] = VFIO_DEVICE_STATE_V1_RUNNING,
+        [VFIO_USER_MIG_RESUMING] = VFIO_DEVICE_STATE_V1_RESUMING,
+    };
+
+    m->common.device_state = bits[m->d.state] |
+        (m->save.active && m->d.state != VFIO_USER_MIG_RESUMING ?
+         VFIO_DEVICE_STATE_V1_SAVING : 0);
+}
+
+static bool is_lost(VFIOUserMigration *m)
+{
+    return vfio_user_proxy_state(m->d.udev->proxy) != VFIO_USER_UP;
+}
+
+/* Once more after the first failure, which may have led to ERROR. */
+static void run(VFIOUserMigration *m)
+{
+    Error *err = NULL;
+    int ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
+
+    if (ret < 0 && ret != -ETIMEDOUT && !is_lost(m)) {
+        error_report_err(err);
+        err = NULL;
+        ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
+    }
+    if (ret == -ETIMEDOUT) {
+        error_report_err(err);
+    } else if (ret < 0) {
+        vfio_user_proxy_fail(m->d.udev->proxy, err);
+    }
+}
+
+static void stop(VFIOUserMigration *m, VFIOUserMigState to)
+{
+    Error *err = NULL;
+    int ret = vfio_user_mig_set_state(&m->d, to, &err);
+
+    if (ret < 0) {
+        m->save.error = ret;
+        if (is_lost(m)) {
+            error_free(err);
+        } else {
+            error_report_err(err);
+        }
+    }
+}
+
+static int mark_block_dirty(RAMBlock *block, void *opaque)
+{
+    cpu_physical_memory_set_dirty_range(qemu_ram_get_offset(block),
+                                        qemu_ram_get_used_length(block),
+                                        1 << DIRTY_MEMORY_MIGRATION);
+    return 0;
+}
+
+/* No server that tracks what it writes: it may have written anything. */
+static void mark_memory_dirty(VFIOUserMigration *m)
+{
+    if (!m->vbasedev->group->container->dirty_pages_supported) {
+        RCU_READ_LOCK_GUARD();
+        qemu_ram_foreach_block(mark_block_dirty, NULL);
+    }
+}
+
+void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
+{
+    if (running && m->save.active && m->d.state == VFIO_USER_MIG_STOP_COPY) {
+        m->save.restart = true;
+    }
+    if (running) {
+        run(m);
+    } else {
+        stop(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
+                VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
+        if (m->save.active) {
+            mark_memory_dirty(m);
+        }
+    }
+    m->common.vm_running = running;
+    vfio_user_migration_mirror(m);
+}
+
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    VFIOUserMigration *m = opaque;
+    QEMU_LOCK_GUARD(&m->lock);
+
+    if (m->common.vm_running != running && !is_lost(m)) {
+        trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
+                               RunState_str(state));
+        vfio_user_migration_follow_vm(m, running);
+    }
+}
+
+void vfio_user_migration_was_reset(VFIOUserMigration *m)
+{
+    VFIOUserMigState before;
+
+    if (!m || is_lost(m)) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&m->lock);
+    before = m->d.state;
+    vfio_user_mig_ask_state(&m->d, NULL);
+    if (m->d.state != before) {
+        m->save.restart = m->save.active;
+        /* a VM that has not begun to run yet leaves it as it is */
+        if (before == VFIO_USER_MIG_STOP) {
+            stop(m, VFIO_USER_MIG_STOP);
+        }
+    }
+    vfio_user_migration_mirror(m);
+}
+
+/* Life */
+
+/*
+ * Its end comes behind all that may still change the server's maps, which a
+ * server does not let happen any more once it has loaded and stopped.
+ */
+static void register_end(VFIOUserMigration *m)
+{
+    unregister_savevm(NULL, m->end_id, m);
+    register_savevm_live(m->end_id, 0, 1, &vfio_user_migration_end_handlers,
+                         m);
+}
+
+static void migration_changed(Notifier *notifier, void *data)
+{
+    VFIOUserMigration *m = container_of(notifier, VFIOUserMigration,
+                                        common.migration_state);
+
+    if (migration_in_setup(data)) {
+        vfio_reset_bytes_transferred();
+        register_end(m);
+    }
+}
+
+static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
+                                        VFIOUserDevice *udev,
+                                        const VFIOUserMigIdentity *who,
+                                        uint64_t flags)
+{
+    VFIOUserMigration *m = g_new0(VFIOUserMigration, 1);
+    g_autofree char *path = vmstate_if_get_id(VMSTATE_IF(vbasedev->dev));
+
+    m->vbasedev = vbasedev;
+    m->who = *who;
+    m->flags = flags;
+    m->d.udev = udev;
+    /* the name under which hw/vfio/migration.c registers, too */
+    m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
+    m->end_id = g_strdup_printf("%s-end", m->id);
+    qemu_mutex_init(&m->lock);
+
+    m->common.vbasedev = vbasedev;
+    m->common.vm_running = runstate_is_running();
+    m->common.vm_state = qdev_add_vm_change_state_handler(vbasedev->dev,
+                                                          vm_state_changed, m);
+    m->common.migration_state.notify = migration_changed;
+    add_migration_state_change_notifier(&m->common.migration_state);
+    register_savevm_live(m->id, VMSTATE_INSTANCE_ID_ANY, 1,
+                         &vfio_user_migration_handlers, m);
+    register_end(m);
+    vbasedev->migration = &m->common;
+    return m;
+}
+
+/* A server may have served others: what it has left is no state to be in. */
+static bool take_state(VFIOUserMigration *m, Error **errp)
+{
+    QEMU_LOCK_GUARD(&m->lock);
+
+    if (vfio_user_mig_ask_state(&m->d, errp) < 0 ||
+        vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, errp) < 0) {
+        return false;
+    }
+    vfio_user_migration_mirror(m);
+    return true;
+}
+
+bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
+                               const VFIOUserMigIdentity *who,
+                               VFIOUserMigration **m, Error **errp)
+{
+    uint64_t flags;
+
+    *m = NULL;
+    if (vfio_user_mig_probe(udev, &flags, NULL) < 0) {
+        if (!vfio_user_proxy_check(udev->proxy, errp)) {
+            return false;
+        }
+        vbasedev->enable_migration = true;
+        return vfio_migration_probe(vbasedev, errp) == 0;
+    }
+    trace_vfio_user_mig_found(vfio_user_proxy_name(udev->proxy), flags);
+    *m = new_migration(vbasedev, udev, who, flags);
+    if (!take_state(*m, errp)) {
+        vfio_user_migration_teardown(vbasedev, *m);
+        *m = NULL;
+        return false;
+    }
+    return true;
+}
+
+void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
+{
+    if (m) {
+        vbasedev->migration = NULL;
+        remove_migration_state_change_notifier(&m->common.migration_state);
+        qemu_del_vm_change_state_handler(m->common.vm_state);
+        unregister_savevm(NULL, m->end_id, m);
+        unregister_savevm(NULL, m->id, m);
+        qemu_mutex_destroy(&m->lock);
+        g_free(m->load.buffer);
+        g_free(m->id);
+        g_free(m->end_id);
+        g_free(m);
+    }
+    vfio_migration_finalize(vbasedev);
+}

@@ -1,0 +1,47 @@
+/*
+ * vfio-user migration
+ *
+ * A device of a server of the second generation (DEVICE_FEATURE) in a VM that
+ * migrates, is saved or is loaded: its state follows the VM's, and what the
+ * server saves goes through QEMU's migration stream.  Servers of the first
+ * generation are served by hw/vfio/migration.c.  Tracks no dirty pages and
+ * knows neither PCI nor sockets.
+ *
+ * Threads: set-up and its like from the main loop; QEMU calls the handlers
+ * from its migration thread and the main loop.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_MIGRATION_H
+#define HW_VFIO_USER_MIGRATION_H
+
+#include "hw/vfio/user/device.h"
+#include "hw/vfio/user/migration-stream.h"
+
+typedef struct VFIOUserMigration VFIOUserMigration;
+
+/**
+ * vfio_user_migration_setup:
+ * @who: what must be the same on both sides
+ * @m: set to what vfio_user_migration_teardown() takes
+ *
+ * Finds out which generation of migration the server speaks, and prepares for
+ * it; where it speaks none, the VM refuses to migrate from now on.
+ *
+ * Returns true, or false with @errp set: QEMU is to migrate at all events.
+ */
+bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
+                               const VFIOUserMigIdentity *who,
+                               VFIOUserMigration **m, Error **errp);
+void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m);
+
+/**
+ * vfio_user_migration_was_reset:
+ * @m: may be NULL
+ *
+ * A reset has brought the device to another state.
+ */
+void vfio_user_migration_was_reset(VFIOUserMigration *m);
+
+#endif /* HW_VFIO_USER_MIGRATION_H */

@@ -1,0 +1,247 @@
+/*
+ * Migration of the device behind the scripted vfio-user server
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+
+#include "vfio-user-model.h"
+
+/* What is saved: its own size, the filling, the regions. */
+#define SIZE_SIZE sizeof(uint64_t)
+
+static const uint32_t regions[] = {
+    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_BAR2_REGION_INDEX,
+};
+static const uint64_t region_sizes[] = { 4 * KiB, 64 * KiB };
+
+static uint64_t total_size(const VFIOUserMigrating *m)
+{
+    return SIZE_SIZE + m->model->filling + region_sizes[0] + region_sizes[1];
+}
+
+static uint8_t filling_at(uint64_t offset)
+{
+    return offset ^ offset >> 8 ^ offset >> 16;
+}
+
+void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
+                              const VFIOUserMigrationModel *model)
+{
+    *m = (VFIOUserMigrating) {
+        .model = model,
+        .dev = dev,
+        .state = VFIO_USER_MIG_RUNNING,
+        .sink = g_byte_array_new(),
+    };
+}
+
+void vfio_user_migrating_clear(VFIOUserMigrating *m)
+{
+    g_byte_array_unref(m->sink);
+}
+
+void vfio_user_migrating_reset(VFIOUserMigrating *m)
+{
+    m->state = VFIO_USER_MIG_RUNNING;
+    g_byte_array_set_size(m->sink, 0);
+}
+
+bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command)
+{
+    switch (m->state) {
+    case VFIO_USER_MIG_STOP:
+        return command == VFIO_USER_DEVICE_FEATURE;
+    case VFIO_USER_MIG_STOP_COPY:
+        return command == VFIO_USER_DEVICE_FEATURE ||
+               command == VFIO_USER_REGION_READ ||
+               command == VFIO_USER_REGION_WRITE ||
+               command == VFIO_USER_MIG_DATA_READ;
+    default:
+        return true;
+    }
+}
+
+/* The byte at @at of what is saved, which is there. */
+static uint8_t saved_at(VFIOUserMigrating *m, uint64_t at)
+{
+    if (at < SIZE_SIZE) {
+        return total_size(m) >> 8 * at;
+    }
+    at -= SIZE_SIZE;
+    if (at < m->model->filling) {
+        return filling_at(at);
+    }
+    at -= m->model->filling;
+    if (at < region_sizes[0]) {
+        return *vfio_user_device_bytes(m->dev, regions[0], at, 1);
+    }
+    at -= region_sizes[0];
+    return *vfio_user_device_bytes(m->dev, regions[1], at, 1);
+}
+
+/* Takes over what was written; false where that is not what is saved. */
+static bool load(VFIOUserMigrating *m)
+{
+    const uint8_t *bytes = m->sink->data;
+    uint64_t i;
+
+    if (m->sink->len != total_size(m)) {
+        return false;
+    }
+    for (i = 0; i < SIZE_SIZE; i++) {
+        if (*bytes++ != (uint8_t)(total_size(m) >> 8 * i)) {
+            return false;
+        }
+    }
+    for (i = 0; i < m->model->filling; i++) {
+        if (*bytes++ != filling_at(i)) {
+            return false;
+        }
+    }
+    for (i = 0; i < ARRAY_SIZE(regions); i++) {
+        memcpy(vfio_user_device_bytes(m->dev, regions[i], 0, region_sizes[i]),
+               bytes, region_sizes[i]);
+        bytes += region_sizes[i];
+    }
+    return true;
+}
+
+static int set_state(VFIOUserMigrating *m, uint32_t to)
+{
+    VFIOUserMigState from = m->state;
+
+    if (m->state == to) {
+        return 0;
+    }
+    if (m->state == VFIO_USER_MIG_ERROR || to == VFIO_USER_MIG_ERROR ||
+        to >= VFIO_USER_MIG_STATES || to == VFIO_USER_MIG_RUNNING_P2P ||
+        to == VFIO_USER_MIG_PRE_COPY_P2P ||
+        (to == VFIO_USER_MIG_PRE_COPY &&
+         !(m->model->flags & VFIO_USER_MODEL_PRE_COPY)) ||
+        (from == VFIO_USER_MIG_STOP_COPY && to == VFIO_USER_MIG_PRE_COPY)) {
+        return -EINVAL;
+    }
+    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !load(m)) {
+        m->state = VFIO_USER_MIG_ERROR;
+        return -EINVAL;
+    }
+    g_byte_array_set_size(m->sink, 0);
+    if (from != VFIO_USER_MIG_PRE_COPY) {
+        m->at = 0;
+    }
+    m->state = to;
+    return 0;
+}
+
+static int answer_feature(VFIOUserMigrating *m, VFIOUserPacket *request,
+                          VFIOUserPacket *reply)
+{
+    struct {
+        VFIOUserDeviceFeature head;
+        union {
+            uint64_t flags;
+            uint32_t device_state;
+        };
+    } f = { };
+    uint32_t feature, deed;
+
+    memcpy(&f, request->payload->data, MIN(request->payload->len, sizeof(f)));
+    feature = f.head.flags & VFIO_DEVICE_FEATURE_MASK;
+    deed = f.head.flags & ~VFIO_DEVICE_FEATURE_MASK;
+    if (request->payload->len < sizeof(f.head) ||
+        (feature != VFIO_DEVICE_FEATURE_MIGRATION &&
+         feature != VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)) {
+        return -ENOTSUP;
+    }
+    if (deed & VFIO_DEVICE_FEATURE_PROBE) {
+        vfio_user_packet_put(reply, &f, sizeof(f.head));
+        return 0;
+    }
+    if (request->payload->len != sizeof(f) || f.head.argsz != sizeof(f)) {
+        return -EINVAL;
+    }
+    if (deed == VFIO_DEVICE_FEATURE_SET &&
+        feature == VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) {
+        int ret = set_state(m, f.device_state);
+
+        if (ret < 0) {
+            return ret;
+        }
+    } else if (deed != VFIO_DEVICE_FEATURE_GET) {
+        return -EINVAL;
+    } else if (feature == VFIO_DEVICE_FEATURE_MIGRATION) {
+        f.flags = m->model->flags;
+    } else {
+        f.flags = 0;
+        f.device_state = m->state;
+    }
+    vfio_user_packet_put(reply, &f, sizeof(f));
+    return 0;
+}
+
+static int answer_read(VFIOUserMigrating *m, VFIOUserPacket *request,
+                       VFIOUserPacket *reply)
+{
+    g_autofree uint8_t *bytes = NULL;
+    VFIOUserMigData msg;
+    uint64_t end;
+    uint32_t i;
+
+    if (request->payload->len != sizeof(msg) ||
+        (m->state != VFIO_USER_MIG_PRE_COPY &&
+         m->state != VFIO_USER_MIG_STOP_COPY)) {
+        return -EINVAL;
+    }
+    memcpy(&msg, request->payload->data, sizeof(msg));
+    end = m->state == VFIO_USER_MIG_PRE_COPY ?
+          SIZE_SIZE + MIN(m->model->pre_copy, m->model->filling) :
+          total_size(m);
+    msg.size = MIN(msg.size, end - MIN(m->at, end));
+    msg.argsz = sizeof(msg) + msg.size;
+    bytes = g_malloc(msg.size);
+    for (i = 0; i < msg.size; i++) {
+        bytes[i] = saved_at(m, m->at++);
+    }
+    vfio_user_packet_put(reply, &msg, sizeof(msg));
+    vfio_user_packet_put(reply, bytes, msg.size);
+    return 0;
+}
+
+static int answer_write(VFIOUserMigrating *m, VFIOUserPacket *request)
+{
+    VFIOUserMigData msg;
+
+    if (request->payload->len < sizeof(msg) ||
+        m->state != VFIO_USER_MIG_RESUMING) {
+        return -EINVAL;
+    }
+    memcpy(&msg, request->payload->data, sizeof(msg));
+    if (msg.argsz != request->payload->len ||
+        msg.size != request->payload->len - sizeof(msg)) {
+        return -EINVAL;
+    }
+    g_byte_array_append(m->sink, request->payload->data + sizeof(msg),
+                        msg.size);
+    return m->sink->len > total_size(m) ? -ENOSPC : 0;
+}
+
+int vfio_user_migrating_answer(VFIOUserMigrating *m, VFIOUserPacket *request,
+                               VFIOUserPacket *reply)
+{
+    if (!m->model->flags) {
+        return -ENOTSUP;
+    }
+    switch (request->header.command) {
+    case VFIO_USER_DEVICE_FEATURE:
+        return answer_feature(m, request, reply);
+    case VFIO_USER_MIG_DATA_READ:
+        return answer_read(m, request, reply);
+    default:
+        return answer_write(m, request);
+    }
+}

@@ -1,0 +1,53 @@
+/*
+ * Migration of the device behind the scripted vfio-user server
+ *
+ * The second generation, as an honest server speaks it: the states, the data
+ * of saving and of loading.  What is saved is the contents of BAR 0 and BAR 2
+ * behind a filling of any size.  Strict as libvfio-user: a stopped device
+ * takes no other command.
+ *
+ * Nothing here locks: the server calls with its own lock held.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_MIGRATION_MODEL_H
+#define TESTS_QTEST_VFIO_USER_MIGRATION_MODEL_H
+
+#include "hw/vfio/user/migration-arcs.h"
+#include "vfio-user-packet.h"
+
+#define VFIO_USER_MODEL_STOP_COPY 1     /* flags of the feature MIGRATION */
+#define VFIO_USER_MODEL_PRE_COPY 4
+
+typedef struct VFIOUserMigrationModel {
+    uint64_t flags;             /* 0: the server knows no such thing */
+    uint64_t filling;           /* bytes */
+    uint64_t pre_copy;          /* bytes that PRE_COPY gives, of the filling */
+} VFIOUserMigrationModel;
+
+struct VFIOUserDevice;
+
+typedef struct VFIOUserMigrating {
+    const VFIOUserMigrationModel *model;
+    struct VFIOUserDevice *dev;
+    VFIOUserMigState state;
+    uint64_t at;                /* of what is saved */
+    GByteArray *sink;           /* what was written so far */
+} VFIOUserMigrating;
+
+void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
+                              const VFIOUserMigrationModel *model);
+void vfio_user_migrating_clear(VFIOUserMigrating *m);
+
+/* A reset, or the end of the client: it runs. */
+void vfio_user_migrating_reset(VFIOUserMigrating *m);
+
+/* Whether the device takes the command in its state. */
+bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command);
+
+/* DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE: 0 or -errno. */
+int vfio_user_migrating_answer(VFIOUserMigrating *m, VFIOUserPacket *request,
+                               VFIOUserPacket *reply);
+
+#endif /* TESTS_QTEST_VFIO_USER_MIGRATION_MODEL_H */

@@ -1,0 +1,277 @@
+/*
+ * Test rig of migration: VMs with vfio-user devices, from one to another
+ *
+ * The test's thread only.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <poll.h>
+#include <sys/syscall.h>
+#include <glib/gstdio.h>
+
+#include "hw/pci/pci.h"
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-migration-rig.h"
+
+#define SLOT 4
+#define LONG_MS 20000
+#define WORDS 64                /* of BAR 0 that the guest fills */
+
+/* 20 reads of 4 KiB and some, so that each phase has several */
+#define VERSION "{\"capabilities\":{\"max_msg_fds\":8," \
+                "\"max_data_xfer_size\":4096," \
+                "\"pgsizes\":4096,\"max_dma_maps\":65535}}"
+
+static VFIOUserModel stop_copy, pre_copy;
+
+static void __attribute__((constructor)) make_models(void)
+{
+    stop_copy = vfio_user_model;
+    stop_copy.version = VERSION;
+    stop_copy.migration = (VFIOUserMigrationModel) {
+        .flags = VFIO_USER_MODEL_STOP_COPY,
+        .filling = 13001,
+    };
+    pre_copy = stop_copy;
+    pre_copy.migration.flags |= VFIO_USER_MODEL_PRE_COPY;
+    pre_copy.migration.pre_copy = 10000;
+}
+
+const VFIOUserModel *const vfio_user_mig_stop_copy = &stop_copy;
+const VFIOUserModel *const vfio_user_mig_pre_copy = &pre_copy;
+
+uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
+{
+    return 8 + model->migration.filling + 68 * KiB;
+}
+
+static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
+                             unsigned devices, const VFIOUserRule *rules,
+                             unsigned timeout_ms, const char *args)
+{
+    VFIOUserMigVM *vm = g_new0(VFIOUserMigVM, 1);
+    g_autoptr(GString) line = g_string_new(VFIO_USER_RIG_RAM);
+    unsigned i;
+
+    vm->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    vm->log = g_build_filename(vm->dir, "log", NULL);
+    vm->devices = devices;
+    for (i = 0; i < devices; i++) {
+        vm->server[i] = vfio_user_server_new(models[i], i ? NULL : rules);
+        g_string_append_printf(line, "-device vfio-user-pci,id=dut%u,addr=%u,"
+                               "socket=%s,x-timeout-ms=%u ", i, SLOT + i,
+                               vfio_user_server_path(vm->server[i]),
+                               timeout_ms ?: LONG_MS);
+    }
+    vm->qts = qtest_initf("%s %s 2>%s", line->str, args, vm->log);
+    return vm;
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
+                                    unsigned devices,
+                                    const VFIOUserRule *rules,
+                                    unsigned timeout_ms)
+{
+    return vm_new(models, devices, rules, timeout_ms, "-incoming defer");
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
+                                    unsigned devices, unsigned timeout_ms)
+{
+    VFIOUserMigVM *vm = vm_new(models, devices, NULL, timeout_ms, "");
+    QPCIBus *bus = qpci_new_pc(vm->qts, NULL);
+    unsigned i;
+
+    for (i = 0; i < devices; i++) {
+        QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(SLOT + i, 0));
+
+        g_assert_nonnull(dev);
+        vm->bar[i] = qpci_iomap(dev, 0, NULL).addr;
+        qpci_device_enable(dev);
+        g_free(dev);
+    }
+    qpci_free_pc(bus);
+    return vm;
+}
+
+void vfio_user_mig_vm_free(VFIOUserMigVM *vm)
+{
+    unsigned i;
+
+    if (vm->qts) {
+        qtest_quit(vm->qts);
+    }
+    for (i = 0; i < vm->devices; i++) {
+        vfio_user_server_free(vm->server[i]);
+    }
+    g_test_message("%s", vfio_user_mig_said(vm));
+    g_unlink(vm->log);
+    g_free(vm->log);
+    {
+        g_autofree char *socket = g_build_filename(vm->dir, "socket", NULL);
+        g_autofree char *file = g_build_filename(vm->dir, "file", NULL);
+
+        g_unlink(socket);
+        g_unlink(file);
+    }
+    g_rmdir(vm->dir);
+    g_free(vm->dir);
+    g_free(vm);
+}
+
+/* The guest */
+
+static uint32_t word_of(uint32_t seed, unsigned device, unsigned i)
+{
+    return (seed + device * WORDS + i) * 2654435761u;
+}
+
+void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed)
+{
+    unsigned d, i;
+
+    for (d = 0; d < vm->devices; d++) {
+        for (i = 0; i < WORDS; i++) {
+            qtest_writel(vm->qts, vm->bar[d] + 4 * i, word_of(seed, d, i));
+        }
+    }
+}
+
+void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed)
+{
+    unsigned d, i;
+
+    for (d = 0; d < vm->devices; d++) {
+        for (i = 0; i < WORDS; i++) {
+            g_assert_cmphex(qtest_readl(vm->qts, vm->bar[d] + 4 * i), ==,
+                            word_of(seed, d, i));
+        }
+    }
+}
+
+/* The monitor */
+
+char *vfio_user_mig_uri(VFIOUserMigVM *vm)
+{
+    return g_strdup_printf("unix:%s/socket", vm->dir);
+}
+
+void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute':"
+                             "'migrate-set-capabilities', 'arguments': {"
+                             "'capabilities': [ { 'capability': %s,"
+                             "'state': true } ] } }", name);
+}
+
+void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate-incoming',"
+                             "'arguments': { 'uri': %s } }", uri);
+}
+
+void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate',"
+                             "'arguments': { 'uri': %s } }", uri);
+}
+
+static QDict *query(VFIOUserMigVM *vm, const char *what)
+{
+    QDict *response = qtest_qmp(vm->qts, "{'execute': %s}", what);
+    QDict *answer;
+
+    g_assert(qdict_haskey(response, "return"));
+    answer = qdict_get_qdict(response, "return");
+    qobject_ref(answer);
+    qobject_unref(response);
+    return answer;
+}
+
+/* Returns whether, and which status there is instead. */
+static bool has_status(VFIOUserMigVM *vm, const char *what, const char *status,
+                       char **is)
+{
+    QDict *answer = query(vm, what);
+
+    g_free(*is);
+    *is = g_strdup(qdict_get_try_str(answer, "status"));
+    qobject_unref(answer);
+    return !g_strcmp0(*is, status);
+}
+
+static void wait_status(VFIOUserMigVM *vm, const char *what,
+                        const char *status)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    g_autofree char *is = NULL;
+
+    while (!has_status(vm, what, status, &is)) {
+        /* these stay what they are */
+        if (!strcmp(what, "query-migrate") &&
+            (!g_strcmp0(is, "failed") || !g_strcmp0(is, "cancelled") ||
+             !g_strcmp0(is, "completed"))) {
+            g_assert_cmpstr(is, ==, status);
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+}
+
+void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status)
+{
+    wait_status(vm, "query-migrate", status);
+}
+
+void vfio_user_mig_wait_running(VFIOUserMigVM *vm)
+{
+    wait_status(vm, "query-status", "running");
+}
+
+void vfio_user_mig_move(VFIOUserMigVM *from, VFIOUserMigVM *to)
+{
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "completed");
+    vfio_user_mig_wait_running(to);
+}
+
+int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm)
+{
+    QDict *answer = query(vm, "query-migrate");
+    QDict *vfio = qdict_get_qdict(answer, "vfio");
+    int64_t bytes = vfio ? qdict_get_int(vfio, "transferred") : -1;
+
+    qobject_unref(answer);
+    return bytes;
+}
+
+char *vfio_user_mig_said(VFIOUserMigVM *vm)
+{
+    char *text = NULL;
+
+    g_assert_true(g_file_get_contents(vm->log, &text, NULL, NULL));
+    return text;
+}
+
+char *vfio_user_mig_ended(VFIOUserMigVM *vm)
+{
+    pid_t pid = vfio_user_server_client(vm->server[0]);
+    struct pollfd pfd = {
+        .fd = syscall(SYS_pidfd_open, pid, 0),
+        .events = POLLIN,
+    };
+
+    g_assert_cmpint(pfd.fd, >=, 0);
+    g_assert_cmpint(poll(&pfd, 1, VFIO_USER_SERVER_DEADLINE / 1000), ==, 1);
+    close(pfd.fd);
+    qtest_set_expected_status(vm->qts, EXIT_FAILURE);
+    g_assert_false(qtest_probe_child(vm->qts));
+    qtest_quit(vm->qts);
+    vm->qts = NULL;
+    return vfio_user_mig_said(vm);
+}

@@ -1,0 +1,87 @@
+/*
+ * Test rig of migration: VMs with vfio-user devices, from one to another
+ *
+ * Each VM has a scripted server of its own per device, and its messages go to
+ * a file that tests look into.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_MIGRATION_RIG_H
+#define TESTS_QTEST_VFIO_USER_MIGRATION_RIG_H
+
+#include "vfio-user-rig.h"
+
+#define VFIO_USER_MIG_DEVICES 2
+
+/* A call to a server that does not answer takes this long, ms. */
+#define VFIO_USER_MIG_TIMEOUT_MS 600
+
+typedef struct VFIOUserMigVM {
+    QTestState *qts;
+    unsigned devices;
+    VFIOUserServer *server[VFIO_USER_MIG_DEVICES];
+    uint64_t bar[VFIO_USER_MIG_DEVICES];        /* of BAR 0, where it is */
+    char *dir;
+    char *log;                  /* file of what it says */
+} VFIOUserMigVM;
+
+/* The honest device with some filling, by what the server can do. */
+extern const VFIOUserModel *const vfio_user_mig_stop_copy;
+extern const VFIOUserModel *const vfio_user_mig_pre_copy;
+
+/* Bytes that it saves. */
+uint64_t vfio_user_mig_state_size(const VFIOUserModel *model);
+
+/**
+ * vfio_user_mig_vm_new:
+ * @models: of its devices
+ * @rules: of the first device's server, or NULL
+ * @timeout_ms: of a call; 0: long enough for any honest server
+ *
+ * A VM that waits for a migration.
+ */
+VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
+                                    unsigned devices,
+                                    const VFIOUserRule *rules,
+                                    unsigned timeout_ms);
+
+/* A VM that runs, its devices enabled. */
+VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
+                                    unsigned devices, unsigned timeout_ms);
+void vfio_user_mig_vm_free(VFIOUserMigVM *vm);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigVM, vfio_user_mig_vm_free)
+
+/* Fills the devices' memory from @seed, by the guest. */
+void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed);
+
+/* Fails the test unless the guest finds in its devices what @seed filled. */
+void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed);
+
+/* The address at which @vm listens, or may. */
+char *vfio_user_mig_uri(VFIOUserMigVM *vm);
+
+/* Orders; must succeed. */
+void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name);
+void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
+void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
+
+/* Waits for a status of query-migrate. */
+void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);
+
+/* Waits until the VM runs. */
+void vfio_user_mig_wait_running(VFIOUserMigVM *vm);
+
+/* The VM runs at @from, and at @to once it is migrated there by unix:. */
+void vfio_user_mig_move(VFIOUserMigVM *from, VFIOUserMigVM *to);
+
+/* Bytes of devices that query-migrate counts. */
+int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm);
+
+/* What the VM said so far. */
+char *vfio_user_mig_said(VFIOUserMigVM *vm);
+
+/* Waits until QEMU has ended, with status 1; returns what it said. */
+char *vfio_user_mig_ended(VFIOUserMigVM *vm);
+
+#endif /* TESTS_QTEST_VFIO_USER_MIGRATION_RIG_H */
