@@ -126,6 +126,13 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
         (from == VFIO_USER_MIG_STOP_COPY && to == VFIO_USER_MIG_PRE_COPY)) {
         return -EINVAL;
     }
+    if (m->model->refuses & (1u << to)) {
+        return -EBUSY;
+    }
+    if (m->model->breaks & (1u << to)) {
+        m->state = VFIO_USER_MIG_ERROR;
+        return -EIO;
+    }
     if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !load(m)) {
         m->state = VFIO_USER_MIG_ERROR;
         return -EINVAL;

@@ -24,6 +24,8 @@ typedef struct VFIOUserMigrationModel {
     uint64_t flags;             /* 0: the server knows no such thing */
     uint64_t filling;           /* bytes */
     uint64_t pre_copy;          /* bytes that PRE_COPY gives, of the filling */
+    uint32_t refuses;           /* bit per state that it does not go to */
+    uint32_t breaks;            /* bit per state instead of which it errs */
 } VFIOUserMigrationModel;
 
 struct VFIOUserDevice;

@@ -228,19 +228,16 @@ static void save_end(QEMUFile *f, void *opaque)
     end_section(m, f);
 }
 
-/* However it ended. */
+/* However it ended: the device is again where the VM is. */
 static void save_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
-    VFIOUserMigState state;
 
     QEMU_LOCK_GUARD(&m->lock);
     m->save.active = false;
-    state = m->d.state;
-    if (state == VFIO_USER_MIG_PRE_COPY || state == VFIO_USER_MIG_STOP_COPY) {
+    if (vfio_user_proxy_state(m->d.udev->proxy) == VFIO_USER_UP) {
         vfio_user_migration_follow_vm(m, runstate_is_running());
     }
-    vfio_user_migration_mirror(m);
 }
 
 const SaveVMHandlers vfio_user_migration_handlers = {

@@ -1,0 +1,275 @@
+/*
+ * qtest of the vfio-user client: servers that fail while a VM migrates
+ *
+ * A row is a fault of one server, and what becomes of both sides.  With the
+ * return path the source hears of every failure of the destination, so the
+ * guest goes on there in all rows but those that say otherwise.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 815
+
+#define SET(state) VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_ ## state)
+
+typedef enum Source {
+    SOURCE_RUNS,                /* with its device, as before */
+    SOURCE_RUNS_WITHOUT,        /* its device is dead */
+    SOURCE_WAS_RESET,           /* it runs, its device has been reset */
+    SOURCE_IS_DONE,
+} Source;
+
+typedef enum Destination {
+    DESTINATION_ENDS,           /* with a message, status 1 */
+    DESTINATION_RUNS,           /* with its device */
+    DESTINATION_RUNS_WITHOUT,   /* its device is dead */
+} Destination;
+
+typedef struct Row {
+    const char *name;
+    bool pre_copy;
+    bool at_destination;        /* whose server it is */
+    VFIOUserRule rule;
+    Source source;
+    Destination destination;
+    const char *says;           /* the side of the fault */
+    uint32_t refuses, breaks;   /* of the model */
+} Row;
+
+static const Row rows[] = {
+    /* the source's server, while the VM runs */
+    { "source-pre-copy-refused", true, false,
+      { ON(SET(PRE_COPY)), DO_FAIL, EBUSY },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
+    { "source-pre-copy-never-answered", true, false,
+      { ON(SET(PRE_COPY)), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
+    { "source-pre-copy-dies", true, false,
+      { ON(SET(PRE_COPY)), DO_CUT, 0 },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
+    { "source-pre-copy-data-error", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-pre-copy-data-never", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-pre-copy-data-dies", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_CUT, 20 },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
+    { "source-pre-copy-data-more-than-sent", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ), DO_PATCH, 4, BYTES(1, 16, 0, 0) },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-pre-copy-data-less-than-sent", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ), DO_PATCH, 4, BYTES(1, 0, 0, 0) },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+
+    /* the source's server, when the VM stops and once it has */
+    { "source-stop-refused", false, false,
+      { ON(SET(STOP), .nth = 1), DO_FAIL, EBUSY },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
+    { "source-stop-never-answered", false, false,
+      { ON(SET(STOP), .nth = 1), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
+    { "source-stop-dies", false, false,
+      { ON(SET(STOP), .nth = 1), DO_CUT, 0 },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
+    { "source-stop-copy-refused", false, false,
+      { ON(SET(STOP_COPY)), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: " },
+    { "source-stop-copy-refused-after-pre-copy", true, false,
+      { ON(SET(STOP_COPY)), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
+    { "source-stop-copy-never-answered", false, false,
+      { ON(SET(STOP_COPY)), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: " },
+    { "source-stop-copy-dies", false, false,
+      { ON(SET(STOP_COPY)), DO_CUT, 0 },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
+    { "source-stop-copy-data-error", false, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-stop-copy-data-never", false, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-stop-copy-data-dies", false, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_CUT, 0 },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
+    { "source-stop-again-refused", false, false,
+      { ON(SET(STOP), .nth = 2), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP_COPY to STOP: " },
+
+    /* the destination's server, while the source's VM runs */
+    { "destination-resuming-refused", true, true,
+      { ON(SET(RESUMING)), DO_FAIL, EIO },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
+    { "destination-resuming-never-answered", true, true,
+      { ON(SET(RESUMING)), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
+    { "destination-resuming-dies", true, true,
+      { ON(SET(RESUMING)), DO_CUT, 0 },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
+    { "destination-data-refused-in-pre-copy", true, true,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 1), DO_FAIL, EINVAL },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_WRITE: " },
+
+    /* the destination's server, after it has stopped */
+    { "destination-data-refused", false, true,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_FAIL, EINVAL },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_WRITE: " },
+    { "destination-data-never-answered", false, true,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_WRITE: " },
+    { "destination-data-dies", false, true,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_CUT, 0 },
+      SOURCE_RUNS, DESTINATION_ENDS, "loading the device failed: " },
+    { "destination-state-refused", false, true,
+      { ON(SET(STOP), .nth = 2), DO_FAIL, EINVAL },
+      SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
+    { "destination-state-never-answered", false, true,
+      { ON(SET(STOP), .nth = 2), DO_DROP },
+      SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
+    { "destination-state-dies", false, true,
+      { ON(SET(STOP), .nth = 2), DO_CUT, 0 },
+      SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
+
+    /* it says no, and does it */
+    { "destination-running-error", false, true,
+      { ON(SET(RUNNING)), DO_FAIL, EIO },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
+    { "destination-running-never-answered", false, true,
+      { ON(SET(RUNNING)), DO_DROP },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
+
+    /* the state is loaded, the source is gone: a device is lost, no VM */
+    { "destination-running-refused", false, true, { },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost",
+      .refuses = 1 << VFIO_USER_MIG_RUNNING },
+    { "destination-running-dies", false, true,
+      { ON(SET(RUNNING)), DO_CUT, 0 },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
+
+    /* it says no, and stays where it is */
+    { "source-pre-copy-stays", true, false, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: ",
+      .refuses = 1 << VFIO_USER_MIG_PRE_COPY },
+    { "source-stop-stays", false, false, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: ",
+      .refuses = 1 << VFIO_USER_MIG_STOP },
+    { "source-stop-copy-stays", false, false, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: ",
+      .refuses = 1 << VFIO_USER_MIG_STOP_COPY },
+    { "source-stop-copy-stays-in-pre-copy", true, false, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: ",
+      .refuses = 1 << VFIO_USER_MIG_STOP_COPY },
+    { "destination-resuming-stays", false, true, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: ",
+      .refuses = 1 << VFIO_USER_MIG_RESUMING },
+
+    /* it breaks, out of which only a reset helps */
+    { "source-pre-copy-breaks", true, false, { },
+      SOURCE_WAS_RESET, DESTINATION_ENDS, "has been reset",
+      .breaks = 1 << VFIO_USER_MIG_PRE_COPY },
+    { "source-stop-copy-breaks", false, false, { },
+      SOURCE_WAS_RESET, DESTINATION_ENDS, "has been reset",
+      .breaks = 1 << VFIO_USER_MIG_STOP_COPY },
+    { "destination-resuming-breaks", false, true, { },
+      SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: ",
+      .breaks = 1 << VFIO_USER_MIG_RESUMING },
+};
+
+static void check_source(VFIOUserMigVM *from, Source source)
+{
+    if (source == SOURCE_IS_DONE) {
+        vfio_user_mig_wait(from, "completed");
+        return;
+    }
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    if (source == SOURCE_RUNS_WITHOUT) {
+        g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
+        return;
+    }
+    g_assert_cmpint(vfio_user_server_saw(from->server[0],
+                                         VFIO_USER_DEVICE_RESET), ==,
+                    source == SOURCE_WAS_RESET);
+    vfio_user_mig_vm_check(from, SEED);
+    vfio_user_mig_vm_fill(from, SEED + 1);
+    vfio_user_mig_vm_check(from, SEED + 1);
+}
+
+/* Returns what it said. */
+static char *check_destination(VFIOUserMigVM *to, Destination destination)
+{
+    if (destination == DESTINATION_ENDS) {
+        return vfio_user_mig_ended(to);
+    }
+    vfio_user_mig_wait_running(to);
+    if (destination == DESTINATION_RUNS) {
+        vfio_user_mig_vm_check(to, SEED);
+    } else {
+        g_assert_cmphex(qtest_readl(to->qts, to->bar[0]), ==, UINT32_MAX);
+    }
+    return vfio_user_mig_said(to);
+}
+
+static void check_said(const char *text, const char *what)
+{
+    if (!strstr(text, what)) {
+        g_test_message("did not say \"%s\": %s", what, text);
+        g_test_fail();
+    }
+}
+
+static void test_fault(const void *opaque)
+{
+    const Row *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    const VFIOUserModel *honest = row->pre_copy ? vfio_user_mig_pre_copy :
+                                                  vfio_user_mig_stop_copy;
+    VFIOUserModel faulty = *honest;
+    const VFIOUserModel *models[] = { honest, &faulty };
+    g_autofree char *there = NULL;
+    g_autofree char *here = NULL;
+    g_autofree char *uri = NULL;
+    VFIOUserMigVM *from, *to;
+
+    faulty.migration.refuses = row->refuses;
+    faulty.migration.breaks = row->breaks;
+    from = vfio_user_mig_vm_run(&models[!row->at_destination], 1,
+                                VFIO_USER_MIG_TIMEOUT_MS);
+    to = vfio_user_mig_vm_new(&models[row->at_destination], 1, NULL,
+                              VFIO_USER_MIG_TIMEOUT_MS);
+    uri = vfio_user_mig_uri(to);
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_server_forget(from->server[0]);
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_capability(to, "return-path");
+    vfio_user_server_set_rules(row->at_destination ? to->server[0] :
+                                                     from->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    check_source(from, row->source);
+    there = check_destination(to, row->destination);
+    here = vfio_user_mig_said(from);
+    check_said(row->at_destination ? there : here, row->says);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+void vfio_user_add_migration_fault_tests(void)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-fault/%s", rows[i].name);
+
+        qtest_add_data_func(path, &rows[i], test_fault);
+    }
+}
