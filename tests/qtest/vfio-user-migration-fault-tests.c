@@ -15,7 +15,7 @@
 
 #define SEED 815
 
-#define SET(state) VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_ ## state)
+#define TO(state) AT(VFIO_USER_MIG_ ## state)
 
 typedef enum Source {
     SOURCE_RUNS,                /* with its device, as before */
@@ -44,13 +44,13 @@ typedef struct Row {
 static const Row rows[] = {
     /* the source's server, while the VM runs */
     { "source-pre-copy-refused", true, false,
-      { ON(SET(PRE_COPY)), DO_FAIL, EBUSY },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_FAIL, EBUSY },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-never-answered", true, false,
-      { ON(SET(PRE_COPY)), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-dies", true, false,
-      { ON(SET(PRE_COPY)), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
     { "source-pre-copy-data-error", true, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_FAIL, EIO },
@@ -70,25 +70,25 @@ static const Row rows[] = {
 
     /* the source's server, when the VM stops and once it has */
     { "source-stop-refused", false, false,
-      { ON(SET(STOP), .nth = 1), DO_FAIL, EBUSY },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_FAIL, EBUSY },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
     { "source-stop-never-answered", false, false,
-      { ON(SET(STOP), .nth = 1), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
     { "source-stop-dies", false, false,
-      { ON(SET(STOP), .nth = 1), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
     { "source-stop-copy-refused", false, false,
-      { ON(SET(STOP_COPY)), DO_FAIL, EIO },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_FAIL, EIO },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: " },
     { "source-stop-copy-refused-after-pre-copy", true, false,
-      { ON(SET(STOP_COPY)), DO_FAIL, EIO },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_FAIL, EIO },
       SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
     { "source-stop-copy-never-answered", false, false,
-      { ON(SET(STOP_COPY)), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: " },
     { "source-stop-copy-dies", false, false,
-      { ON(SET(STOP_COPY)), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
     { "source-stop-copy-data-error", false, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_FAIL, EIO },
@@ -100,18 +100,18 @@ static const Row rows[] = {
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
     { "source-stop-again-refused", false, false,
-      { ON(SET(STOP), .nth = 2), DO_FAIL, EIO },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_FAIL, EIO },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP_COPY to STOP: " },
 
     /* the destination's server, while the source's VM runs */
     { "destination-resuming-refused", true, true,
-      { ON(SET(RESUMING)), DO_FAIL, EIO },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RESUMING)), DO_FAIL, EIO },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
     { "destination-resuming-never-answered", true, true,
-      { ON(SET(RESUMING)), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RESUMING)), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
     { "destination-resuming-dies", true, true,
-      { ON(SET(RESUMING)), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RESUMING)), DO_CUT, 0 },
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: " },
     { "destination-data-refused-in-pre-copy", true, true,
       { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 1), DO_FAIL, EINVAL },
@@ -128,21 +128,21 @@ static const Row rows[] = {
       { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_CUT, 0 },
       SOURCE_RUNS, DESTINATION_ENDS, "loading the device failed: " },
     { "destination-state-refused", false, true,
-      { ON(SET(STOP), .nth = 2), DO_FAIL, EINVAL },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_FAIL, EINVAL },
       SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
     { "destination-state-never-answered", false, true,
-      { ON(SET(STOP), .nth = 2), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
     { "destination-state-dies", false, true,
-      { ON(SET(STOP), .nth = 2), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_CUT, 0 },
       SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
 
     /* it says no, and does it */
     { "destination-running-error", false, true,
-      { ON(SET(RUNNING)), DO_FAIL, EIO },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_FAIL, EIO },
       SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
     { "destination-running-never-answered", false, true,
-      { ON(SET(RUNNING)), DO_DROP },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_DROP },
       SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
 
     /* the state is loaded, the source is gone: a device is lost, no VM */
@@ -150,7 +150,7 @@ static const Row rows[] = {
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost",
       .refuses = 1 << VFIO_USER_MIG_RUNNING },
     { "destination-running-dies", false, true,
-      { ON(SET(RUNNING)), DO_CUT, 0 },
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_CUT, 0 },
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
 
     /* it says no, and stays where it is */

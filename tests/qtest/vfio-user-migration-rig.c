@@ -13,6 +13,7 @@
 
 #include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
+#include "qapi/qmp/qlist.h"
 #include "vfio-user-migration-rig.h"
 
 #define SLOT 4
@@ -47,25 +48,35 @@ uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
     return 8 + model->migration.filling + 68 * KiB;
 }
 
-static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
-                             unsigned devices, const VFIOUserRule *rules,
-                             unsigned timeout_ms, const char *args)
+/* Starts QEMU with the servers that are there. */
+static void vm_start(VFIOUserMigVM *vm, unsigned timeout_ms, const char *args)
 {
-    VFIOUserMigVM *vm = g_new0(VFIOUserMigVM, 1);
     g_autoptr(GString) line = g_string_new(VFIO_USER_RIG_RAM);
     unsigned i;
 
     vm->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
     vm->log = g_build_filename(vm->dir, "log", NULL);
-    vm->devices = devices;
-    for (i = 0; i < devices; i++) {
-        vm->server[i] = vfio_user_server_new(models[i], i ? NULL : rules);
+    for (i = 0; i < vm->devices; i++) {
         g_string_append_printf(line, "-device vfio-user-pci,id=dut%u,addr=%u,"
                                "socket=%s,x-timeout-ms=%u ", i, SLOT + i,
                                vfio_user_server_path(vm->server[i]),
                                timeout_ms ?: LONG_MS);
     }
     vm->qts = qtest_initf("%s %s 2>%s", line->str, args, vm->log);
+}
+
+static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
+                             unsigned devices, const VFIOUserRule *rules,
+                             unsigned timeout_ms, const char *args)
+{
+    VFIOUserMigVM *vm = g_new0(VFIOUserMigVM, 1);
+    unsigned i;
+
+    vm->devices = devices;
+    for (i = 0; i < devices; i++) {
+        vm->server[i] = vfio_user_server_new(models[i], i ? NULL : rules);
+    }
+    vm_start(vm, timeout_ms, args);
     return vm;
 }
 
@@ -96,8 +107,44 @@ VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
     return vm;
 }
 
+void vfio_user_mig_vm_quit(VFIOUserMigVM *vm)
+{
+    unsigned i;
+
+    qtest_quit(vm->qts);
+    vm->qts = NULL;
+    for (i = 0; i < vm->devices; i++) {
+        vfio_user_server_wait_client(vm->server[i], false);
+    }
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_take_over(VFIOUserMigVM *vm)
+{
+    VFIOUserMigVM *next = g_new0(VFIOUserMigVM, 1);
+
+    next->devices = vm->devices;
+    memcpy(next->server, vm->server, sizeof(next->server));
+    vm->devices = 0;
+    vm_start(next, 0, "-incoming defer");
+    return next;
+}
+
+static void remove_files(VFIOUserMigVM *vm)
+{
+    static const char *const names[] = { "log", "socket", "file" };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(names); i++) {
+        g_autofree char *path = g_build_filename(vm->dir, names[i], NULL);
+
+        g_unlink(path);
+    }
+    g_rmdir(vm->dir);
+}
+
 void vfio_user_mig_vm_free(VFIOUserMigVM *vm)
 {
+    g_autofree char *said = NULL;
     unsigned i;
 
     if (vm->qts) {
@@ -106,17 +153,10 @@ void vfio_user_mig_vm_free(VFIOUserMigVM *vm)
     for (i = 0; i < vm->devices; i++) {
         vfio_user_server_free(vm->server[i]);
     }
-    g_test_message("%s", vfio_user_mig_said(vm));
-    g_unlink(vm->log);
+    said = vfio_user_mig_said(vm);
+    g_test_message("%s", said);
+    remove_files(vm);
     g_free(vm->log);
-    {
-        g_autofree char *socket = g_build_filename(vm->dir, "socket", NULL);
-        g_autofree char *file = g_build_filename(vm->dir, "file", NULL);
-
-        g_unlink(socket);
-        g_unlink(file);
-    }
-    g_rmdir(vm->dir);
     g_free(vm->dir);
     g_free(vm);
 }
@@ -178,6 +218,21 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
                              "'arguments': { 'uri': %s } }", uri);
 }
 
+void vfio_user_mig_cancel(VFIOUserMigVM *vm)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate_cancel'}");
+}
+
+void vfio_user_mig_give(VFIOUserMigVM *vm, int fd)
+{
+    QDict *response = qtest_qmp_fds(vm->qts, &fd, 1, "{'execute': 'getfd',"
+                                    "'arguments': { 'fdname': 'given' } }");
+
+    g_assert(qdict_haskey(response, "return"));
+    qobject_unref(response);
+    close(fd);
+}
+
 static QDict *query(VFIOUserMigVM *vm, const char *what)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': %s}", what);
@@ -233,11 +288,28 @@ void vfio_user_mig_move(VFIOUserMigVM *from, VFIOUserMigVM *to)
 {
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    memcpy(to->bar, from->bar, sizeof(to->bar));
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
+    vfio_user_mig_arrive(from, to);
+}
+
+void vfio_user_mig_arrive(VFIOUserMigVM *from, VFIOUserMigVM *to)
+{
+    memcpy(to->bar, from->bar, sizeof(to->bar));
     vfio_user_mig_wait(from, "completed");
     vfio_user_mig_wait_running(to);
+}
+
+char *vfio_user_mig_address(VFIOUserMigVM *vm)
+{
+    QDict *answer = query(vm, "query-migrate");
+    const QListEntry *entry = qlist_first(qdict_get_qlist(answer, "socket-address"));
+    QDict *address = qobject_to(QDict, qlist_entry_obj(entry));
+    char *uri = g_strdup_printf("tcp:%s:%s", qdict_get_str(address, "host"),
+                                qdict_get_str(address, "port"));
+
+    qobject_unref(answer);
+    return uri;
 }
 
 int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm)

@@ -72,6 +72,24 @@ void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);
 /* Waits until the VM runs. */
 void vfio_user_mig_wait_running(VFIOUserMigVM *vm);
 
+/* The address that @vm, told to listen, has found itself; "tcp:HOST:PORT". */
+char *vfio_user_mig_address(VFIOUserMigVM *vm);
+
+/* Gives QEMU a descriptor, by the name "given"; closes ours. */
+void vfio_user_mig_give(VFIOUserMigVM *vm, int fd);
+
+/* Begins to cancel. */
+void vfio_user_mig_cancel(VFIOUserMigVM *vm);
+
+/* Waits until the VM has left @from and runs at @to. */
+void vfio_user_mig_arrive(VFIOUserMigVM *from, VFIOUserMigVM *to);
+
+/* Ends QEMU; the servers stay. */
+void vfio_user_mig_vm_quit(VFIOUserMigVM *vm);
+
+/* A VM that waits for a migration, with the servers of one that has quit. */
+VFIOUserMigVM *vfio_user_mig_vm_take_over(VFIOUserMigVM *vm);
+
 /* The VM runs at @from, and at @to once it is migrated there by unix:. */
 void vfio_user_mig_move(VFIOUserMigVM *from, VFIOUserMigVM *to);
 

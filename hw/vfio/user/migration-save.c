@@ -141,9 +141,13 @@ static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
                          uint64_t *postcopy)
 {
     VFIOUserMigration *m = opaque;
+    bool begins, goes_on;
 
     QEMU_LOCK_GUARD(&m->lock);
-    if (m->d.state == VFIO_USER_MIG_PRE_COPY && !m->save.drained) {
+    begins = m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
+             m->d.state == VFIO_USER_MIG_RUNNING;
+    goes_on = m->d.state == VFIO_USER_MIG_PRE_COPY && !m->save.drained;
+    if (begins || goes_on) {
         *precopy += MAX(threshold, PENDING_BYTES);
     } else if (m->save.more) {
         *precopy += PENDING_BYTES;
