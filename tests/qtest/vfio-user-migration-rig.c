@@ -49,9 +49,10 @@ uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
 }
 
 /* Starts QEMU with the servers that are there. */
-static void vm_start(VFIOUserMigVM *vm, unsigned timeout_ms, const char *args)
+static void vm_start(VFIOUserMigVM *vm, unsigned timeout_ms, const char *ram,
+                     const char *args)
 {
-    g_autoptr(GString) line = g_string_new(VFIO_USER_RIG_RAM);
+    g_autoptr(GString) line = g_string_new(ram);
     unsigned i;
 
     vm->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
@@ -67,7 +68,8 @@ static void vm_start(VFIOUserMigVM *vm, unsigned timeout_ms, const char *args)
 
 static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
                              unsigned devices, const VFIOUserRule *rules,
-                             unsigned timeout_ms, const char *args)
+                             unsigned timeout_ms, const char *ram,
+                             const char *args)
 {
     VFIOUserMigVM *vm = g_new0(VFIOUserMigVM, 1);
     unsigned i;
@@ -76,7 +78,7 @@ static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
     for (i = 0; i < devices; i++) {
         vm->server[i] = vfio_user_server_new(models[i], i ? NULL : rules);
     }
-    vm_start(vm, timeout_ms, args);
+    vm_start(vm, timeout_ms, ram, args);
     return vm;
 }
 
@@ -85,17 +87,17 @@ VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
                                     const VFIOUserRule *rules,
                                     unsigned timeout_ms)
 {
-    return vm_new(models, devices, rules, timeout_ms, "-incoming defer");
+    return vm_new(models, devices, rules, timeout_ms, VFIO_USER_RIG_RAM,
+                  "-incoming defer");
 }
 
-VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
-                                    unsigned devices, unsigned timeout_ms)
+/* Enables the devices; what firmware would do. */
+static VFIOUserMigVM *enabled(VFIOUserMigVM *vm)
 {
-    VFIOUserMigVM *vm = vm_new(models, devices, NULL, timeout_ms, "");
     QPCIBus *bus = qpci_new_pc(vm->qts, NULL);
     unsigned i;
 
-    for (i = 0; i < devices; i++) {
+    for (i = 0; i < vm->devices; i++) {
         QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(SLOT + i, 0));
 
         g_assert_nonnull(dev);
@@ -105,6 +107,23 @@ VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
     }
     qpci_free_pc(bus);
     return vm;
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
+                                    unsigned devices, unsigned timeout_ms)
+{
+    return enabled(vm_new(models, devices, NULL, timeout_ms,
+                          VFIO_USER_RIG_RAM, ""));
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model)
+{
+    return vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, "-incoming defer");
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model)
+{
+    return enabled(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, ""));
 }
 
 void vfio_user_mig_vm_quit(VFIOUserMigVM *vm)
@@ -125,7 +144,7 @@ VFIOUserMigVM *vfio_user_mig_vm_take_over(VFIOUserMigVM *vm)
     next->devices = vm->devices;
     memcpy(next->server, vm->server, sizeof(next->server));
     vm->devices = 0;
-    vm_start(next, 0, "-incoming defer");
+    vm_start(next, 0, VFIO_USER_RIG_RAM, "-incoming defer");
     return next;
 }
 
@@ -303,7 +322,8 @@ void vfio_user_mig_arrive(VFIOUserMigVM *from, VFIOUserMigVM *to)
 char *vfio_user_mig_address(VFIOUserMigVM *vm)
 {
     QDict *answer = query(vm, "query-migrate");
-    const QListEntry *entry = qlist_first(qdict_get_qlist(answer, "socket-address"));
+    QList *addresses = qdict_get_qlist(answer, "socket-address");
+    const QListEntry *entry = qlist_first(addresses);
     QDict *address = qobject_to(QDict, qlist_entry_obj(entry));
     char *uri = g_strdup_printf("tcp:%s:%s", qdict_get_str(address, "host"),
                                 qdict_get_str(address, "port"));

@@ -49,6 +49,10 @@ VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
 /* A VM that runs, its devices enabled. */
 VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
                                     unsigned devices, unsigned timeout_ms);
+
+/* Likewise with one device each, and memory that is shared with the server. */
+VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
+VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
 void vfio_user_mig_vm_free(VFIOUserMigVM *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigVM, vfio_user_mig_vm_free)
 

@@ -340,6 +340,58 @@ static void test_reset_in_pre_copy(void)
     check_restart(system_reset);
 }
 
+/* A device that has died keeps its VM here, alive. */
+static void test_dead_device(void)
+{
+    g_autoptr(VFIOUserMigVM) from = source(vfio_user_mig_stop_copy);
+    g_autofree char *said = NULL;
+
+    vfio_user_server_hang_up(from->server[0]);
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
+    said = vfio_user_mig_said(from);
+    g_assert_nonnull(strstr(said, "saving the device failed, the VM stays"));
+}
+
+/*
+ * The server writes to memory that QEMU has sent and knows nothing of: all of
+ * it is sent again when the VM stops, and QEMU says so.
+ */
+static void test_untracked_memory(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD },
+        { }
+    };
+    const uint64_t where = 0x300000;
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_shared(model);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_shared(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *said = NULL;
+    VFIOUserMap map;
+    char text[10];
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    /* by then memory is sent */
+    vfio_user_server_wait(from->server[0], rules[0].when);
+    g_assert_true(vfio_user_server_map(from->server[0], where, &map));
+    g_assert_nonnull(map.memory);
+    memcpy(map.memory + (where - map.address), "unheard of", 10);
+    vfio_user_server_release(from->server[0]);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    qtest_memread(to->qts, where, text, sizeof(text));
+    g_assert_cmpmem(text, sizeof(text), "unheard of", 10);
+    said = vfio_user_mig_said(from);
+    g_assert_nonnull(strstr(said, "does not track what its device writes"));
+}
+
 /* A server without migration: the VM refuses, and says for whom and why. */
 static void test_no_migration(void)
 {
@@ -362,6 +414,9 @@ void vfio_user_add_migration_tests(void)
     qtest_add_func("/vfio-user/migration/pre-copy", test_pre_copy);
     qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
     qtest_add_func("/vfio-user/migration/no-migration", test_no_migration);
+    qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
+    qtest_add_func("/vfio-user/migration/untracked-memory",
+                   test_untracked_memory);
     qtest_add_func("/vfio-user/migration/tcp", test_tcp);
     qtest_add_func("/vfio-user/migration/fd", test_fd);
     qtest_add_func("/vfio-user/migration/file", test_file);
