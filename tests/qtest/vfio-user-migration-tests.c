@@ -278,6 +278,25 @@ static void test_cancel_when_sent(void)
     g_free(vfio_user_mig_ended(to));
 }
 
+/* A server that does not come to an end: the monitor can make one. */
+static void test_cancel_in_stop_copy(void)
+{
+    VFIOUserModel endless = *vfio_user_mig_stop_copy;
+    const VFIOUserModel *model = &endless;
+    VFIOUserMigVM *from;
+
+    endless.migration.filling = 1 * TiB;
+    from = vfio_user_mig_vm_run(&model, 1, VFIO_USER_MIG_TIMEOUT_MS);
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_server_see(from->server[0], VFIO_USER_MIG_DATA_READ);
+    vfio_user_mig_cancel(from);
+    vfio_user_mig_wait(from, "cancelled");
+    vfio_user_mig_wait_running(from);
+    vfio_user_mig_vm_check(from, SEED);
+    vfio_user_mig_vm_free(from);
+}
+
 /* What throws the server out of PRE_COPY */
 
 static void set_bandwidth(VFIOUserMigVM *vm, int64_t bytes)
@@ -428,6 +447,8 @@ void vfio_user_add_migration_tests(void)
                    test_cancel_in_pre_copy);
     qtest_add_func("/vfio-user/migration/cancel-when-stopped",
                    test_cancel_when_stopped);
+    qtest_add_func("/vfio-user/migration/cancel-in-stop-copy",
+                   test_cancel_in_stop_copy);
     qtest_add_func("/vfio-user/migration/cancel-when-sent",
                    test_cancel_when_sent);
     qtest_add_func("/vfio-user/migration/stopped-in-pre-copy",

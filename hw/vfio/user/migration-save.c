@@ -15,6 +15,8 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
 #include "sysemu/runstate.h"
@@ -23,6 +25,9 @@
 
 /* Reads of the server in one turn of the migration thread. */
 #define READS_PER_TURN 16
+
+/* What the main loop needs to begin a turn, where it waits for one. */
+#define MONITOR_TURN_US 1000
 
 /* What is reported as pending while PRE_COPY has more to say. */
 #define PENDING_BYTES (1 * MiB)
@@ -187,9 +192,8 @@ static int save_iterate(QEMUFile *f, void *opaque)
     return ret < 0 ? ret : !m->save.more;
 }
 
-static int save_complete(QEMUFile *f, void *opaque)
+static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
 {
-    VFIOUserMigration *m = opaque;
     int ret;
 
     QEMU_LOCK_GUARD(&m->lock);
@@ -198,14 +202,57 @@ static int save_complete(QEMUFile *f, void *opaque)
         return ret;             /* the device did not stop, as was reported */
     }
     ret = restart(m, f);
-    if (ret == 0) {
-        ret = set_state(m, VFIO_USER_MIG_STOP_COPY);
+    return ret < 0 ? ret : set_state(m, VFIO_USER_MIG_STOP_COPY);
+}
+
+/* As save_some(), unless something else has happened to the device. */
+static int save_more(VFIOUserMigration *m, QEMUFile *f)
+{
+    Error *err = NULL;
+
+    QEMU_LOCK_GUARD(&m->lock);
+    if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY) {
+        error_setg(&err, "it was reset while it was saved");
+        return failed(m, -EIO, err);
     }
-    if (ret == 0) {
-        do {
-            ret = save_some(m, f);
-        } while (ret > 0);
+    return save_some(m, f);
+}
+
+/*
+ * The migration thread has the big QEMU lock here.  A server may have more to
+ * say than anybody wants to wait for, so the monitor gets a turn as often as
+ * after each call to a server that is slow.
+ */
+static void let_monitor_in(VFIOUserMigration *m, int64_t *since)
+{
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+
+    if (now - *since >= vfio_user_proxy_timeout(m->d.udev->proxy) &&
+        runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        qemu_mutex_unlock_iothread();
+        g_usleep(MONITOR_TURN_US);
+        qemu_mutex_lock_iothread();
+        *since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
+}
+
+static int save_complete(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    int64_t since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int ret = begin_stop_copy(m, f);
+
+    if (ret < 0) {
+        return ret;
+    }
+    while ((ret = save_more(m, f)) > 0) {
+        let_monitor_in(m, &since);
+        ret = qemu_file_get_error(f);
+        if (ret < 0) {
+            return ret;         /* cancelled, or nobody listens any more */
+        }
+    }
+    QEMU_LOCK_GUARD(&m->lock);
     if (ret == 0) {
         ret = set_state(m, VFIO_USER_MIG_STOP);
     }

@@ -149,6 +149,11 @@ void vfio_user_proxy_set_timeout(VFIOUserProxy *p, unsigned ms)
     qatomic_set(&p->timeout_ms, ms);
 }
 
+unsigned vfio_user_proxy_timeout(const VFIOUserProxy *p)
+{
+    return qatomic_read(&p->timeout_ms);
+}
+
 /* Slots */
 
 ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id)

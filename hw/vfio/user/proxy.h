@@ -136,6 +136,7 @@ VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
  * @ms: how long a call waits, 1 or more
  */
 void vfio_user_proxy_set_timeout(VFIOUserProxy *proxy, unsigned ms);
+unsigned vfio_user_proxy_timeout(const VFIOUserProxy *proxy);
 
 /**
  * vfio_user_proxy_up:
