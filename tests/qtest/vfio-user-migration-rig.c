@@ -116,6 +116,14 @@ VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
                           VFIO_USER_RIG_RAM, ""));
 }
 
+VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
+                                           const VFIOUserRule *rules,
+                                           unsigned timeout_ms)
+{
+    return enabled(vm_new(&model, 1, rules, timeout_ms, VFIO_USER_RIG_RAM,
+                          ""));
+}
+
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model)
 {
     return vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, "-incoming defer");

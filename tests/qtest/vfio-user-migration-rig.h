@@ -50,6 +50,11 @@ VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
 VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
                                     unsigned devices, unsigned timeout_ms);
 
+/* Likewise with one device, by @rules from the beginning. */
+VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
+                                           const VFIOUserRule *rules,
+                                           unsigned timeout_ms);
+
 /* Likewise with one device each, and memory that is shared with the server. */
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
