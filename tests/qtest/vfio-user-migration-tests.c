@@ -375,6 +375,32 @@ static void test_dead_device(void)
 }
 
 /*
+ * A server that is stuck when its device is to stop, and then no longer: what
+ * it was told in the meantime it does in order, and the device runs.
+ */
+static void test_stuck_server(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP)), DO_STALL },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_stop_copy;
+    g_autoptr(VFIOUserMigVM) from =
+        vfio_user_mig_vm_run(&model, 1, VFIO_USER_MIG_TIMEOUT_MS);
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_server_forget(from->server[0]);
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    vfio_user_server_release(from->server[0]);
+    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
+                         AT(VFIO_USER_MIG_RUNNING));
+    vfio_user_mig_vm_check(from, SEED);
+}
+
+/*
  * The server writes to memory that QEMU has sent and knows nothing of: all of
  * it is sent again when the VM stops, and QEMU says so.
  */
@@ -463,6 +489,7 @@ void vfio_user_add_migration_tests(void)
     qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
     qtest_add_func("/vfio-user/migration/no-migration", test_no_migration);
     qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
+    qtest_add_func("/vfio-user/migration/stuck-server", test_stuck_server);
     qtest_add_func("/vfio-user/migration/untracked-memory",
                    test_untracked_memory);
     qtest_add_func("/vfio-user/migration/tcp", test_tcp);
