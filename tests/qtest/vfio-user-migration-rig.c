@@ -134,6 +134,20 @@ VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model)
     return enabled(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, ""));
 }
 
+VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
+                                           const char *others)
+{
+    g_autofree char *args = g_strdup_printf("%s -incoming defer", others);
+
+    return vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_RAM, args);
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_run_beside(const VFIOUserModel *model,
+                                           const char *others)
+{
+    return enabled(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_RAM, others));
+}
+
 void vfio_user_mig_vm_quit(VFIOUserMigVM *vm)
 {
     unsigned i;

@@ -58,6 +58,12 @@ VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
 /* Likewise with one device each, and memory that is shared with the server. */
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
+
+/* Likewise with one device, and what else @others says. */
+VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
+                                           const char *others);
+VFIOUserMigVM *vfio_user_mig_vm_run_beside(const VFIOUserModel *model,
+                                           const char *others);
 void vfio_user_mig_vm_free(VFIOUserMigVM *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigVM, vfio_user_mig_vm_free)
 

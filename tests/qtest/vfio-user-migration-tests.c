@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include <sys/socket.h>
 
+#include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-tests.h"
@@ -83,10 +84,39 @@ static void test_stop_copy(void)
     check_move(vfio_user_mig_stop_copy);
 }
 
-/* Until PRE_COPY has no more, the VM does not stop. */
 static void test_pre_copy(void)
 {
     check_move(vfio_user_mig_pre_copy);
+}
+
+/* Until PRE_COPY has no more, the VM does not stop. */
+static void test_pre_copy_first(void)
+{
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(GArray) log = NULL;
+    const VFIOUserWhen stop = {
+        VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP_COPY)
+    };
+    uint64_t asked = 0;
+    unsigned i;
+
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_mig_wait(from, "completed");
+    log = vfio_user_server_log(from->server[0]);
+    for (i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+
+        if (vfio_user_when_holds(&stop, seen->header.command, seen->payload,
+                                 seen->length)) {
+            break;
+        }
+        if (seen->header.command == VFIO_USER_MIG_DATA_READ) {
+            asked += ((VFIOUserMigData *)seen->payload)->size;
+        }
+    }
+    g_assert_cmpuint(i, <, log->len);
+    g_assert_cmpuint(asked, >, model->migration.pre_copy);
 }
 
 /* A device stops and runs with its VM. */
@@ -181,6 +211,33 @@ static void test_two_devices(void)
     g_assert_cmpint(vfio_user_mig_bytes(from), ==,
                     vfio_user_mig_state_size(models[0]) +
                     vfio_user_mig_state_size(models[1]));
+}
+
+/*
+ * Beside an ordinary device that is loaded later.  Its memory is mapped then,
+ * for the server as well, which must not have stopped yet.
+ */
+static void test_beside_others(void)
+{
+    static const char other[] = "-device secondary-vga,addr=8";
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, other);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, other);
+    QPCIBus *bus = qpci_new_pc(from->qts, NULL);
+    QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(8, 0));
+    /* far from the BARs of the rig, which a bus of its own gave out */
+    const uint32_t where = 0xf0000000;
+    VFIOUserMap map;
+
+    qpci_config_writel(dev, PCI_BASE_ADDRESS_0, where);
+    qpci_device_enable(dev);
+    g_assert_true(vfio_user_server_map(from->server[0], where, &map));
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_true(vfio_user_server_map(to->server[0], where, &map));
+    g_free(dev);
+    qpci_free_pc(bus);
 }
 
 /* What is held back holds the source in a phase; is the VM running there? */
@@ -486,7 +543,10 @@ void vfio_user_add_migration_tests(void)
 {
     qtest_add_func("/vfio-user/migration/stop-copy", test_stop_copy);
     qtest_add_func("/vfio-user/migration/pre-copy", test_pre_copy);
+    qtest_add_func("/vfio-user/migration/pre-copy-first",
+                   test_pre_copy_first);
     qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
+    qtest_add_func("/vfio-user/migration/beside-others", test_beside_others);
     qtest_add_func("/vfio-user/migration/no-migration", test_no_migration);
     qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
     qtest_add_func("/vfio-user/migration/stuck-server", test_stuck_server);
