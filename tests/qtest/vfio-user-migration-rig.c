@@ -320,6 +320,20 @@ void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status)
     wait_status(vm, "query-migrate", status);
 }
 
+void vfio_user_mig_wait_time(VFIOUserMigVM *vm, int64_t ms)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    int64_t took;
+
+    do {
+        QDict *answer = query(vm, "query-migrate");
+
+        took = qdict_get_try_int(answer, "total-time", 0);
+        qobject_unref(answer);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    } while (took < ms);
+}
+
 void vfio_user_mig_wait_running(VFIOUserMigVM *vm)
 {
     wait_status(vm, "query-status", "running");

@@ -84,6 +84,9 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 /* Waits for a status of query-migrate. */
 void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);
 
+/* Waits until the migration has taken so long. */
+void vfio_user_mig_wait_time(VFIOUserMigVM *vm, int64_t ms);
+
 /* Waits until the VM runs. */
 void vfio_user_mig_wait_running(VFIOUserMigVM *vm);
 

@@ -89,11 +89,15 @@ static void test_pre_copy(void)
     check_move(vfio_user_mig_pre_copy);
 }
 
-/* Until PRE_COPY has no more, the VM does not stop. */
+/* Until PRE_COPY has no more, the VM does not stop, however soon it might. */
 static void test_pre_copy_first(void)
 {
-    const VFIOUserModel *model = vfio_user_mig_pre_copy;
-    g_autoptr(VFIOUserMigVM) from = source(model);
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD },
+        { }
+    };
+    VFIOUserModel model = *vfio_user_mig_pre_copy;
+    VFIOUserMigVM *from;
     g_autoptr(GArray) log = NULL;
     const VFIOUserWhen stop = {
         VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP_COPY)
@@ -101,7 +105,17 @@ static void test_pre_copy_first(void)
     uint64_t asked = 0;
     unsigned i;
 
+    model.migration.filling = 300001;
+    model.migration.pre_copy = 200000;
+    from = source(&model);
+    qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-set-parameters',"
+                             "'arguments': { 'downtime-limit': 2000000 } }");
+    vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
+    /* by then QEMU has measured, and would like to stop */
+    vfio_user_server_wait(from->server[0], rules[0].when);
+    vfio_user_mig_wait_time(from, 300);
+    vfio_user_server_release(from->server[0]);
     vfio_user_mig_wait(from, "completed");
     log = vfio_user_server_log(from->server[0]);
     for (i = 0; i < log->len; i++) {
@@ -116,7 +130,8 @@ static void test_pre_copy_first(void)
         }
     }
     g_assert_cmpuint(i, <, log->len);
-    g_assert_cmpuint(asked, >, model->migration.pre_copy);
+    g_assert_cmpuint(asked, >, model.migration.pre_copy);
+    vfio_user_mig_vm_free(from);
 }
 
 /* A device stops and runs with its VM. */
