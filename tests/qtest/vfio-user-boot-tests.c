@@ -48,6 +48,7 @@ static const Times times_of_a_boot[] = {
                               + 1               /* reset: command */
                               + 6 },            /* reset: BARs */
     { VFIO_USER_DEVICE_RESET, 1 },
+    { VFIO_USER_DEVICE_FEATURE, 1 },            /* migration? */
     { }
 };
 

@@ -191,6 +191,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     qemu_mutex_init(&m->lock);
 
     m->common.vbasedev = vbasedev;
+    m->common.region.nr = UINT8_MAX;    /* there is none */
     m->common.vm_running = runstate_is_running();
     m->common.vm_state = qdev_add_vm_change_state_handler(vbasedev->dev,
                                                           vm_state_changed, m);
