@@ -506,7 +506,7 @@ static void test_untracked_memory(void)
     qtest_memread(to->qts, where, text, sizeof(text));
     g_assert_cmpmem(text, sizeof(text), "unheard of", 10);
     said = vfio_user_mig_said(from);
-    g_assert_nonnull(strstr(said, "does not track what its device writes"));
+    g_assert_nonnull(strstr(said, "keeps no record of what it writes"));
 }
 
 /* The VM refuses, says for whom and why, and runs with its device. */

@@ -120,11 +120,6 @@ static int save_setup(QEMUFile *f, void *opaque)
     if (!vfio_user_proxy_check(m->d.udev->proxy, &err)) {
         return failed(m, -ECONNRESET, err);
     }
-    if (!m->vbasedev->group->container->dirty_pages_supported) {
-        warn_report_once("%s: the server does not track what its device writes:"
-                         " all memory is sent once more when the VM stops",
-                         m->vbasedev->name);
-    }
     QEMU_LOCK_GUARD(&m->lock);
     memset(&m->save, 0, sizeof(m->save));
     m->save.active = true;

@@ -15,9 +15,6 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
-#include "exec/cpu-common.h"
-#include "exec/ramblock.h"
-#include "exec/ram_addr.h"
 #include "hw/vmstate-if.h"
 #include "migration/misc.h"
 #include "migration/vmstate.h"
@@ -82,23 +79,6 @@ static void stop(VFIOUserMigration *m, VFIOUserMigState to)
     }
 }
 
-static int mark_block_dirty(RAMBlock *block, void *opaque)
-{
-    cpu_physical_memory_set_dirty_range(qemu_ram_get_offset(block),
-                                        qemu_ram_get_used_length(block),
-                                        1 << DIRTY_MEMORY_MIGRATION);
-    return 0;
-}
-
-/* No server that tracks what it writes: it may have written anything. */
-static void mark_memory_dirty(VFIOUserMigration *m)
-{
-    if (!m->vbasedev->group->container->dirty_pages_supported) {
-        RCU_READ_LOCK_GUARD();
-        qemu_ram_foreach_block(mark_block_dirty, NULL);
-    }
-}
-
 void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
 {
     if (running && m->save.active && m->d.state == VFIO_USER_MIG_STOP_COPY) {
@@ -109,9 +89,6 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
     } else {
         stop(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
                 VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
-        if (m->save.active) {
-            mark_memory_dirty(m);
-        }
     }
     m->common.vm_running = running;
     vfio_user_migration_mirror(m);
