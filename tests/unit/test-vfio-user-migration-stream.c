@@ -40,7 +40,9 @@ static bool pass(VFIOUserMigSum *sum, const uint8_t *bytes, Error **errp)
 static void put(VFIOUserMigSum *sum, VFIOUserMigRecord record,
                 const void *payload, size_t size, uint8_t *to)
 {
-    memcpy(to + HEAD, payload, size);
+    if (size) {
+        memcpy(to + HEAD, payload, size);
+    }
     vfio_user_mig_put_head(sum, record, payload, size, to);
 }
 
