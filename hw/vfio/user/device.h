@@ -99,6 +99,14 @@ uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
                                      uint32_t wanted, bool unmask);
 
 /**
+ * vfio_user_device_unmask_irqs:
+ *
+ * For a device that was reset with its interrupts armed, which may have set
+ * such masks anew: unmasks again what is armed. Posted, errors are ignored.
+ */
+void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
+
+/**
  * vfio_user_device_reset:
  *
  * Returns 0 or -errno; a lost device counts as reset.
