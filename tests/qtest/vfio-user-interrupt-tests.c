@@ -398,6 +398,32 @@ static void test_unmask_fewer(void)
     qpci_msix_disable(rig->dev);
 }
 
+#define AF 0xa0                 /* offset of the capability */
+
+/* ... and again when the guest resets the function while they are on. */
+static void test_unmask_after_reset(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+
+    model.irq[MSIX].flags = VFIO_IRQ_INFO_EVENTFD;
+    model.config[VFIO_USER_MODEL_MSIX + PCI_CAP_LIST_NEXT] = AF;
+    model.config[AF] = PCI_CAP_ID_AF;
+    model.config[AF + PCI_AF_LENGTH] = PCI_CAP_AF_SIZEOF;
+    model.config[AF + PCI_AF_CAP] = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;
+    rig = vfio_user_irq_plugged(&model, NULL, 0);
+
+    qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
+    g_assert_cmpuint(vfio_user_irq_sets(rig, MSIX, UNMASK).messages, ==, 0);
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 2);
+    check_unmasked(rig, MSIX, VFIO_USER_MODEL_MSIX_VECTORS, 1);
+    qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, 0);
+    qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
+    check_unmasked(rig, MSIX, VFIO_USER_MODEL_MSIX_VECTORS, 2);
+    vfio_user_irq_check(rig, 2);
+}
+
 /* The third SET_IRQS of the index: off, descriptors, UNMASK. */
 static void check_unmask_goes_wrong(const VFIOUserRule *rules, bool dies)
 {
@@ -448,6 +474,8 @@ void vfio_user_add_interrupt_tests(void)
                    test_intx_unmask_refused);
     qtest_add_func("/vfio-user/interrupt/intx/level", test_intx_level);
     qtest_add_func("/vfio-user/interrupt/unmask/sent", test_unmask);
+    qtest_add_func("/vfio-user/interrupt/unmask/after-reset",
+                   test_unmask_after_reset);
     qtest_add_func("/vfio-user/interrupt/unmask/sent-for-a-set",
                    test_unmask_as_a_set);
     qtest_add_func("/vfio-user/interrupt/unmask/fewer", test_unmask_fewer);

@@ -113,6 +113,8 @@ static void guest_write(VFIOUserRig *rig, uint64_t address, uint32_t value)
     g_assert_true(done(rig, VFIO_USER_SERVER_DEADLINE));
 }
 
+static VFIOUserModel model;     /* of a device with BAR 0 mapped */
+
 static bool has_kvm(VFIOUserRig *rig)
 {
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'query-kvm'}");
@@ -124,12 +126,11 @@ static bool has_kvm(VFIOUserRig *rig)
 }
 
 /*
- * A device with BAR 0 mapped and a guest that runs; NULL where /dev/kvm is not
+ * The device and a guest that runs; NULL where /dev/kvm is not
  * there, or is there and runs no guest.
  */
 static VFIOUserRig *begin(const char *accel)
 {
-    static VFIOUserModel model;
     g_autofree char *args = NULL;
     bool kvm = !strcmp(accel, "kvm");
     VFIOUserRig *rig;
@@ -153,10 +154,10 @@ static VFIOUserRig *begin(const char *accel)
     return rig;
 }
 
-static unsigned accesses(VFIOUserRig *rig)
+static unsigned accesses(VFIOUserServer *server)
 {
-    return vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ, AT(0)) +
-           vfio_user_server_saw(rig->server, VFIO_USER_REGION_WRITE, AT(0));
+    return vfio_user_server_saw(server, VFIO_USER_REGION_READ, AT(0)) +
+           vfio_user_server_saw(server, VFIO_USER_REGION_WRITE, AT(0));
 }
 
 static void test_access(const void *accel)
@@ -174,7 +175,7 @@ static void test_access(const void *accel)
     guest_write(rig, rig->bar[0].addr + 2 * PAGE, ~value);
     vfio_user_server_peek(rig->server, 0, 2 * PAGE, &is, sizeof(is));
     g_assert_cmphex(is, ==, ~value);
-    g_assert_cmpuint(accesses(rig), ==, 0);
+    g_assert_cmpuint(accesses(rig->server), ==, 0);
 
     /* a region beside it goes by message */
     guest_write(rig, rig->bar[2].addr + PAGE, value);
@@ -235,6 +236,45 @@ static void test_truncated_write(const void *accel)
     vfio_user_rig_end(rig);
 }
 
+#define OTHER_SLOT 9
+
+/* What one server does to its file costs another's device nothing. */
+static void test_truncated_beside(const void *accel)
+{
+    VFIOUserRig *rig = begin(accel);
+    g_autofree QPCIDevice *dev = NULL;
+    VFIOUserServer *server;
+    uint32_t is, value = 0x5678;
+    QPCIBar bar;
+
+    if (!rig) {
+        return;
+    }
+    server = vfio_user_server_new(&model, NULL);
+    qtest_qmp_device_add(rig->qts, "vfio-user-pci", "other",
+                         "{'addr': %s, 'socket': %s}", stringify(OTHER_SLOT),
+                         vfio_user_server_path(server));
+    dev = qpci_device_find(rig->bus, QPCI_DEVFN(OTHER_SLOT, 0));
+    g_assert_nonnull(dev);
+    bar = qpci_iomap(dev, 0, NULL);
+    qpci_device_enable(dev);
+    guest_write(rig, bar.addr + PAGE, value);
+    vfio_user_server_forget(server);
+
+    vfio_user_server_truncate(rig->server, 0, 0);
+    check_gone(rig);
+    g_assert_cmphex(guest_read(rig, bar.addr + PAGE), ==, value);
+    guest_write(rig, bar.addr + 3 * PAGE, ~value);
+    vfio_user_server_peek(server, 0, 3 * PAGE, &is, sizeof(is));
+    g_assert_cmphex(is, ==, ~value);
+    g_assert_cmpuint(accesses(server), ==, 0);
+
+    qpci_unplug_acpi_device_test(rig->qts, "other", OTHER_SLOT);
+    vfio_user_server_wait_client(server, false);
+    vfio_user_server_free(server);
+    vfio_user_rig_end(rig);
+}
+
 /* The same by QEMU's main loop, as for another device's DMA. */
 static void test_truncated_in_main_loop(void)
 {
@@ -256,6 +296,7 @@ static const struct {
     { "death", test_death },
     { "truncated-read", test_truncated_read },
     { "truncated-write", test_truncated_write },
+    { "truncated-beside", test_truncated_beside },
 };
 
 void vfio_user_add_mapping_tests(void)

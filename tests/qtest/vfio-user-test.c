@@ -339,6 +339,7 @@ int main(int argc, char **argv)
     vfio_user_add_ioeventfd_tests();
     vfio_user_add_interrupt_tests();
     vfio_user_add_interrupt_fault_tests();
+    vfio_user_add_kvm_tests();
     vfio_user_add_vcpu_tests();
     vfio_user_add_life_tests();
     ret = g_test_run();

@@ -113,6 +113,22 @@ static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
     return vfio_user_proxy_post(udev->proxy, &call, NULL);
 }
 
+static void unmask_all(VFIOUserDevice *udev, uint32_t index)
+{
+    const VFIOUserIRQs *irqs = &udev->irqs[index];
+
+    if (irqs->armed && irqs->unmask && irqs->count) {
+        post_irq_set(udev, VFIO_IRQ_SET_ACTION_UNMASK, index, irqs->count);
+    }
+}
+
+void vfio_user_device_unmask_irqs(VFIODevice *vbasedev)
+{
+    for (uint32_t i = 0; i < VFIO_USER_IRQ_INDEXES; i++) {
+        unmask_all(vbasedev->io_opaque, i);
+    }
+}
+
 /* What a SET_IRQS that the server took means for the masks it may keep. */
 static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
                           const int32_t *fds)
@@ -134,10 +150,7 @@ static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
     }
     if (armed && !irqs->armed) {
         irqs->armed = true;
-        if (irqs->unmask && irqs->count) {
-            post_irq_set(udev, VFIO_IRQ_SET_ACTION_UNMASK, set->index,
-                         irqs->count);
-        }
+        unmask_all(udev, set->index);
     }
 }
 

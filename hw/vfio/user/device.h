@@ -111,6 +111,14 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
                              Error **errp);
 
 /**
+ * vfio_user_device_unmask_irqs:
+ *
+ * For a device that was reset with its interrupts armed, which may have set
+ * such masks anew: unmasks again what is armed. Posted, errors are ignored.
+ */
+void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
+
+/**
  * vfio_user_device_reset:
  *
  * Returns 0 or -errno; a lost device counts as reset.

@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qemu/error-report.h"
+#include "qemu/range.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/pci-config.h"
@@ -41,6 +42,26 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
     return vfio_pci_config_merge(pdev, addr, len, 0);
 }
 
+/* Whether a write sets a bit of the byte at an offset of a capability. */
+static bool sets_bit(uint32_t addr, uint32_t value, int len, uint8_t cap,
+                     unsigned offset, uint8_t bit)
+{
+    uint32_t byte = cap + offset;
+
+    return cap && range_covers_byte(addr, len, byte) &&
+           value >> 8 * (byte - addr) & bit;
+}
+
+/* A function-level reset, by PCI Express or by Advanced Features */
+static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
+{
+    return sets_bit(addr, value, len, pdev->exp.exp_cap, PCI_EXP_DEVCTL + 1,
+                    PCI_EXP_DEVCTL_BCR_FLR >> 8) ||
+           sets_bit(addr, value, len,
+                    pci_find_capability(pdev, PCI_CAP_ID_AF), PCI_AF_CTRL,
+                    PCI_AF_CTRL_FLR);
+}
+
 void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                                 int len)
 {
@@ -62,6 +83,9 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     }
     if (qatomic_read(&pdev->qdev.realized)) {
         vfio_pci_config_written(pdev, addr, value, len);
+        if (resets(pdev, addr, value, len)) {
+            vfio_user_device_unmask_irqs(vbasedev);
+        }
     }
     object_unref(OBJECT(pdev));
 }
