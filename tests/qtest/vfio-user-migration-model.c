@@ -11,7 +11,7 @@
 
 #include "vfio-user-model.h"
 
-/* What is saved: its own size, the filling, the regions. */
+/* What is saved: the filling, the regions, the size of it all. */
 #define SIZE_SIZE sizeof(uint64_t)
 
 static const uint32_t regions[] = {
@@ -21,7 +21,35 @@ static const uint64_t region_sizes[] = { 4 * KiB, 64 * KiB };
 
 static uint64_t total_size(const VFIOUserMigrating *m)
 {
-    return SIZE_SIZE + m->model->filling + region_sizes[0] + region_sizes[1];
+    return m->filling + region_sizes[0] + region_sizes[1] + SIZE_SIZE;
+}
+
+/* Bytes by which the filling has grown in PRE_COPY. */
+static uint64_t grown(const VFIOUserMigrating *m)
+{
+    uint64_t us = g_get_monotonic_time() - m->since;
+
+    return us * m->model->grows / G_TIME_SPAN_SECOND;
+}
+
+/* What PRE_COPY gives by now, where @size bytes are asked for. */
+static uint64_t pre_copy_end(const VFIOUserMigrating *m, uint64_t size)
+{
+    if (m->model->grows == VFIO_USER_MODEL_ENDLESS) {
+        return m->at + size;
+    }
+    return MIN(m->model->pre_copy, m->model->filling) + grown(m);
+}
+
+/* The device works no longer: the filling stays as it is. */
+static void settle_filling(VFIOUserMigrating *m)
+{
+    m->filling = m->model->filling;
+    if (m->model->grows == VFIO_USER_MODEL_ENDLESS) {
+        m->filling = MAX(m->filling, m->at);
+    } else if (m->model->grows) {
+        m->filling += grown(m);
+    }
 }
 
 static uint8_t filling_at(uint64_t offset)
@@ -36,6 +64,7 @@ void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
         .model = model,
         .dev = dev,
         .state = VFIO_USER_MIG_RUNNING,
+        .filling = model->filling,
         .sink = g_byte_array_new(),
     };
 }
@@ -69,19 +98,17 @@ bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command)
 /* The byte at @at of what is saved, which is there. */
 static uint8_t saved_at(VFIOUserMigrating *m, uint64_t at)
 {
-    if (at < SIZE_SIZE) {
-        return total_size(m) >> 8 * at;
-    }
-    at -= SIZE_SIZE;
-    if (at < m->model->filling) {
+    if (m->state == VFIO_USER_MIG_PRE_COPY || at < m->filling) {
         return filling_at(at);
     }
-    at -= m->model->filling;
-    if (at < region_sizes[0]) {
-        return *vfio_user_device_bytes(m->dev, regions[0], at, 1);
+    at -= m->filling;
+    for (unsigned i = 0; i < ARRAY_SIZE(regions); i++) {
+        if (at < region_sizes[i]) {
+            return *vfio_user_device_bytes(m->dev, regions[i], at, 1);
+        }
+        at -= region_sizes[i];
     }
-    at -= region_sizes[0];
-    return *vfio_user_device_bytes(m->dev, regions[1], at, 1);
+    return total_size(m) >> 8 * at;
 }
 
 /* Takes over what was written; false where that is not what is saved. */
@@ -90,15 +117,19 @@ static bool load(VFIOUserMigrating *m)
     const uint8_t *bytes = m->sink->data;
     uint64_t i;
 
-    if (m->sink->len != total_size(m)) {
+    m->filling = m->model->filling;
+    if (m->sink->len < total_size(m) ||
+        (m->sink->len > total_size(m) && !m->model->grows)) {
         return false;
     }
+    m->filling += m->sink->len - total_size(m);
     for (i = 0; i < SIZE_SIZE; i++) {
-        if (*bytes++ != (uint8_t)(total_size(m) >> 8 * i)) {
+        if (bytes[m->sink->len - SIZE_SIZE + i] !=
+            (uint8_t)(total_size(m) >> 8 * i)) {
             return false;
         }
     }
-    for (i = 0; i < m->model->filling; i++) {
+    for (i = 0; i < m->filling; i++) {
         if (*bytes++ != filling_at(i)) {
             return false;
         }
@@ -140,6 +171,11 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
     g_byte_array_set_size(m->sink, 0);
     if (from != VFIO_USER_MIG_PRE_COPY) {
         m->at = 0;
+    }
+    if (to == VFIO_USER_MIG_PRE_COPY) {
+        m->since = g_get_monotonic_time();
+    } else if (from == VFIO_USER_MIG_PRE_COPY) {
+        settle_filling(m);
     }
     m->state = to;
     return 0;
@@ -205,9 +241,8 @@ static int answer_read(VFIOUserMigrating *m, VFIOUserPacket *request,
         return -EINVAL;
     }
     memcpy(&msg, request->payload->data, sizeof(msg));
-    end = m->state == VFIO_USER_MIG_PRE_COPY ?
-          SIZE_SIZE + MIN(m->model->pre_copy, m->model->filling) :
-          total_size(m);
+    end = m->state == VFIO_USER_MIG_PRE_COPY ? pre_copy_end(m, msg.size) :
+                                               total_size(m);
     msg.size = MIN(msg.size, end - MIN(m->at, end));
     msg.argsz = sizeof(msg) + msg.size;
     bytes = g_malloc(msg.size);
@@ -234,7 +269,7 @@ static int answer_write(VFIOUserMigrating *m, VFIOUserPacket *request)
     }
     g_byte_array_append(m->sink, request->payload->data + sizeof(msg),
                         msg.size);
-    return m->sink->len > total_size(m) ? -ENOSPC : 0;
+    return m->sink->len > total_size(m) && !m->model->grows ? -ENOSPC : 0;
 }
 
 int vfio_user_migrating_answer(VFIOUserMigrating *m, VFIOUserPacket *request,

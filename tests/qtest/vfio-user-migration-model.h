@@ -18,12 +18,17 @@
 #include "vfio-user-packet.h"
 
 #define VFIO_USER_MODEL_STOP_COPY 1     /* flags of the feature MIGRATION */
+#define VFIO_USER_MODEL_P2P 2
 #define VFIO_USER_MODEL_PRE_COPY 4
+
+/* It grows by whatever is asked for. */
+#define VFIO_USER_MODEL_ENDLESS UINT64_MAX
 
 typedef struct VFIOUserMigrationModel {
     uint64_t flags;             /* 0: the server knows no such thing */
     uint64_t filling;           /* bytes */
     uint64_t pre_copy;          /* bytes that PRE_COPY gives, of the filling */
+    uint64_t grows;             /* bytes that PRE_COPY adds in a second */
     uint32_t refuses;           /* bit per state that it does not go to */
     uint32_t breaks;            /* bit per state instead of which it errs */
 } VFIOUserMigrationModel;
@@ -35,6 +40,8 @@ typedef struct VFIOUserMigrating {
     struct VFIOUserDevice *dev;
     VFIOUserMigState state;
     uint64_t at;                /* of what is saved */
+    uint64_t filling;           /* bytes, by now */
+    int64_t since;              /* in PRE_COPY, us */
     GByteArray *sink;           /* what was written so far */
 } VFIOUserMigrating;
 

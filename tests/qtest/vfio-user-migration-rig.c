@@ -247,6 +247,18 @@ void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name)
                              "'state': true } ] } }", name);
 }
 
+void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value)
+{
+    QDict *args = qdict_new();
+    QDict *response;
+
+    qdict_put_int(args, name, value);
+    response = qtest_qmp(vm->qts, "{'execute': 'migrate-set-parameters',"
+                         "'arguments': %p }", args);
+    g_assert(qdict_haskey(response, "return"));
+    qobject_unref(response);
+}
+
 void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate-incoming',"

@@ -78,6 +78,7 @@ char *vfio_user_mig_uri(VFIOUserMigVM *vm);
 
 /* Orders; must succeed. */
 void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name);
+void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value);
 void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 

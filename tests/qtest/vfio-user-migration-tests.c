@@ -108,8 +108,7 @@ static void test_pre_copy_first(void)
     model.migration.filling = 300001;
     model.migration.pre_copy = 200000;
     from = source(&model);
-    qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-set-parameters',"
-                             "'arguments': { 'downtime-limit': 2000000 } }");
+    vfio_user_mig_set(from, "downtime-limit", 2000000);
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
     /* by then QEMU has measured, and would like to stop */
@@ -371,13 +370,6 @@ static void test_cancel_in_stop_copy(void)
 
 /* What throws the server out of PRE_COPY */
 
-static void set_bandwidth(VFIOUserMigVM *vm, int64_t bytes)
-{
-    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate-set-parameters',"
-                             "'arguments': { 'max-bandwidth': %" PRId64 " } }",
-                             bytes);
-}
-
 /* Calls @disturb in PRE_COPY; the VM migrates nevertheless. */
 static void check_restart(void (*disturb)(VFIOUserMigVM *vm))
 {
@@ -386,13 +378,13 @@ static void check_restart(void (*disturb)(VFIOUserMigVM *vm))
     g_autoptr(VFIOUserMigVM) to = destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    set_bandwidth(from, 100);
+    vfio_user_mig_set(from, "max-bandwidth", 100);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_PRE_COPY));
     disturb(from);
-    set_bandwidth(from, 1 * GiB);
+    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
     vfio_user_mig_arrive(from, to);
     vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_PRE_COPY), .nth = 2);

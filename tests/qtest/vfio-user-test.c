@@ -332,6 +332,7 @@ int main(int argc, char **argv)
     vfio_user_add_mapping_tests();
     vfio_user_add_rom_tests();
     vfio_user_add_migration_fault_tests();
+    vfio_user_add_migration_pace_tests();
     vfio_user_add_migration_stream_tests();
     vfio_user_add_migration_tests();
     vfio_user_add_socket_tests();

@@ -11,6 +11,7 @@
 
 #include "migration/register.h"
 #include "hw/vfio/user/migration.h"
+#include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
 
 struct VFIOUserMigration {
@@ -29,8 +30,8 @@ struct VFIOUserMigration {
     struct {
         bool active;
         bool restart;           /* what was sent is void */
-        bool drained;           /* PRE_COPY had nothing more, once */
         bool more;              /* PRE_COPY has more */
+        VFIOUserMigBacklog backlog;
         int error;              /* -errno: the device did not stop */
         VFIOUserMigSum sum;
     } save;

@@ -17,8 +17,10 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
+#include "migration/ram.h"
 #include "sysemu/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
@@ -29,8 +31,8 @@
 /* What the main loop needs to begin a turn, where it waits for one. */
 #define MONITOR_TURN_US 1000
 
-/* What is reported as pending while PRE_COPY has more to say. */
-#define PENDING_BYTES (1 * MiB)
+/* As often as the VM's memory, PRE_COPY may give without coming to an end. */
+#define ENDLESS_FACTOR 4
 
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
@@ -66,8 +68,8 @@ static int set_state(VFIOUserMigration *m, VFIOUserMigState to)
     return ret < 0 ? failed(m, ret, err) : 0;
 }
 
-/* One read; 1 where more is there, 0 where not, or -errno. */
-static int save_some(VFIOUserMigration *m, QEMUFile *f)
+/* One read of @bytes; 1 where more is there, 0 where not, or -errno. */
+static int save_some(VFIOUserMigration *m, QEMUFile *f, uint32_t *bytes)
 {
     uint32_t size = MIN(m->d.udev->caps.max_data_xfer_size,
                         VFIO_USER_MIG_MAX_RECORD);
@@ -89,6 +91,7 @@ static int save_some(VFIOUserMigration *m, QEMUFile *f)
         }
         vfio_mig_add_bytes_transferred(got);
     }
+    *bytes = got;
     return got == size;
 }
 
@@ -106,7 +109,8 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
         ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
     }
     m->save.restart = ret < 0;
-    m->save.more = m->save.drained = false;
+    m->save.more = false;
+    m->save.backlog = (VFIOUserMigBacklog) { };
     return ret;
 }
 
@@ -141,26 +145,55 @@ static bool is_active_iterate(void *opaque)
     return m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
-/*
- * Nobody says how much there is: until PRE_COPY was at its end once, more than
- * could be left for the stop, later as little as makes QEMU ask again.
- */
 static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
                          uint64_t *precopy, uint64_t *compatible,
                          uint64_t *postcopy)
 {
     VFIOUserMigration *m = opaque;
-    bool begins, goes_on;
+    const VFIOUserMigBacklog nothing_yet = { };
+    uint64_t bytes = 0;
 
     QEMU_LOCK_GUARD(&m->lock);
-    begins = m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
-             m->d.state == VFIO_USER_MIG_RUNNING;
-    goes_on = m->d.state == VFIO_USER_MIG_PRE_COPY && !m->save.drained;
-    if (begins || goes_on) {
-        *precopy += MAX(threshold, PENDING_BYTES);
-    } else if (m->save.more) {
-        *precopy += PENDING_BYTES;
+    if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
+        bytes = vfio_user_mig_backlog_pending(&m->save.backlog, threshold);
+    } else if (m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
+               m->d.state == VFIO_USER_MIG_RUNNING) {
+        bytes = vfio_user_mig_backlog_pending(&nothing_yet, threshold);
     }
+    trace_vfio_user_mig_pending(vfio_user_proxy_name(m->d.udev->proxy), bytes,
+                                threshold);
+    *precopy += bytes;
+}
+
+/* A few reads in PRE_COPY. */
+static int save_turn(VFIOUserMigration *m, QEMUFile *f)
+{
+    uint64_t limit = ENDLESS_FACTOR * ram_bytes_total();
+    uint64_t sum = 0;
+    int ret = 1;
+    int n;
+
+    for (n = 0; ret > 0 && m->d.state == VFIO_USER_MIG_PRE_COPY &&
+                n < READS_PER_TURN && !qemu_file_rate_limit(f); n++) {
+        uint32_t bytes;
+
+        ret = save_some(m, f, &bytes);
+        if (ret < 0) {
+            return ret;
+        }
+        sum += bytes;
+    }
+    if (n) {
+        m->save.more = ret > 0;
+        if (vfio_user_mig_backlog_turn(&m->save.backlog, sum, !m->save.more,
+                                       limit)) {
+            warn_report("%s: after %" PRIu64 " bytes saving the running device"
+                        " has come to no end: what is left is saved while the"
+                        " VM stands still", m->vbasedev->name,
+                        m->save.backlog.since);
+        }
+    }
+    return 0;
 }
 
 static int save_iterate(QEMUFile *f, void *opaque)
@@ -170,21 +203,14 @@ static int save_iterate(QEMUFile *f, void *opaque)
 
     QEMU_LOCK_GUARD(&m->lock);
     ret = restart(m, f);
-    m->save.more = false;
-    for (int i = 0; ret == 0 && m->d.state == VFIO_USER_MIG_PRE_COPY &&
-                    i < READS_PER_TURN && !qemu_file_rate_limit(f); i++) {
-        ret = save_some(m, f);
-        m->save.more = ret > 0;
-        if (!m->save.more) {
-            m->save.drained = true;
-            break;
-        }
-        ret = 0;
+    if (ret == 0) {
+        ret = save_turn(m, f);
     }
     if (ret == 0) {
         ret = end_section(m, f);
     }
-    return ret < 0 ? ret : !m->save.more;
+    return ret < 0 ? ret : m->d.state != VFIO_USER_MIG_PRE_COPY ||
+                           !m->save.more;
 }
 
 static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
@@ -204,13 +230,14 @@ static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
 static int save_more(VFIOUserMigration *m, QEMUFile *f)
 {
     Error *err = NULL;
+    uint32_t bytes;
 
     QEMU_LOCK_GUARD(&m->lock);
     if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY) {
         error_setg(&err, "it was reset while it was saved");
         return failed(m, -EIO, err);
     }
-    return save_some(m, f);
+    return save_some(m, f, &bytes);
 }
 
 /*

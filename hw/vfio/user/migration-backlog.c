@@ -1,0 +1,36 @@
+/*
+ * vfio-user migration: what a device in PRE_COPY may still have to say
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+#include "hw/vfio/user/migration-backlog.h"
+
+bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b, uint64_t bytes,
+                                bool ended, uint64_t limit)
+{
+    bool was_endless = b->endless;
+
+    b->turn = bytes;
+    b->since += bytes;
+    if (ended) {
+        b->ended = true;
+        b->since = 0;
+    } else if (b->since > limit) {
+        b->endless = true;
+    }
+    return b->endless && !was_endless;
+}
+
+uint64_t vfio_user_mig_backlog_pending(const VFIOUserMigBacklog *b,
+                                       uint64_t threshold)
+{
+    if (b->endless) {
+        return 0;
+    }
+    return b->ended ? b->turn : MAX(threshold, VFIO_USER_MIG_UNKNOWN);
+}

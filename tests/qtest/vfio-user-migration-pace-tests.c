@@ -1,0 +1,184 @@
+/*
+ * qtest of the vfio-user client: devices that work while they are saved
+ *
+ * Servers whose PRE_COPY has more to say as time goes by, beside a DMA engine
+ * that writes into memory.  QEMU decides when the VM stops, by its limits; a
+ * server without an end keeps nobody from stopping it, and query-migrate
+ * counts what servers gave.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qemu/atomic.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 2718
+
+#define AREA (16 * MiB)         /* of guest memory, the engine's */
+#define AREA_PAGES 2048
+#define PAGE 4096
+
+typedef struct Engine {
+    VFIOUserServer *server;
+    bool stop;
+    unsigned pages;             /* written to so far */
+    GThread *thread;
+} Engine;
+
+/* By message, as fast as QEMU answers. */
+static gpointer work(gpointer opaque)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    Engine *e = opaque;
+
+    while (!qatomic_read(&e->stop)) {
+        uint32_t word = g_rand_int(rand);
+        uint64_t at = AREA + word % AREA_PAGES * PAGE;
+
+        if (vfio_user_server_dma_write(e->server, at, &word, sizeof(word))) {
+            break;              /* the client has gone */
+        }
+        qatomic_inc(&e->pages);
+    }
+    return NULL;
+}
+
+static void engine_start(Engine *e, VFIOUserServer *server)
+{
+    *e = (Engine) { .server = server };
+    e->thread = g_thread_new("engine", work, e);
+}
+
+static void engine_stop(Engine *e)
+{
+    qatomic_set(&e->stop, true);
+    g_thread_join(e->thread);
+    g_assert_cmpuint(e->pages, >, 0);
+}
+
+static VFIOUserModel growing_by(uint64_t rate)
+{
+    VFIOUserModel model = *vfio_user_mig_pre_copy;
+
+    model.migration.grows = rate;
+    return model;
+}
+
+/* A device and an engine that work all the time. */
+static void test_growing(void)
+{
+    VFIOUserModel growing = growing_by(512 * KiB);
+    const VFIOUserModel *model = &growing;
+    VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1, 0);
+    VFIOUserMigVM *to = vfio_user_mig_vm_new(&model, 1, NULL, 0);
+    Engine engine;
+
+    vfio_user_mig_vm_fill(from, SEED);
+    engine_start(&engine, from->server[0]);
+    vfio_user_mig_move(from, to);
+    engine_stop(&engine);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_cmpint(vfio_user_mig_bytes(from), >,
+                    vfio_user_mig_state_size(model));
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+/* A VM whose device never comes to an end in PRE_COPY; it migrates. */
+static VFIOUserMigVM *endless_vm(void)
+{
+    static VFIOUserModel endless;
+    const VFIOUserModel *model = &endless;
+    VFIOUserMigVM *vm;
+
+    endless = growing_by(VFIO_USER_MODEL_ENDLESS);
+    endless.version = vfio_user_model.version;
+    vm = vfio_user_mig_vm_run(&model, 1, 0);
+    vfio_user_mig_vm_fill(vm, SEED);
+    vfio_user_mig_set(vm, "max-bandwidth", 16 * GiB);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_see(vm->server[0], VFIO_USER_MIG_DATA_READ, .nth = 3);
+    return vm;
+}
+
+/* Nor does it keep the VM from stopping: QEMU says that it is at a loss. */
+static void test_endless(void)
+{
+    g_autoptr(VFIOUserMigVM) vm = endless_vm();
+    g_autofree char *said = NULL;
+
+    vfio_user_mig_wait(vm, "completed");
+    said = vfio_user_mig_said(vm);
+    g_assert_nonnull(strstr(said, "saving the running device has come to no"
+                            " end"));
+    g_assert_cmpint(vfio_user_mig_bytes(vm), >, 4 * 64 * MiB);
+}
+
+static void test_endless_cancelled(void)
+{
+    g_autoptr(VFIOUserMigVM) vm = endless_vm();
+
+    vfio_user_mig_cancel(vm);
+    vfio_user_mig_wait(vm, "cancelled");
+    vfio_user_mig_wait_running(vm);
+    vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_FEATURE,
+                         AT(VFIO_USER_MIG_RUNNING));
+    vfio_user_mig_vm_check(vm, SEED);
+}
+
+static void test_endless_stopped(void)
+{
+    g_autoptr(VFIOUserMigVM) vm = endless_vm();
+    g_autofree char *said = NULL;
+
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
+    vfio_user_mig_wait(vm, "completed");
+    said = vfio_user_mig_said(vm);
+    g_assert_null(strstr(said, "has come to no end"));
+}
+
+/* While it goes on, query-migrate counts what the server gave by then. */
+static void test_counted(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
+    g_autoptr(GArray) log = NULL;
+    uint64_t asked = 0;
+
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_see(vm->server[0], VFIO_USER_MIG_DATA_READ, .nth = 3);
+    vfio_user_mig_wait(vm, "active");
+    log = vfio_user_server_log(vm->server[0]);
+    for (unsigned i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+
+        if (seen->header.command == VFIO_USER_MIG_DATA_READ) {
+            asked += ((VFIOUserMigData *)seen->payload)->size;
+        }
+    }
+    /* of three reads two were answered, both in full */
+    g_assert_cmpint(vfio_user_mig_bytes(vm), ==, asked / 3 * 2);
+    vfio_user_server_release(vm->server[0]);
+    vfio_user_mig_wait(vm, "completed");
+    g_assert_cmpint(vfio_user_mig_bytes(vm), ==,
+                    vfio_user_mig_state_size(model));
+}
+
+void vfio_user_add_migration_pace_tests(void)
+{
+    qtest_add_func("/vfio-user/migration-pace/growing", test_growing);
+    qtest_add_func("/vfio-user/migration-pace/endless", test_endless);
+    qtest_add_func("/vfio-user/migration-pace/endless-cancelled",
+                   test_endless_cancelled);
+    qtest_add_func("/vfio-user/migration-pace/endless-stopped",
+                   test_endless_stopped);
+    qtest_add_func("/vfio-user/migration-pace/counted", test_counted);
+}
