@@ -21,6 +21,9 @@
 #define AREA_PAGES 2048
 #define PAGE 4096
 
+/* How long a call takes, to be slow: the monitor is kept waiting for less. */
+#define HELD_US 150000
+
 typedef struct Engine {
     VFIOUserServer *server;
     bool stop;
@@ -172,6 +175,38 @@ static void test_counted(void)
                     vfio_user_mig_state_size(model));
 }
 
+/*
+ * A server that takes its time while it is loaded: the monitor gets an answer
+ * between two calls, although the stream is all there.
+ */
+static void test_slow_load(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), DO_HOLD },
+        { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 3), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_stop_copy;
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(&model, 1, 0);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(&model, 1, rules, 0);
+    g_autofree char *file = g_build_filename(from->dir, "file", NULL);
+    g_autofree char *out = g_strdup_printf("exec:cat > %s", file);
+    g_autofree char *in = g_strdup_printf("exec:cat %s", file);
+
+    vfio_user_mig_start(from, out);
+    vfio_user_mig_wait(from, "completed");
+    vfio_user_mig_vm_quit(from);
+    vfio_user_mig_listen(to, in);
+    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE, .nth = 2);
+    qtest_qmp_send(to->qts, "{'execute': 'query-status'}");
+    g_usleep(HELD_US);
+    vfio_user_server_release(to->server[0]);
+    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE, .nth = 3);
+    qobject_unref(qtest_qmp_receive(to->qts));
+    vfio_user_server_release(to->server[0]);
+    vfio_user_mig_wait_running(to);
+}
+
 void vfio_user_add_migration_pace_tests(void)
 {
     qtest_add_func("/vfio-user/migration-pace/growing", test_growing);
@@ -181,4 +216,5 @@ void vfio_user_add_migration_pace_tests(void)
     qtest_add_func("/vfio-user/migration-pace/endless-stopped",
                    test_endless_stopped);
     qtest_add_func("/vfio-user/migration-pace/counted", test_counted);
+    qtest_add_func("/vfio-user/migration-pace/slow-load", test_slow_load);
 }

@@ -462,6 +462,11 @@ static void test_stuck_server(void)
     vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_RUNNING));
     vfio_user_mig_vm_check(from, SEED);
+    /* for two of these QEMU has waited in vain, and for nothing else */
+    CHECK_STATES(from->server[0], VFIO_USER_MIG_STOP, VFIO_USER_MIG_STOP_COPY,
+                 VFIO_USER_MIG_RUNNING);
+    g_assert_cmpuint(vfio_user_server_saw(from->server[0],
+                                          VFIO_USER_DEVICE_FEATURE), ==, 3);
 }
 
 /*

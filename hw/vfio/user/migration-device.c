@@ -96,11 +96,14 @@ static int take_arc(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
     int ret = feature(d->udev, &f, VFIO_DEVICE_FEATURE_SET |
                       VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, errp);
 
-    trace_vfio_user_mig_arc(name_of(d), vfio_user_mig_state_name(d->state),
-                            vfio_user_mig_state_name(to), ret);
+    const char *from = d->uncertain ? "unknown" :
+                                      vfio_user_mig_state_name(d->state);
+
+    d->told = to;
+    trace_vfio_user_mig_arc(name_of(d), from, vfio_user_mig_state_name(to),
+                            ret);
     if (ret < 0) {
-        error_prepend(errp, "migration state %s to %s: ",
-                      vfio_user_mig_state_name(d->state),
+        error_prepend(errp, "migration state %s to %s: ", from,
                       vfio_user_mig_state_name(to));
         d->uncertain = ret == -ETIMEDOUT;
         return ret;
@@ -130,14 +133,17 @@ static int leave_error(VFIOUserMigDevice *d, Error **errp)
 int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
                             Error **errp)
 {
+    Error *err = NULL;
     int ret = 0;
 
     /* in order on the socket: this comes after the change that timed out */
     if (d->uncertain) {
-        ret = take_arc(d, to, NULL);
-        if (ret == 0) {
-            return 0;
+        ret = d->told == to ? 0 : take_arc(d, to, &err);
+        if (ret == 0 || ret == -ETIMEDOUT) {
+            error_propagate(errp, err);
+            return ret;
         }
+        error_free(err);
         d->state = VFIO_USER_MIG_ERROR;
     }
     if (d->state == VFIO_USER_MIG_ERROR) {

@@ -23,7 +23,8 @@
 typedef struct VFIOUserMigDevice {
     VFIOUserDevice *udev;
     VFIOUserMigState state;
-    bool uncertain;             /* it may be that of a change that timed out */
+    bool uncertain;             /* a change has timed out: it may be @told */
+    VFIOUserMigState told;      /* where it was to go last */
 } VFIOUserMigDevice;
 
 /**
@@ -49,6 +50,8 @@ int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp);
  * @to: RUNNING, STOP, STOP_COPY, RESUMING or PRE_COPY
  *
  * Takes arc after arc.  From ERROR by a reset, of which QEMU's user is told.
+ * Waits no longer than one call may take for a server that does not answer, and
+ * tells it nothing twice.
  *
  * Returns 0; or -errno with @errp set and d->state where the device has
  * stopped on its way.  Specification: MIG_DEVICE_STATE.

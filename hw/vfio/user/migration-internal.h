@@ -14,6 +14,12 @@
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
 
+/* What the main loop needs for a turn, where it waits for one. */
+#define MONITOR_TURN_US 1000
+
+/* How long it waits for one, at most, beside a call to the server, ms. */
+#define MONITOR_WAITS_MS 100
+
 struct VFIOUserMigration {
     VFIOMigration common;       /* what hw/vfio looks at */
     VFIODevice *vbasedev;
@@ -23,9 +29,11 @@ struct VFIOUserMigration {
 
     /*
      * Held while the device changes its state and while its data are read, so
-     * for as long as the server may take.  Big QEMU lock first.
+     * for as long as the server may take.  Big QEMU lock first.  Who has that
+     * one counts in @wanted and waits for one read, not for a turn of them.
      */
     QemuMutex lock;
+    unsigned wanted;            /* atomic */
     VFIOUserMigDevice d;
     struct {
         bool active;
@@ -43,6 +51,9 @@ struct VFIOUserMigration {
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
 };
+
+/* As qemu_mutex_lock() of the lock, with the big QEMU lock. */
+void vfio_user_migration_lock(VFIOUserMigration *m);
 
 /* Tells hw/vfio of the state, in terms of the first generation. */
 void vfio_user_migration_mirror(VFIOUserMigration *m);

@@ -12,11 +12,14 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/coroutine.h"
 #include "qemu/error-report.h"
+#include "qemu/timer.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
+
 
 static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
 {
@@ -124,6 +127,19 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
+/*
+ * The main loop waits for the server with us, and does nothing else while the
+ * stream comes faster than the server takes it.
+ */
+static void let_monitor_in(int64_t *since)
+{
+    if (qemu_in_coroutine() &&
+        qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - *since >= MONITOR_WAITS_MS) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, MONITOR_TURN_US * SCALE_US);
+        *since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    }
+}
+
 int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
@@ -139,6 +155,7 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
 int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
 {
     VFIOUserMigration *m = opaque;
+    int64_t since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     int ret = 0;
 
@@ -150,6 +167,7 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     if (ret == 0) {
         do {
             ret = load_record(m, f, &err);
+            let_monitor_in(&since);
         } while (ret > 0);
     }
     if (ret < 0) {

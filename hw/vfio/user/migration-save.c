@@ -13,6 +13,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -27,9 +28,6 @@
 
 /* Reads of the server in one turn of the migration thread. */
 #define READS_PER_TURN 16
-
-/* What the main loop needs to begin a turn, where it waits for one. */
-#define MONITOR_TURN_US 1000
 
 /* As often as the VM's memory, PRE_COPY may give without coming to an end. */
 #define ENDLESS_FACTOR 4
@@ -127,6 +125,9 @@ static int save_setup(QEMUFile *f, void *opaque)
     QEMU_LOCK_GUARD(&m->lock);
     memset(&m->save, 0, sizeof(m->save));
     m->save.active = true;
+    if (m->d.uncertain) {
+        vfio_user_mig_ask_state(&m->d, NULL);
+    }
     vfio_user_migration_mirror(m);
     qemu_put_be64(f, VFIO_USER_MIG_MAGIC);
     vfio_user_mig_put_hello(&m->who, hello);
@@ -174,7 +175,8 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
     int n;
 
     for (n = 0; ret > 0 && m->d.state == VFIO_USER_MIG_PRE_COPY &&
-                n < READS_PER_TURN && !qemu_file_rate_limit(f); n++) {
+                n < READS_PER_TURN && !qemu_file_rate_limit(f) &&
+                !qatomic_read(&m->wanted); n++) {
         uint32_t bytes;
 
         ret = save_some(m, f, &bytes);
@@ -242,14 +244,14 @@ static int save_more(VFIOUserMigration *m, QEMUFile *f)
 
 /*
  * The migration thread has the big QEMU lock here.  A server may have more to
- * say than anybody wants to wait for, so the monitor gets a turn as often as
- * after each call to a server that is slow.
+ * say than anybody wants to wait for, so the monitor gets a turn after each
+ * call to a server that is slow, and often enough where there are many calls.
  */
 static void let_monitor_in(VFIOUserMigration *m, int64_t *since)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
-    if (now - *since >= vfio_user_proxy_timeout(m->d.udev->proxy) &&
+    if (now - *since >= MONITOR_WAITS_MS &&
         runstate_check(RUN_STATE_FINISH_MIGRATE)) {
         qemu_mutex_unlock_iothread();
         g_usleep(MONITOR_TURN_US);
@@ -315,11 +317,12 @@ static void save_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    QEMU_LOCK_GUARD(&m->lock);
+    vfio_user_migration_lock(m);
     m->save.active = false;
     if (vfio_user_proxy_state(m->d.udev->proxy) == VFIO_USER_UP) {
         vfio_user_migration_follow_vm(m, runstate_is_running());
     }
+    qemu_mutex_unlock(&m->lock);
 }
 
 const SaveVMHandlers vfio_user_migration_handlers = {

@@ -12,6 +12,7 @@
 
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
+#include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -21,6 +22,13 @@
 #include "sysemu/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
+
+void vfio_user_migration_lock(VFIOUserMigration *m)
+{
+    qatomic_inc(&m->wanted);
+    qemu_mutex_lock(&m->lock);
+    qatomic_dec(&m->wanted);
+}
 
 /* The state of the device */
 
@@ -36,7 +44,8 @@ void vfio_user_migration_mirror(VFIOUserMigration *m)
         [VFIO_USER_MIG_RESUMING] = VFIO_DEVICE_STATE_V1_RESUMING,
     };
 
-    m->common.device_state = bits[m->d.state] |
+    m->common.device_state = (m->d.uncertain ? bits[VFIO_USER_MIG_ERROR] :
+                                               bits[m->d.state]) |
         (m->save.active && m->d.state != VFIO_USER_MIG_RESUMING ?
          VFIO_DEVICE_STATE_V1_SAVING : 0);
 }
@@ -97,13 +106,14 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserMigration *m = opaque;
-    QEMU_LOCK_GUARD(&m->lock);
 
+    vfio_user_migration_lock(m);
     if (m->common.vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm(m, running);
     }
+    qemu_mutex_unlock(&m->lock);
 }
 
 void vfio_user_migration_was_reset(VFIOUserMigration *m)
@@ -113,7 +123,7 @@ void vfio_user_migration_was_reset(VFIOUserMigration *m)
     if (!m || is_lost(m)) {
         return;
     }
-    QEMU_LOCK_GUARD(&m->lock);
+    vfio_user_migration_lock(m);
     before = m->d.state;
     vfio_user_mig_ask_state(&m->d, NULL);
     if (m->d.state != before) {
@@ -124,6 +134,7 @@ void vfio_user_migration_was_reset(VFIOUserMigration *m)
         }
     }
     vfio_user_migration_mirror(m);
+    qemu_mutex_unlock(&m->lock);
 }
 
 /* Life */
