@@ -24,6 +24,7 @@ typedef enum Deed {
     CUT,                        /* the file at @at */
     REMOVE,                     /* @value bytes at @at */
     FORGE,                      /* the record HELLO as one of kind @value */
+    FORGE_GENERATION,           /* and its generation as @value */
     NOTHING,                    /* but another device loads it */
 } Deed;
 
@@ -45,8 +46,10 @@ typedef struct Row {
 static const Row rows[] = {
     { "other-device", MAGIC, NOTHING, 0, 0, "the state is of another device" },
     { "foreign", MAGIC, FLIP, 0, 0, "no state of a vfio-user device" },
-    { "first-generation", MAGIC, PUT, 0, 0xffffffffef100003ULL,
-      "a server of the first generation" },
+    { "host-device", MAGIC, PUT, 0, 0xffffffffef100003ULL,
+      "no state of a vfio-user device" },
+    { "first-generation", HELLO, FORGE_GENERATION, 0, 1,
+      "of a server of generation 1" },
     { "hello-kind", HELLO, PUT, 0, 0x0000000300000014ULL,
       "DATA that was changed" },
     { "hello-not-there", HELLO, FORGE, 0, VFIO_USER_MIG_DATA,
@@ -143,6 +146,10 @@ static void damage(const Row *row, char **text, size_t *length)
         break;
     case FORGE:
         forge(*text + at, row->value);
+        break;
+    case FORGE_GENERATION:
+        stw_be_p(*text + at + PAYLOAD + 2, row->value);
+        forge(*text + at, VFIO_USER_MIG_HELLO);
         break;
     case NOTHING:
         break;

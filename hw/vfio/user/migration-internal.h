@@ -13,6 +13,7 @@
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
+#include "hw/vfio/user/migration-records.h"
 
 /* What the main loop needs for a turn, where it waits for one. */
 #define MONITOR_TURN_US 1000
@@ -65,6 +66,14 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running);
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
                             size_t size);
+
+/*
+ * The migration thread has the big QEMU lock while the VM stands still.  A
+ * server may have more to say than anybody wants to wait for, so the monitor
+ * gets a turn after each call to a server that is slow, and often enough where
+ * there are many calls; @since is when it had the last one, ms.
+ */
+void vfio_user_migration_let_monitor_in(int64_t *since);
 
 /* Of the state of the device, and of the section behind all others. */
 extern const SaveVMHandlers vfio_user_migration_handlers;

@@ -94,31 +94,13 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     }
 }
 
-/* The end of the stream shows as short, and as zeros. */
-static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
-{
-    size_t got = qemu_get_buffer(f, to, size);
-    int ret = qemu_file_get_error(f);
-
-    if (got != size || ret < 0) {
-        error_setg(errp, "the stream ends in the middle of the device's state"
-                   " (%s)", ret < 0 ? strerror(-ret) : "end of file");
-        return false;
-    }
-    return true;
-}
-
 /* 1, 0 at the end of the section, or -errno. */
 static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
 {
-    uint8_t bytes[VFIO_USER_MIG_HEAD_SIZE];
     VFIOUserMigHead head;
     int ret;
 
-    if (!get(f, bytes, sizeof(bytes), errp) ||
-        !vfio_user_mig_get_head(&m->load.sum, bytes, &head, errp) ||
-        !get(f, m->load.buffer, head.size, errp) ||
-        !vfio_user_mig_check(&m->load.sum, &head, m->load.buffer, errp)) {
+    if (!vfio_user_mig_get(f, &m->load.sum, &head, m->load.buffer, errp)) {
         return -EINVAL;
     }
     trace_vfio_user_mig_load(vfio_user_proxy_name(m->d.udev->proxy),

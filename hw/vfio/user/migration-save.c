@@ -36,12 +36,7 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
                             size_t size)
 {
-    uint8_t head[VFIO_USER_MIG_HEAD_SIZE];
-
-    vfio_user_mig_put_head(&m->save.sum, record, payload, size, head);
-    qemu_put_buffer(f, head, sizeof(head));
-    qemu_put_buffer(f, payload, size);
-    return qemu_file_get_error(f);
+    return vfio_user_mig_put(f, &m->save.sum, record, payload, size);
 }
 
 /* Tells why the migration ends; returns @ret. */
@@ -115,7 +110,6 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
 static int save_setup(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
-    uint8_t hello[VFIO_USER_MIG_HELLO_SIZE];
     Error *err = NULL;
     int ret = 0;
 
@@ -129,9 +123,7 @@ static int save_setup(QEMUFile *f, void *opaque)
         vfio_user_mig_ask_state(&m->d, NULL);
     }
     vfio_user_migration_mirror(m);
-    qemu_put_be64(f, VFIO_USER_MIG_MAGIC);
-    vfio_user_mig_put_hello(&m->who, hello);
-    vfio_user_migration_put(m, f, VFIO_USER_MIG_HELLO, hello, sizeof(hello));
+    vfio_user_mig_put_beginning(f, &m->save.sum, &m->who);
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
         m->d.state == VFIO_USER_MIG_RUNNING && m->common.vm_running) {
         ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
@@ -242,12 +234,7 @@ static int save_more(VFIOUserMigration *m, QEMUFile *f)
     return save_some(m, f, &bytes);
 }
 
-/*
- * The migration thread has the big QEMU lock here.  A server may have more to
- * say than anybody wants to wait for, so the monitor gets a turn after each
- * call to a server that is slow, and often enough where there are many calls.
- */
-static void let_monitor_in(VFIOUserMigration *m, int64_t *since)
+void vfio_user_migration_let_monitor_in(int64_t *since)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
@@ -270,7 +257,7 @@ static int save_complete(QEMUFile *f, void *opaque)
         return ret;
     }
     while ((ret = save_more(m, f)) > 0) {
-        let_monitor_in(m, &since);
+        vfio_user_migration_let_monitor_in(&since);
         ret = qemu_file_get_error(f);
         if (ret < 0) {
             return ret;         /* cancelled, or nobody listens any more */

@@ -109,13 +109,6 @@ bool vfio_user_mig_check(VFIOUserMigSum *sum, const VFIOUserMigHead *head,
 
 bool vfio_user_mig_check_magic(uint64_t magic, Error **errp)
 {
-    if (magic == VFIO_USER_MIG_FIRST_GENERATION) {
-        error_setg(errp, "the state is of a server of the first generation"
-                   " (vfio-user 0.9.1, migration region), this server speaks"
-                   " the second (DEVICE_FEATURE): use servers of one"
-                   " generation on both sides");
-        return false;
-    }
     if (magic != VFIO_USER_MIG_MAGIC) {
         error_setg(errp, "the stream begins with 0x%" PRIx64 ", which is no"
                    " state of a vfio-user device", magic);
@@ -127,7 +120,7 @@ bool vfio_user_mig_check_magic(uint64_t magic, Error **errp)
 void vfio_user_mig_put_hello(const VFIOUserMigIdentity *who, uint8_t *to)
 {
     stw_be_p(to, VFIO_USER_MIG_VERSION);
-    stw_be_p(to + 2, VFIO_USER_MIG_GENERATION);
+    stw_be_p(to + 2, who->generation);
     stw_be_p(to + 4, who->vendor);
     stw_be_p(to + 6, who->device);
     stw_be_p(to + 8, who->sub_vendor);
@@ -140,8 +133,8 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
                                const uint8_t *from, Error **errp)
 {
     uint16_t version = lduw_be_p(from);
-    uint16_t generation = lduw_be_p(from + 2);
     VFIOUserMigIdentity its = {
+        .generation = lduw_be_p(from + 2),
         .vendor = lduw_be_p(from + 4),
         .device = lduw_be_p(from + 6),
         .sub_vendor = lduw_be_p(from + 8),
@@ -155,10 +148,11 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
                    " %u", version, VFIO_USER_MIG_VERSION);
         return false;
     }
-    if (generation != VFIO_USER_MIG_GENERATION) {
-        error_setg(errp, "the state is of a server of generation %u, this"
-                   " server speaks generation %u", generation,
-                   VFIO_USER_MIG_GENERATION);
+    if (its.generation != mine->generation) {
+        error_setg(errp, "the state is of a server of generation %u, this one"
+                   " speaks generation %u (1: vfio-user 0.9.1, migration"
+                   " region; 2: DEVICE_FEATURE): use servers of one generation"
+                   " on both sides", its.generation, mine->generation);
         return false;
     }
     if (its.vendor != mine->vendor || its.device != mine->device ||

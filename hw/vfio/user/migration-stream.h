@@ -6,7 +6,8 @@
  *
  *   HELLO          who the device is; in the section of the set-up phase
  *   RESTART        what was sent so far is void
- *   DATA           bytes of the server
+ *   DATA           bytes of the server; first generation: of a section of
+ *                  hw/vfio/migration.c, cut anywhere
  *   CONFIG         what QEMU itself knows of the device
  *   END            nothing else follows; totals
  *   SECTION_END    the section of QEMU's stream ends here
@@ -31,10 +32,6 @@
 /* What a stream begins with. */
 #define VFIO_USER_MIG_MAGIC 0x7666696f75736572ULL       /* "vfiouser" */
 #define VFIO_USER_MIG_VERSION 1
-#define VFIO_USER_MIG_GENERATION 2
-
-/* Tag that a stream of the first generation begins with, hw/vfio/migration.c */
-#define VFIO_USER_MIG_FIRST_GENERATION 0xffffffffef100003ULL
 
 /* Bytes of payload of one record, at most. */
 #define VFIO_USER_MIG_MAX_RECORD (1 * MiB)
@@ -65,6 +62,7 @@ typedef struct VFIOUserMigHead {
 
 /* Who a device is; two that differ do not load each other's state. */
 typedef struct VFIOUserMigIdentity {
+    uint16_t generation;        /* of the server: 1 or 2 */
     uint16_t vendor, device, sub_vendor, sub_device;
     uint32_t class_revision;    /* class code and revision, as in the config */
     uint32_t config_size;
@@ -130,7 +128,7 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
  * vfio_user_mig_check_magic:
  * @magic: the first eight bytes of a stream
  *
- * Returns true where it is ours; an error names a first generation's.
+ * Returns true where it is ours.
  */
 bool vfio_user_mig_check_magic(uint64_t magic, Error **errp);
 

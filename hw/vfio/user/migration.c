@@ -171,6 +171,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 
     m->vbasedev = vbasedev;
     m->who = *who;
+    m->who.generation = 2;
     m->flags = flags;
     m->d.udev = udev;
     /* the name under which hw/vfio/migration.c registers, too */

@@ -23,7 +23,7 @@ typedef struct VFIOUserMigration VFIOUserMigration;
 
 /**
  * vfio_user_migration_setup:
- * @who: what must be the same on both sides
+ * @who: what must be the same on both sides, but for the generation
  * @m: set to what vfio_user_migration_teardown() takes
  *
  * Finds out which generation of migration the server speaks, and prepares for

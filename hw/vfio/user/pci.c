@@ -29,6 +29,7 @@
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/migration.h"
+#include "hw/vfio/user/migration-region.h"
 #include "hw/vfio/user/twin.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
@@ -50,6 +51,7 @@ struct VFIOUserPCIDevice {
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
     VFIOUserMigration *migration;       /* NULL: not of the second generation */
+    VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -362,12 +364,15 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
         vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
     } else if (vdev->vbasedev.migration) {
         vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_PAGES;
+        vudev->migration_region = vfio_user_mig_region_new(&vdev->vbasedev,
+                                                           &vudev->user, &who);
     }
     return true;
 }
 
 static void teardown_migration(VFIOUserPCIDevice *vudev)
 {
+    g_clear_pointer(&vudev->migration_region, vfio_user_mig_region_free);
     vfio_user_migration_teardown(&vudev->parent_obj.vbasedev,
                                  vudev->migration);
     vudev->migration = NULL;
