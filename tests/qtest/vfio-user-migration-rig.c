@@ -25,7 +25,11 @@
                 "\"max_data_xfer_size\":4096," \
                 "\"pgsizes\":4096,\"max_dma_maps\":65535}}"
 
-static VFIOUserModel stop_copy, pre_copy;
+static VFIOUserModel stop_copy, pre_copy, region;
+
+#define REGION_STATE (64 * KiB) /* of BAR 2 */
+#define REGION_CHUNK (REGION_STATE / (VFIO_USER_MIG_REGION_PIECES - 1))
+static const VFIOUserModelMigration1 chunks = { REGION_CHUNK, 4 * KiB };
 
 static void __attribute__((constructor)) make_models(void)
 {
@@ -38,14 +42,17 @@ static void __attribute__((constructor)) make_models(void)
     pre_copy = stop_copy;
     pre_copy.migration.flags |= VFIO_USER_MODEL_PRE_COPY;
     pre_copy.migration.pre_copy = 10000;
+    region = vfio_user_model_migration1(&chunks);
 }
 
 const VFIOUserModel *const vfio_user_mig_stop_copy = &stop_copy;
 const VFIOUserModel *const vfio_user_mig_pre_copy = &pre_copy;
+const VFIOUserModel *const vfio_user_mig_region = &region;
 
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
 {
-    return 8 + model->migration.filling + 68 * KiB;
+    return model->migration1 ? REGION_STATE :
+                               8 + model->migration.filling + 68 * KiB;
 }
 
 /* Starts QEMU with the servers that are there. */
@@ -77,6 +84,7 @@ static VFIOUserMigVM *vm_new(const VFIOUserModel *const *models,
     vm->devices = devices;
     for (i = 0; i < devices; i++) {
         vm->server[i] = vfio_user_server_new(models[i], i ? NULL : rules);
+        vm->bar_nr[i] = models[i]->migration1 ? 2 : 0;
     }
     vm_start(vm, timeout_ms, ram, args);
     return vm;
@@ -101,7 +109,7 @@ static VFIOUserMigVM *enabled(VFIOUserMigVM *vm)
         QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(SLOT + i, 0));
 
         g_assert_nonnull(dev);
-        vm->bar[i] = qpci_iomap(dev, 0, NULL).addr;
+        vm->bar[i] = qpci_iomap(dev, vm->bar_nr[i], NULL).addr;
         qpci_device_enable(dev);
         g_free(dev);
     }
@@ -233,6 +241,12 @@ void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed)
 }
 
 /* The monitor */
+
+void vfio_user_mig_downtime(VFIOUserMigVM *vm, unsigned ms)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate-set-parameters',"
+                             "'arguments': { 'downtime-limit': %u } }", ms);
+}
 
 char *vfio_user_mig_uri(VFIOUserMigVM *vm)
 {

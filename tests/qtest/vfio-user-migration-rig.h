@@ -21,7 +21,8 @@ typedef struct VFIOUserMigVM {
     QTestState *qts;
     unsigned devices;
     VFIOUserServer *server[VFIO_USER_MIG_DEVICES];
-    uint64_t bar[VFIO_USER_MIG_DEVICES];        /* of BAR 0, where it is */
+    unsigned bar_nr[VFIO_USER_MIG_DEVICES];     /* which BAR is saved */
+    uint64_t bar[VFIO_USER_MIG_DEVICES];        /* where that is */
     char *dir;
     char *log;                  /* file of what it says */
 } VFIOUserMigVM;
@@ -30,7 +31,14 @@ typedef struct VFIOUserMigVM {
 extern const VFIOUserModel *const vfio_user_mig_stop_copy;
 extern const VFIOUserModel *const vfio_user_mig_pre_copy;
 
-/* Bytes that it saves. */
+/*
+ * The honest device of the first generation.  What it saves comes in so many
+ * pieces, while the VM runs and again once it has stopped.
+ */
+extern const VFIOUserModel *const vfio_user_mig_region;
+#define VFIO_USER_MIG_REGION_PIECES 5
+
+/* Bytes that it saves, at least. */
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model);
 
 /**
@@ -72,6 +80,9 @@ void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed);
 
 /* Fails the test unless the guest finds in its devices what @seed filled. */
 void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed);
+
+/* How long the VM may stand still, ms; 0: nothing is left for then. */
+void vfio_user_mig_downtime(VFIOUserMigVM *vm, unsigned ms);
 
 /* The address at which @vm listens, or may. */
 char *vfio_user_mig_uri(VFIOUserMigVM *vm);

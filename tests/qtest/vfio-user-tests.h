@@ -24,6 +24,7 @@ void vfio_user_add_fault_tests(void);
 void vfio_user_add_region_tests(void);
 void vfio_user_add_mapping_tests(void);
 void vfio_user_add_rom_tests(void);
+void vfio_user_add_migration_both_tests(void);
 void vfio_user_add_migration_fault_tests(void);
 void vfio_user_add_migration_pace_tests(void);
 void vfio_user_add_migration_stream_tests(void);

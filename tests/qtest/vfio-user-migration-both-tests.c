@@ -1,0 +1,412 @@
+/*
+ * qtest of the vfio-user client: migration whatever the server speaks
+ *
+ * What a user does to a VM is the same for servers of both generations, and so
+ * is what becomes of it: each test here runs for each of them.  And one test
+ * for the two of them together, which is not possible.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/socket.h>
+
+#include "hw/pci/pci.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 90210
+
+static const VFIOUserModel *model_of(const void *opaque)
+{
+    const VFIOUserModel *const *model = opaque;
+
+    return *model;
+}
+
+static VFIOUserMigVM *source(const VFIOUserModel *model)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
+
+    vfio_user_mig_vm_fill(vm, SEED);
+    vfio_user_server_forget(vm->server[0]);
+    return vm;
+}
+
+static VFIOUserMigVM *destination(const VFIOUserModel *model)
+{
+    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
+}
+
+/* All of the device was read, at least once. */
+static void check_bytes(VFIOUserMigVM *from, const VFIOUserModel *model)
+{
+    g_assert_cmpint(vfio_user_mig_bytes(from), >=,
+                    vfio_user_mig_state_size(model));
+}
+
+/* Transports */
+
+static void test_unix(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    check_bytes(from, model);
+}
+
+static void test_tcp(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autofree char *uri = NULL;
+
+    vfio_user_mig_listen(to, "tcp:127.0.0.1:0");
+    uri = vfio_user_mig_address(to);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    check_bytes(from, model);
+}
+
+static void test_fd(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+    int ends[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
+    vfio_user_mig_give(from, ends[0]);
+    vfio_user_mig_give(to, ends[1]);
+    vfio_user_mig_listen(to, "fd:given");
+    vfio_user_mig_start(from, "fd:given");
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    check_bytes(from, model);
+}
+
+/* Saved to a file, gone with its server, and restored by others. */
+static void test_file(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autofree char *out = g_strdup_printf("exec:cat > %s/file", to->dir);
+    g_autofree char *in = g_strdup_printf("exec:cat %s/file", to->dir);
+
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_start(from, out);
+    vfio_user_mig_wait(from, "completed");
+    check_bytes(from, model);
+    g_clear_pointer(&from, vfio_user_mig_vm_free);
+    vfio_user_mig_listen(to, in);
+    vfio_user_mig_wait_running(to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* One after another */
+
+static void test_back_again(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) one = source(model);
+    g_autoptr(VFIOUserMigVM) two = destination(model);
+    g_autoptr(VFIOUserMigVM) three = NULL;
+
+    vfio_user_mig_move(one, two);
+    vfio_user_mig_vm_check(two, SEED);
+    vfio_user_mig_vm_fill(two, SEED + 1);
+
+    /* to the server that was the first, by a new QEMU */
+    vfio_user_mig_vm_quit(one);
+    three = vfio_user_mig_vm_take_over(one);
+    vfio_user_mig_move(two, three);
+    vfio_user_mig_vm_check(three, SEED + 1);
+}
+
+/* Several devices */
+
+static void test_two_devices(const void *opaque)
+{
+    const VFIOUserModel *const models[] = { model_of(opaque),
+                                            model_of(opaque) };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_cmpint(vfio_user_mig_bytes(from), >=,
+                    2 * vfio_user_mig_state_size(models[0]));
+}
+
+/* A server of each generation in one VM. */
+static void test_devices_of_both(void)
+{
+    const VFIOUserModel *const models[] = { vfio_user_mig_region,
+                                            vfio_user_mig_pre_copy };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_cmpint(vfio_user_mig_bytes(from), >=,
+                    vfio_user_mig_state_size(models[0]) +
+                    vfio_user_mig_state_size(models[1]));
+}
+
+/* What these hold arrives as well; one has memory that the server maps. */
+static void test_beside_ordinary(const void *opaque)
+{
+    static const char others[] = "-device edu,addr=7 "
+                                 "-device secondary-vga,addr=8 "
+                                 "-device virtio-balloon-pci,addr=9";
+    const uint64_t where = 0xf0000000;  /* far from the BARs of the rig */
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, others);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, others);
+    QPCIBus *bus = qpci_new_pc(from->qts, NULL);
+    QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(8, 0));
+
+    qpci_config_writel(dev, PCI_BASE_ADDRESS_0, where);
+    qpci_device_enable(dev);
+    qtest_writel(from->qts, where, 0xc0ffee);
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_cmphex(qtest_readl(to->qts, where), ==, 0xc0ffee);
+    g_free(dev);
+    qpci_free_pc(bus);
+}
+
+/* Whether the server's device works; only the first generation's tells. */
+static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
+                        bool works)
+{
+    if (model->migration1) {
+        g_assert_cmpint(vfio_user_server_runs(vm->server[0]), ==, works);
+    }
+}
+
+/* Cancelling */
+
+#define STATE 0                 /* of the registers, device_state */
+#define CHUNK VFIO_USER_MIGRATION1_DATA
+#define REGION(offset) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, offset)
+
+/*
+ * A reply that is held back holds the migration where it is; all of the first
+ * generation's data is read while the VM runs, in so many pieces, and once
+ * more when it has stopped.
+ */
+#define PIECES VFIO_USER_MIG_REGION_PIECES
+
+typedef struct Cancel {
+    const char *name;
+    const VFIOUserModel *const *model;
+    VFIOUserRule rule;
+    bool at_destination;
+    VFIOUserWhen phase;         /* the source's server is seen there */
+    const char *capability;
+} Cancel;
+
+static const Cancel cancels[] = {
+    { "1/cancel-in-setup", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 1), DO_HOLD }, false,
+      ON(VFIO_USER_REGION_WRITE, REGION(STATE)) },
+    { "1/cancel-in-pre-copy", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2), DO_HOLD }, false,
+      ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2) },
+    { "1/cancel-when-sent", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, REGION(CHUNK), .nth = PIECES + 3),
+        DO_HOLD }, true,
+      ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 3), "return-path" },
+    { "2/cancel-in-setup", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), DO_HOLD },
+      false, ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)) },
+    { "2/cancel-in-pre-copy", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_HOLD }, false,
+      ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
+    { "2/cancel-when-sent", &vfio_user_mig_stop_copy,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_HOLD }, true,
+      ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 2),
+      "return-path" },
+};
+
+/* The VM runs with its device, and the next migration goes right off. */
+static void check_after_cancel(VFIOUserMigVM *from, const VFIOUserModel *model)
+{
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+
+    vfio_user_mig_wait_running(from);
+    vfio_user_mig_vm_check(from, SEED);
+    check_works(from, model, true);
+    vfio_user_mig_vm_fill(from, SEED + 1);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED + 1);
+    check_bytes(from, model);
+}
+
+static void test_cancel(const void *opaque)
+{
+    const Cancel *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    g_autoptr(VFIOUserMigVM) from = source(*row->model);
+    g_autoptr(VFIOUserMigVM) to = destination(*row->model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    VFIOUserMigVM *faulty = row->at_destination ? to : from;
+
+    if (row->capability) {
+        vfio_user_mig_capability(from, row->capability);
+        vfio_user_mig_capability(to, row->capability);
+    }
+    vfio_user_mig_downtime(from, 0);
+    vfio_user_server_set_rules(faulty->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_wait(from->server[0], row->phase);
+    vfio_user_mig_cancel(from);
+    vfio_user_server_release(from->server[0]);
+    vfio_user_mig_wait(from, "cancelled");
+    if (row->at_destination) {
+        vfio_user_server_hang_up(to->server[0]);
+    }
+    g_free(vfio_user_mig_ended(to));
+    vfio_user_server_set_rules(from->server[0], NULL);
+    check_after_cancel(from, *row->model);
+}
+
+/* The VM and its device stand still, nothing of the stop is saved yet. */
+static void test_cancel_when_stopped(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_capability(from, "pause-before-switchover");
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "pre-switchover");
+    check_works(from, model, false);
+    vfio_user_mig_cancel(from);
+    vfio_user_mig_wait(from, "cancelled");
+    vfio_user_mig_wait_running(from);
+    vfio_user_mig_vm_check(from, SEED);
+    check_works(from, model, true);
+    g_free(vfio_user_mig_ended(to));
+}
+
+/* One of each generation */
+
+typedef struct Mix {
+    const char *name;
+    const VFIOUserModel *const *from, *const *to;
+} Mix;
+
+static const Mix mixes[] = {
+    { "old-to-new", &vfio_user_mig_region, &vfio_user_mig_stop_copy },
+    { "new-to-old", &vfio_user_mig_stop_copy, &vfio_user_mig_region },
+    { "new-with-pre-copy-to-old", &vfio_user_mig_pre_copy,
+      &vfio_user_mig_region },
+};
+
+/* The destination says why, and the source has never stopped. */
+static void test_mix(const void *opaque)
+{
+    const Mix *mix = opaque;
+    g_autoptr(VFIOUserMigVM) from = source(*mix->from);
+    g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *said = NULL;
+
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    said = vfio_user_mig_ended(to);
+    g_assert_nonnull(strstr(said, "use servers of one generation"));
+    g_assert_nonnull(strstr(said, vfio_user_server_path(to->server[0])));
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    g_assert_null(qtest_qmp_event_ref(from->qts, "STOP"));
+    vfio_user_mig_vm_check(from, SEED);
+    check_works(from, *mix->from, true);
+    vfio_user_mig_vm_fill(from, SEED + 1);
+    vfio_user_mig_vm_check(from, SEED + 1);
+}
+
+/* Likewise without a return path, where there is more to send than fits. */
+static void test_mix_one_way(const void *opaque)
+{
+    const Mix *mix = opaque;
+    g_autoptr(VFIOUserMigVM) from = source(*mix->from);
+    g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *said = NULL;
+
+    qtest_memset(from->qts, 8 * MiB, 0x5a, 32 * MiB);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    said = vfio_user_mig_ended(to);
+    g_assert_nonnull(strstr(said, "use servers of one generation"));
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    g_assert_null(qtest_qmp_event_ref(from->qts, "STOP"));
+    vfio_user_mig_vm_check(from, SEED);
+}
+
+static const struct {
+    const char *name;
+    void (*test)(const void *opaque);
+} tests[] = {
+    { "unix", test_unix },
+    { "tcp", test_tcp },
+    { "fd", test_fd },
+    { "file", test_file },
+    { "back-again", test_back_again },
+    { "two-devices", test_two_devices },
+    { "beside-ordinary", test_beside_ordinary },
+    { "cancel-when-stopped", test_cancel_when_stopped },
+};
+
+static void add(const char *name, const void *data,
+                void (*test)(const void *opaque))
+{
+    g_autofree char *path =
+        g_strdup_printf("/vfio-user/migration-both/%s", name);
+
+    qtest_add_data_func(path, data, test);
+}
+
+void vfio_user_add_migration_both_tests(void)
+{
+    static const VFIOUserModel *const *const generations[] = {
+        &vfio_user_mig_region, &vfio_user_mig_pre_copy
+    };
+
+    for (unsigned g = 0; g < ARRAY_SIZE(generations); g++) {
+        for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
+            g_autofree char *name = g_strdup_printf("%u/%s", g + 1,
+                                                    tests[i].name);
+
+            add(name, generations[g], tests[i].test);
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(cancels); i++) {
+        add(cancels[i].name, &cancels[i], test_cancel);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(mixes); i++) {
+        g_autofree char *name = g_strdup_printf("%s-one-way", mixes[i].name);
+
+        add(mixes[i].name, &mixes[i], test_mix);
+        add(name, &mixes[i], test_mix_one_way);
+    }
+    qtest_add_func("/vfio-user/migration-both/devices-of-both",
+                   test_devices_of_both);
+}
