@@ -66,18 +66,26 @@ void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
         .state = VFIO_USER_MIG_RUNNING,
         .filling = model->filling,
         .sink = g_byte_array_new(),
+        .record = vfio_user_record_new(&model->record),
     };
 }
 
 void vfio_user_migrating_clear(VFIOUserMigrating *m)
 {
     g_byte_array_unref(m->sink);
+    vfio_user_record_free(m->record);
 }
 
 void vfio_user_migrating_reset(VFIOUserMigrating *m)
 {
     m->state = VFIO_USER_MIG_RUNNING;
     g_byte_array_set_size(m->sink, 0);
+}
+
+bool vfio_user_migrating_runs(const VFIOUserMigrating *m)
+{
+    return m->state == VFIO_USER_MIG_RUNNING ||
+           m->state == VFIO_USER_MIG_PRE_COPY;
 }
 
 bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command)
@@ -181,6 +189,13 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
     return 0;
 }
 
+static bool is_logging(uint32_t feature)
+{
+    return feature == VFIO_USER_FEATURE_DMA_LOGGING_START ||
+           feature == VFIO_USER_FEATURE_DMA_LOGGING_STOP ||
+           feature == VFIO_USER_FEATURE_DMA_LOGGING_REPORT;
+}
+
 static int answer_feature(VFIOUserMigrating *m, VFIOUserPacket *request,
                           VFIOUserPacket *reply)
 {
@@ -196,6 +211,9 @@ static int answer_feature(VFIOUserMigrating *m, VFIOUserPacket *request,
     memcpy(&f, request->payload->data, MIN(request->payload->len, sizeof(f)));
     feature = f.head.flags & VFIO_DEVICE_FEATURE_MASK;
     deed = f.head.flags & ~VFIO_DEVICE_FEATURE_MASK;
+    if (request->payload->len >= sizeof(f.head) && is_logging(feature)) {
+        return vfio_user_record_logging(m->record, request, reply);
+    }
     if (request->payload->len < sizeof(f.head) ||
         (feature != VFIO_DEVICE_FEATURE_MIGRATION &&
          feature != VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)) {

@@ -2,9 +2,9 @@
  * Migration of the device behind the scripted vfio-user server
  *
  * The second generation, as an honest server speaks it: the states, the data
- * of saving and of loading.  What is saved is the contents of BAR 0 and BAR 2
- * behind a filling of any size.  Strict as libvfio-user: a stopped device
- * takes no other command.
+ * of saving and of loading, DMA_LOGGING.  What is saved is the contents of
+ * BAR 0 and BAR 2 behind a filling of any size.  Strict as libvfio-user: a
+ * stopped device takes no other command.
  *
  * Nothing here locks: the server calls with its own lock held.
  *
@@ -15,7 +15,7 @@
 #define TESTS_QTEST_VFIO_USER_MIGRATION_MODEL_H
 
 #include "hw/vfio/user/migration-arcs.h"
-#include "vfio-user-packet.h"
+#include "vfio-user-record.h"
 
 #define VFIO_USER_MODEL_STOP_COPY 1     /* flags of the feature MIGRATION */
 #define VFIO_USER_MODEL_P2P 2
@@ -31,6 +31,7 @@ typedef struct VFIOUserMigrationModel {
     uint64_t grows;             /* bytes that PRE_COPY adds in a second */
     uint32_t refuses;           /* bit per state that it does not go to */
     uint32_t breaks;            /* bit per state instead of which it errs */
+    VFIOUserRecordModel record; /* of DMA_LOGGING */
 } VFIOUserMigrationModel;
 
 struct VFIOUserDevice;
@@ -43,6 +44,7 @@ typedef struct VFIOUserMigrating {
     uint64_t filling;           /* bytes, by now */
     int64_t since;              /* in PRE_COPY, us */
     GByteArray *sink;           /* what was written so far */
+    VFIOUserRecord *record;     /* of dirty pages */
 } VFIOUserMigrating;
 
 void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
@@ -51,6 +53,9 @@ void vfio_user_migrating_clear(VFIOUserMigrating *m);
 
 /* A reset, or the end of the client: it runs. */
 void vfio_user_migrating_reset(VFIOUserMigrating *m);
+
+/* Whether the device may work. */
+bool vfio_user_migrating_runs(const VFIOUserMigrating *m);
 
 /* Whether the device takes the command in its state. */
 bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command);

@@ -31,7 +31,7 @@ struct VFIOUserMigration1 {
     uint64_t saved;             /* bytes of the state */
     GByteArray *stream;         /* loaded, and not yet a record */
     uint64_t data_size;         /* of the chunk in the region */
-    GHashTable *dirty;          /* set of page numbers; NULL: no record */
+    VFIOUserRecord *record;     /* of dirty pages */
 };
 
 typedef struct QEMU_PACKED Record {
@@ -44,6 +44,9 @@ vfio_user_migration1_new(const VFIOUserModelMigration1 *model, uint8_t *data,
                          uint8_t *state, size_t size)
 {
     VFIOUserMigration1 *m = g_new0(VFIOUserMigration1, 1);
+    const VFIOUserRecordModel record = {
+        model->pgsize, model->max_bitmap, model->max_data
+    };
 
     *m = (VFIOUserMigration1) {
         .model = model,
@@ -52,6 +55,7 @@ vfio_user_migration1_new(const VFIOUserModelMigration1 *model, uint8_t *data,
         .size = size,
         .device_state = RUNNING,
         .stream = g_byte_array_new(),
+        .record = vfio_user_record_new(&record),
     };
     return m;
 }
@@ -59,7 +63,7 @@ vfio_user_migration1_new(const VFIOUserModelMigration1 *model, uint8_t *data,
 void vfio_user_migration1_free(VFIOUserMigration1 *m)
 {
     g_byte_array_unref(m->stream);
-    g_clear_pointer(&m->dirty, g_hash_table_unref);
+    vfio_user_record_free(m->record);
     g_free(m);
 }
 
@@ -193,45 +197,9 @@ int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
 
 /* Dirty pages */
 
-void vfio_user_migration1_wrote(VFIOUserMigration1 *m, uint64_t address,
-                                uint64_t count)
+VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m)
 {
-    uint64_t pgsize = m->model->pgsize;
-
-    if (!m->dirty || !count) {
-        return;
-    }
-    for (uint64_t page = address / pgsize;
-         page <= (address + count - 1) / pgsize; page++) {
-        g_hash_table_add(m->dirty, GSIZE_TO_POINTER(page));
-    }
-}
-
-int vfio_user_migration1_bitmap(VFIOUserMigration1 *m, uint64_t address,
-                                uint64_t size, const VFIOUserBitmap *bitmap,
-                                VFIOUserPacket *reply)
-{
-    uint64_t pages = size / MAX(bitmap->pgsize, 1);
-    g_autofree uint8_t *bits = NULL;
-
-    if (!m->dirty || bitmap->pgsize != m->model->pgsize ||
-        (address | size) & (bitmap->pgsize - 1) || !size ||
-        bitmap->size != DIV_ROUND_UP(pages, 64) * 8 ||
-        (m->model->max_bitmap && bitmap->size > m->model->max_bitmap) ||
-        (m->model->max_data &&
-         reply->payload->len + bitmap->size > m->model->max_data)) {
-        return -EINVAL;
-    }
-    bits = g_malloc0(bitmap->size);
-    for (uint64_t i = 0; i < pages; i++) {
-        uint64_t page = address / bitmap->pgsize + i;
-
-        if (g_hash_table_remove(m->dirty, GSIZE_TO_POINTER(page))) {
-            bits[i / 8] |= 1 << i % 8;
-        }
-    }
-    vfio_user_packet_put(reply, bits, bitmap->size);
-    return 0;
+    return m->record;
 }
 
 int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
@@ -251,11 +219,10 @@ int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
     }
     switch (head->pages.flags) {
     case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
-        g_clear_pointer(&m->dirty, g_hash_table_unref);
-        m->dirty = g_hash_table_new(NULL, NULL);
+        vfio_user_record_begin(m->record);
         return 0;
     case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
-        g_clear_pointer(&m->dirty, g_hash_table_unref);
+        vfio_user_record_end(m->record);
         return 0;
     case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
         if (request->payload->len != sizeof(*head) ||
@@ -263,9 +230,9 @@ int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
             return -EINVAL;
         }
         vfio_user_packet_put(reply, head, sizeof(*head));
-        return vfio_user_migration1_bitmap(m, head->range.iova,
-                                           head->range.size,
-                                           &head->range.bitmap, reply);
+        return vfio_user_record_bitmap(m->record, head->range.iova,
+                                       head->range.size, &head->range.bitmap,
+                                       reply);
     default:
         return -EINVAL;
     }

@@ -1,10 +1,9 @@
 /*
  * Migration of the first generation, in the device behind the scripted server
  *
- * The migration region and the record of dirty pages of version 0.9.1, as an
- * ordinary server has them, and stricter than one: it takes no arc between
- * states that the specification does not draw, no access to a register of
- * another size, and no bitmap that is not exactly what the range needs.
+ * The migration region and the DIRTY_PAGES of version 0.9.1, as an ordinary
+ * server has them, and stricter than one: it takes no arc between states that
+ * the specification does not draw and no access to a register of another size.
  *
  * Nothing here locks: the server calls with its own lock held.
  *
@@ -14,7 +13,7 @@
 #ifndef TESTS_QTEST_VFIO_USER_MIGRATION1_MODEL_H
 #define TESTS_QTEST_VFIO_USER_MIGRATION1_MODEL_H
 
-#include "vfio-user-packet.h"
+#include "vfio-user-record.h"
 
 /* Where it is: behind the regions that every PCI device has. */
 #define VFIO_USER_MIGRATION1_REGION 9
@@ -52,19 +51,8 @@ int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,
 int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
                                uint32_t count, const void *bytes);
 
-/* The device wrote to its memory. */
-void vfio_user_migration1_wrote(VFIOUserMigration1 *m, uint64_t address,
-                                uint64_t count);
-
-/**
- * vfio_user_migration1_bitmap:
- *
- * Appends the bits of a range to a reply and forgets them.
- * Returns 0 or -errno.
- */
-int vfio_user_migration1_bitmap(VFIOUserMigration1 *m, uint64_t address,
-                                uint64_t size, const VFIOUserBitmap *bitmap,
-                                VFIOUserPacket *reply);
+/* Which memory the device wrote to. */
+VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m);
 
 /* DIRTY_PAGES: 0 or -errno. */
 int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,

@@ -256,6 +256,12 @@ unsigned vfio_user_device_maps(VFIOUserDevice *dev)
     return dev->maps->len;
 }
 
+static VFIOUserRecord *record_of(VFIOUserDevice *dev)
+{
+    return dev->migration1 ? vfio_user_migration1_record(dev->migration1) :
+                             dev->migrating.record;
+}
+
 static int answer_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
                           VFIOUserPacket *reply)
 {
@@ -311,8 +317,8 @@ static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
             vfio_user_packet_put(reply, head, sizeof(*head));
             if (bits) {
                 vfio_user_packet_put(reply, bitmap, sizeof(*bitmap));
-                ret = vfio_user_migration1_bitmap(dev->migration1, head->iova,
-                                                  head->size, bitmap, reply);
+                ret = vfio_user_record_bitmap(record_of(dev), head->iova,
+                                              head->size, bitmap, reply);
                 if (ret < 0) {
                     return ret;
                 }
@@ -356,6 +362,7 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev)
         dev->masked[i] = false;
     }
     vfio_user_migrating_reset(&dev->migrating);
+    vfio_user_record_end(record_of(dev));
 }
 
 int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
@@ -697,7 +704,8 @@ static int answer_dirty_pages(VFIOUserDevice *dev, VFIOUserPacket *request,
 
 bool vfio_user_device_runs(const VFIOUserDevice *dev)
 {
-    return !dev->migration1 || vfio_user_migration1_runs(dev->migration1);
+    return dev->migration1 ? vfio_user_migration1_runs(dev->migration1) :
+                             vfio_user_migrating_runs(&dev->migrating);
 }
 
 bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
@@ -711,9 +719,7 @@ bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
         return false;
     }
     memcpy(map->memory + (address - map->address), bytes, count);
-    if (dev->migration1) {
-        vfio_user_migration1_wrote(dev->migration1, address, count);
-    }
+    vfio_user_record_wrote(record_of(dev), address, count);
     return true;
 }
 

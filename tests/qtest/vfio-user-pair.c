@@ -138,16 +138,30 @@ static char *ask_status(QTestState *qts, const char *command)
     return status;
 }
 
-unsigned vfio_user_pair_passes(VFIOUserPair *pair)
+static int64_t ask_ram(VFIOUserPair *pair, const char *what)
 {
     QDict *response = qtest_qmp(pair->qts[VFIO_USER_SOURCE],
                                 "{'execute': 'query-migrate'}");
     QDict *ret = qdict_get_qdict(response, "return");
     QDict *ram = qdict_get_qdict(ret, "ram");
-    unsigned passes = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
+    int64_t count = ram ? qdict_get_int(ram, what) : 0;
 
     qobject_unref(response);
-    return passes;
+    return count;
+}
+
+unsigned vfio_user_pair_passes(VFIOUserPair *pair)
+{
+    return ask_ram(pair, "dirty-sync-count");
+}
+
+void vfio_user_pair_wait_sent(VFIOUserPair *pair, uint64_t size)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    while (ask_ram(pair, "normal-bytes") < size) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
 }
 
 void vfio_user_pair_wait(VFIOUserPair *pair, const char *status)

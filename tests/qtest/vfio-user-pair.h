@@ -63,7 +63,10 @@ void vfio_user_pair_wait(VFIOUserPair *pair, const char *status);
 /* Returns how often the source has looked for dirty pages. */
 unsigned vfio_user_pair_passes(VFIOUserPair *pair);
 
-/* Both, and the destination runs. */
+/* Waits until @size bytes of memory that is not zero were sent. */
+void vfio_user_pair_wait_sent(VFIOUserPair *pair, uint64_t size);
+
+/* Starts and waits for the end; the destination runs. */
 void vfio_user_pair_migrate(VFIOUserPair *pair);
 
 /* Fails the test unless the VM on a side has this status. */

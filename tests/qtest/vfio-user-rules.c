@@ -29,6 +29,7 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
 {
     const VFIOUserRegionRW *rw = NULL;
     const VFIOUserIRQInfo *info = NULL;
+    const VFIOUserDeviceFeature *feature = NULL;
     const uint32_t *state = NULL;
 
     switch (command) {
@@ -44,6 +45,7 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
         info = length >= sizeof(*info) ? payload : NULL;
         break;
     case VFIO_USER_DEVICE_FEATURE:
+        feature = length >= sizeof(*feature) ? payload : NULL;
         state = state_of(payload, length);
         break;
     }
@@ -57,7 +59,8 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
         !(state && *state == when->index)) {
         return false;
     }
-    return !when->by_offset || (rw && rw->offset == when->offset);
+    return !when->by_offset || (rw && rw->offset == when->offset) ||
+           (feature && feature->flags == when->offset);
 }
 
 void vfio_user_answer_init(VFIOUserAnswer *answer,

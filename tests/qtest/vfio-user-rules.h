@@ -8,6 +8,7 @@
  *     at   := AT(index)            region, or index of an IRQ, or device_state
  *                                  of a SET of MIG_DEVICE_STATE
  *           | AT_OFFSET(region, offset)
+ *           | AT_FEATURE(flags)    of a DEVICE_FEATURE: which, and the deed
  *     data := BYTES(byte, ...) | TEXT("...") | STRUCT(type, member, ...)
  *
  * Command is one of wire.h, VFIO_USER_ANY, or VFIO_USER_CONNECT for the
@@ -49,6 +50,7 @@ typedef struct VFIOUserWhen {
 #define ON(...) { __VA_ARGS__ }
 #define AT(i) .by_index = true, .index = (i)
 #define AT_OFFSET(i, o) AT(i), .by_offset = true, .offset = (o)
+#define AT_FEATURE(f) .by_offset = true, .offset = (f)
 
 /* What is done; n is the rule's number, data its data. */
 typedef enum VFIOUserDeed {

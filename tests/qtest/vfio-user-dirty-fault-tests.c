@@ -1,0 +1,169 @@
+/*
+ * qtest of the vfio-user client: servers that fail at dirty pages
+ *
+ * A row is a fault of the source's server in one message.  A server that does
+ * not say which memory it wrote to has written to all of it: the VM arrives
+ * with the right memory all the same, and the user is told once.  A server
+ * that is gone costs the migration, and the VM goes on without the device.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "libqos/pci-pc.h"
+#include "vfio-user-tests.h"
+#include "vfio-user-writer.h"
+
+#define SAYS "; the server keeps no record of what it writes"
+
+typedef enum Outcome {
+    ARRIVES,                    /* it keeps no record, and the user is told */
+    FAILS,                      /* the device is dead, the VM runs */
+} Outcome;
+
+typedef struct Row {
+    const char *name;
+    VFIOUserRule rule;
+    Outcome outcome;
+    const char *says;           /* the source */
+} Row;
+
+/* Messages of the first generation differ in flags, which no rule looks at. */
+#define PAGES(...) ON(VFIO_USER_DIRTY_PAGES, __VA_ARGS__)
+#define FEATURE(deed, feature, ...) \
+    ON(VFIO_USER_DEVICE_FEATURE, \
+       AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
+                  VFIO_USER_FEATURE_DMA_LOGGING_ ## feature), __VA_ARGS__)
+#define START(...) FEATURE(SET, START, __VA_ARGS__)
+#define REPORT(...) FEATURE(GET, REPORT, __VA_ARGS__)
+
+static const Row first[] = {
+    { "start-refused", { PAGES(.nth = 1), DO_FAIL, EBUSY }, ARRIVES,
+      "answered an error: Device or resource busy" },
+    { "start-never-answered", { PAGES(.nth = 1), DO_DROP }, ARRIVES,
+      "DIRTY_PAGES: no" },
+    { "start-long", { PAGES(.nth = 1), DO_LENGTH, 4096 }, FAILS,
+      "connection lost" },
+    { "start-dies", { PAGES(.nth = 1), DO_CUT, 0 }, FAILS,
+      "connection lost" },
+    { "bitmap-refused", { PAGES(.nth = 4), DO_FAIL, EIO }, ARRIVES,
+      "answered an error: Input/output error" },
+    { "bitmap-never-answered", { PAGES(.nth = 4), DO_DROP }, ARRIVES,
+      "DIRTY_PAGES: no" },
+    { "bitmap-short", { PAGES(.nth = 4), DO_LENGTH, 40 }, ARRIVES,
+      "a reply of 40 bytes" },
+    { "bitmap-shorter", { PAGES(.nth = 4), DO_LENGTH, 8 }, ARRIVES,
+      "a reply of 8 bytes" },
+    { "bitmap-long", { PAGES(.nth = 4), DO_LENGTH, 1 * MiB }, FAILS,
+      "connection lost" },
+    { "bitmap-of-another-range",
+      { PAGES(.nth = 4), DO_PATCH, 8, BYTES(0, 0, 0, 0, 1) }, ARRIVES,
+      "of another range or page size" },
+    { "bitmap-dies", { PAGES(.nth = 4), DO_CUT, 20 }, FAILS,
+      "connection lost" },
+};
+
+static const Row second[] = {
+    { "start-refused", { START(), DO_FAIL, EBUSY }, ARRIVES,
+      "answered an error: Device or resource busy" },
+    { "start-never-answered", { START(), DO_DROP }, ARRIVES,
+      "DEVICE_FEATURE: no" },
+    { "start-short", { START(), DO_LENGTH, 8 }, ARRIVES,
+      "DMA_LOGGING_START: a reply of 8 bytes" },
+    { "start-empty", { START(), DO_LENGTH, 0 }, FAILS, "connection lost" },
+    { "start-long", { START(), DO_LENGTH, 4096 }, FAILS, "connection lost" },
+    { "start-no-page-size", { START(), DO_PATCH, 8, BYTES(0, 0) }, ARRIVES,
+      "dirty pages of 0x0 bytes" },
+    { "start-odd-page-size", { START(), DO_PATCH, 8, BYTES(0, 0x30) }, ARRIVES,
+      "dirty pages of 0x3000 bytes" },
+    { "start-huge-page-size",
+      { START(), DO_PATCH, 8, BYTES(0, 0, 0, 0, 0, 0, 0, 0x80) }, ARRIVES,
+      "dirty pages of 0x8000000000000000 bytes" },
+    { "start-dies", { START(), DO_CUT, 0 }, FAILS, "connection lost" },
+    { "report-refused", { REPORT(.nth = 3), DO_FAIL, EIO }, ARRIVES,
+      "answered an error: Input/output error" },
+    { "report-never-answered", { REPORT(.nth = 3), DO_DROP }, ARRIVES,
+      "DEVICE_FEATURE: no" },
+    { "report-short", { REPORT(.nth = 3), DO_LENGTH, 32 }, ARRIVES,
+      "a reply of 32 bytes" },
+    { "report-shorter", { REPORT(.nth = 3), DO_LENGTH, 8 }, ARRIVES,
+      "a reply of 8 bytes" },
+    { "report-long", { REPORT(.nth = 3), DO_LENGTH, 1 * MiB }, FAILS,
+      "connection lost" },
+    { "report-of-another-range",
+      { REPORT(.nth = 3), DO_PATCH, 8, BYTES(0, 0, 0, 0, 1) }, ARRIVES,
+      "of another range or page size" },
+    { "report-of-another-page-size",
+      { REPORT(.nth = 3), DO_PATCH, 24, BYTES(0, 0x20) }, ARRIVES,
+      "of another range or page size" },
+    { "report-dies", { REPORT(.nth = 3), DO_CUT, 20 }, FAILS,
+      "connection lost" },
+};
+
+/* The VM goes on, and its device is dead: all of it reads as ones. */
+static void check_without(VFIOUserPair *pair)
+{
+    QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
+
+    vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
+    g_assert_cmphex(bus->config_readl(bus, QPCI_DEVFN(4, 0), 0), ==,
+                    UINT32_MAX);
+    qpci_free_pc(bus);
+}
+
+static void check_row(const Row *row, const VFIOUserModel *model)
+{
+    const VFIOUserRule rules[] = { row->rule, { } };
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, model, model);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    VFIOUserWriter w = { .server = server };
+
+    vfio_user_server_set_rules(server, rules);
+    if (row->outcome == FAILS) {
+        vfio_user_pair_start(pair);
+        vfio_user_pair_wait(pair, "failed");
+        check_without(pair);
+        vfio_user_pair_destination_fails(pair);
+    } else {
+        vfio_user_writer_migrate(&w, pair, false);
+    }
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, SAYS), ==,
+                     row->outcome == ARRIVES);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, row->says),
+                     >, 0);
+}
+
+static void test_first(const void *row)
+{
+    static const VFIOUserModelMigration1 migration = { 64 * KiB, 4 * KiB };
+    const VFIOUserModel model = vfio_user_model_migration1(&migration);
+
+    check_row(row, &model);
+}
+
+static void test_second(const void *row)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.migration = (VFIOUserMigrationModel) {
+        .flags = VFIO_USER_MODEL_STOP_COPY, .record = { 4 * KiB },
+    };
+    check_row(row, &model);
+}
+
+void vfio_user_add_dirty_fault_tests(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/dirty-fault/%s",
+                                                first[i].name);
+
+        qtest_add_data_func(path, &first[i], test_first);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(second); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/logging-fault/%s",
+                                                second[i].name);
+
+        qtest_add_data_func(path, &second[i], test_second);
+    }
+}

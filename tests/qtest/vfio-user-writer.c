@@ -1,0 +1,157 @@
+/*
+ * Test rig: a DMA engine of the scripted server that keeps writing
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+
+#include "qemu/atomic.h"
+#include "qemu/bswap.h"
+#include "vfio-user-writer.h"
+
+#define AREA (8 * MiB)          /* of guest memory, all the engine's */
+#define AREA_SIZE (24 * MiB)
+#define OFTEN (4 * MiB)         /* its beginning, written to all the time */
+#define PIECE 64                /* bytes that the engine writes at a time */
+#define BURST 16                /* pieces on end */
+#define PACE_US 100             /* between two bursts */
+
+/* A piece that the device, stopped, does not write any more is not written. */
+static bool write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
+                        size_t size)
+{
+    if (!w->by_message) {
+        return vfio_user_server_write(w->server, AREA + at, bytes, size);
+    }
+    if (!vfio_user_server_runs(w->server) ||
+        vfio_user_server_dma_write(w->server, AREA + at, bytes, size) != 0) {
+        return false;
+    }
+    if (!vfio_user_server_runs(w->server)) {
+        w->unsure = at / 4096;  /* the message may have gone after the stop */
+    }
+    return true;
+}
+
+static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
+{
+    uint32_t piece[PIECE / 4];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(piece); i++) {
+        piece[i] = g_rand_int(rand);
+    }
+    if (!write_piece(w, at, piece, sizeof(piece))) {
+        return false;
+    }
+    memcpy(w->copy + at, piece, sizeof(piece));
+    return true;
+}
+
+static gpointer writer(gpointer opaque)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+    VFIOUserWriter *w = opaque;
+    unsigned n = 0;
+
+    while (!qatomic_read(&w->stop)) {
+        write_random(w, rand,
+                     g_rand_int_range(rand, 0, OFTEN / PIECE) * PIECE);
+        if (qatomic_read(&w->walk) && w->walked < AREA_SIZE &&
+            write_random(w, rand, w->walked)) {
+            qatomic_set(&w->walked, w->walked + 4096);
+        }
+        if (++n % BURST == 0) {
+            g_usleep(PACE_US);
+        }
+    }
+    return NULL;
+}
+
+/* All of the area is random before the engine works on. */
+void vfio_user_writer_start(VFIOUserWriter *w)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(11);
+
+    w->copy = g_malloc(AREA_SIZE);
+    w->walked = OFTEN;
+    w->unsure = UINT64_MAX;
+    for (size_t i = 0; i < AREA_SIZE; i += 4) {
+        stl_he_p(w->copy + i, g_rand_int(rand));
+    }
+    for (size_t i = 0; i < AREA_SIZE; i += MiB) {
+        g_assert_true(write_piece(w, i, w->copy + i, MiB));
+    }
+    w->thread = g_thread_new("writer", writer, w);
+}
+
+void vfio_user_writer_walk(VFIOUserWriter *w)
+{
+    qatomic_set(&w->walk, true);
+}
+
+bool vfio_user_writer_walked(VFIOUserWriter *w)
+{
+    return qatomic_read(&w->walked) == AREA_SIZE;
+}
+
+void vfio_user_writer_stop(VFIOUserWriter *w)
+{
+    qatomic_set(&w->stop, true);
+    g_thread_join(w->thread);
+}
+
+void vfio_user_writer_clear(VFIOUserWriter *w)
+{
+    g_clear_pointer(&w->copy, g_free);
+}
+
+void vfio_user_writer_check(VFIOUserWriter *w, VFIOUserPair *pair)
+{
+    g_autofree char *path = g_build_filename(pair->dir, "memory", NULL);
+    g_autofree char *is = NULL;
+    unsigned wrong = 0;
+    gsize size;
+
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION], "{'execute':"
+                             " 'pmemsave', 'arguments': {'val': %ld, 'size':"
+                             " %ld, 'filename': %s}}", AREA, AREA_SIZE, path);
+    g_assert_true(g_file_get_contents(path, &is, &size, NULL));
+    g_unlink(path);
+    g_assert_cmpuint(size, ==, AREA_SIZE);
+    for (size_t i = 0; i < AREA_SIZE; i += 4096) {
+        wrong += i / 4096 != w->unsure && memcmp(is + i, w->copy + i, 4096);
+    }
+    g_test_message("%u pages wrong, walked to 0x%" PRIx64, wrong, w->walked);
+    g_assert_cmpuint(wrong, ==, 0);
+    vfio_user_writer_clear(w);
+}
+
+void vfio_user_writer_migrate(VFIOUserWriter *w, VFIOUserPair *pair,
+                              bool known)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    vfio_user_writer_start(w);
+    vfio_user_pair_set(pair, "max-bandwidth", 8 * MiB);
+    vfio_user_pair_set(pair, "downtime-limit", 1);
+    vfio_user_pair_start(pair);
+    while (known && vfio_user_pair_passes(pair) < 2) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    vfio_user_writer_walk(w);
+    /* messages are slower than the migration */
+    while (known && !w->by_message && !vfio_user_writer_walked(w)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
+    }
+    vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
+    vfio_user_pair_set(pair, "downtime-limit", 2000);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_writer_stop(w);
+    vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "running");
+    vfio_user_writer_check(w, pair);
+}
