@@ -1,9 +1,8 @@
 /*
  * vfio-user container
  *
- * Within a transaction of the memory listener maps and unmaps are sent one
- * behind the other and awaited at its commit; outside, each is awaited, since
- * a doorbell that is no message may overtake one.
+ * The list of maps, kept as hw/vfio wants it; what the server's requests reach
+ * through it.  What is sent for a change is in container-messages.c.
  *
  * A failure before the container is in use fails the device; a later one costs
  * the connection and so the device.  hw/vfio ends the VM over some, so it is
@@ -18,62 +17,8 @@
 #include "exec/address-spaces.h"
 #include "exec/ram_addr.h"
 #include "qapi/error.h"
-#include "qemu/error-report.h"
-#include "sysemu/hostmem.h"
 #include "sysemu/runstate.h"
-#include "hw/vfio/user/container.h"
-#include "trace.h"
-
-/* One DMA_MAP or DMA_UNMAP on its way. */
-typedef struct Message {
-    VFIOUserCall call;
-    union {
-        VFIOUserDMAMap map;
-        VFIOUserDMAUnmap unmap;
-    };
-    int fd;                     /* borrowed from the memory's backend */
-} Message;
-
-static void message_free(Message *m)
-{
-    vfio_user_call_clear(&m->call);
-    g_free(m);
-}
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Message, message_free)
-
-static VFIOUserContainer *user_of(VFIOContainer *container)
-{
-    return container_of(container, VFIOUserContainer, container);
-}
-
-/* Whether messages still make sense. */
-static bool is_usable(VFIOUserContainer *c)
-{
-    return !c->failed && vfio_user_proxy_state(c->proxy) == VFIO_USER_UP;
-}
-
-/* Where a failure ends; takes @err. */
-static void container_failed(VFIOUserContainer *c, Error *err)
-{
-    c->failed = true;
-    if (c->container.initialized) {
-        g_autofree char *name =
-            g_strdup_printf("vfio-user %s: ", vfio_user_proxy_name(c->proxy));
-        const char *text = error_get_pretty(err);
-        Error *cause = NULL;
-
-        /* whoever tells of a lost connection says which */
-        error_setg(&cause, "%s", text + (g_str_has_prefix(text, name)
-                                         ? strlen(name) : 0));
-        error_free(err);
-        vfio_user_proxy_fail(c->proxy, cause);
-    } else if (c->error) {
-        error_free(err);
-    } else {
-        c->error = err;
-    }
-}
+#include "hw/vfio/user/container-internal.h"
 
 /* The server's requests */
 
@@ -122,64 +67,6 @@ const VFIOUserMemoryOps vfio_user_container_memory_ops = {
     .release = memory_release,
 };
 
-/* Messages */
-
-/* Sends; awaits the answer outside a transaction. */
-static void container_send(VFIOUserContainer *c, Message *taken)
-{
-    g_autoptr(Message) m = taken;
-    Error *err = NULL;
-    int ret;
-
-    ret = c->in_transaction ? vfio_user_proxy_begin(c->proxy, &m->call, &err)
-                            : vfio_user_proxy_call(c->proxy, &m->call, &err);
-    if (ret < 0) {
-        container_failed(c, err);
-    } else if (c->in_transaction) {
-        g_ptr_array_add(c->begun, g_steal_pointer(&m));
-    }
-}
-
-/* Says how memory is shared, where the user could have shared it. */
-static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
-{
-    static bool said;
-
-    if (!said && mr && mr->owner &&
-        object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
-        said = true;
-        warn_report("vfio-user %s: the server cannot share the guest's memory"
-                    " '%s' and asks for all of it by message, which is slow;"
-                    " to share it, say -object memory-backend-memfd,id=ram,"
-                    "size=SIZE,share=on -machine memory-backend=ram",
-                    vfio_user_proxy_name(c->proxy), memory_region_name(mr));
-    }
-}
-
-/*
- * The descriptor through which the server can share the memory at @vaddr,
- * and where it is in its file; -1 where it is to go by message.
- */
-static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
-{
-    ram_addr_t in_block;
-    MemoryRegion *mr;
-
-    *offset = 0;
-    if (!vfio_user_proxy_passes_fds(c->proxy) || !c->caps->max_msg_fds) {
-        return -1;
-    }
-    mr = memory_region_from_host(vaddr, &in_block);
-    /* a private mapping is no longer what the file holds once written to */
-    if (!mr || !mr->ram_block || !qemu_ram_is_shared(mr->ram_block) ||
-        memory_region_get_fd(mr) < 0) {
-        advise_to_share(c, mr);
-        return -1;
-    }
-    *offset = in_block;
-    return memory_region_get_fd(mr);
-}
-
 /*
  * Registers that a device lets QEMU map come and go with every interrupt, are
  * no memory to share, and copying from them is no access that their device
@@ -191,67 +78,6 @@ static bool is_registers(void *vaddr)
     MemoryRegion *mr = memory_region_from_host(vaddr, &offset);
 
     return mr && memory_region_is_ram_device(mr);
-}
-
-/* Whether the server writes to it without a message. */
-static bool is_direct(VFIOUserContainer *c, const DMAMap *map)
-{
-    uint64_t offset;
-
-    return map->perm & IOMMU_WO &&
-           shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset) >= 0;
-}
-
-static void send_map(VFIOUserContainer *c, const DMAMap *map)
-{
-    Message *m = g_new(Message, 1);
-    uint64_t offset;
-    int fd = shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset);
-    bool readonly = map->perm == IOMMU_RO;
-
-    *m = (Message) {
-        .map = {
-            .argsz = sizeof(m->map),
-            .flags = VFIO_USER_DMA_READABLE |
-                     (readonly ? 0 : VFIO_USER_DMA_WRITEABLE),
-            .offset = offset,
-            .iova = map->iova,
-            .size = map->size + 1,
-        },
-        .fd = fd,
-        .call = {
-            .command = VFIO_USER_DMA_MAP,
-            .head = &m->map,
-            .head_size = sizeof(m->map),
-            .fds = &m->fd,
-            .nfds = fd >= 0,
-        },
-    };
-    trace_vfio_user_container_map(vfio_user_proxy_name(c->proxy), map->iova,
-                                  map->size + 1, fd, offset, readonly);
-    container_send(c, m);
-}
-
-static void send_unmap(VFIOUserContainer *c, const DMAMap *map)
-{
-    Message *m = g_new(Message, 1);
-
-    *m = (Message) {
-        .unmap = {
-            .argsz = sizeof(m->unmap),
-            .iova = map->iova,
-            .size = map->size + 1,
-        },
-        .call = {
-            .command = VFIO_USER_DMA_UNMAP,
-            .head = &m->unmap,
-            .head_size = sizeof(m->unmap),
-            .reply_max = sizeof(m->unmap),
-        },
-    };
-    trace_vfio_user_container_unmap(vfio_user_proxy_name(c->proxy),
-                                    map->iova, map->size + 1);
-    container_send(c, m);
 }
 
 /* Maps */
@@ -271,15 +97,16 @@ static void hold_region(void *vaddr, bool hold)
     }
 }
 
-static ram_addr_t ram_addr_of(const DMAMap *map)
+ram_addr_t vfio_user_container_ram_addr(const DMAMap *map)
 {
     return qemu_ram_addr_from_host((void *)(uintptr_t)map->translated_addr);
 }
 
-/* Calls @func for every map that overlaps the range, ascending. */
-static void each_map(VFIOUserContainer *c, uint64_t first, uint64_t last,
-                     void (*func)(VFIOUserContainer *c, const DMAMap *map,
-                                  void *opaque), void *opaque)
+void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
+                                  uint64_t last,
+                                  void (*func)(VFIOUserContainer *c,
+                                               const DMAMap *map,
+                                               void *opaque), void *opaque)
 {
     uint64_t end;
     DMAMap map;
@@ -289,21 +116,11 @@ static void each_map(VFIOUserContainer *c, uint64_t first, uint64_t last,
     }
     end = map.iova + map.size;
     if (map.iova > first) {
-        each_map(c, first, map.iova - 1, func, opaque);
+        vfio_user_container_each_map(c, first, map.iova - 1, func, opaque);
     }
     func(c, &map, opaque);
     if (end < last) {
-        each_map(c, end + 1, last, func, opaque);
-    }
-}
-
-static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
-                           void *opaque)
-{
-    const VFIOUserLoggingRange range = { map->iova, map->size + 1 };
-
-    if (is_direct(c, map)) {
-        g_array_append_val((GArray *)opaque, range);
+        vfio_user_container_each_map(c, end + 1, last, func, opaque);
     }
 }
 
@@ -325,33 +142,33 @@ static bool check_map(VFIOUserContainer *c, const DMAMap *map)
     } else {
         return true;
     }
-    container_failed(c, err);
+    vfio_user_container_failed(c, err);
     return false;
 }
 
 static void add_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    bool told = is_usable(c) && check_map(c, map);
+    bool told = vfio_user_container_is_usable(c) && check_map(c, map);
 
     /* first, since whoever is told may use it before it answers */
     if (vfio_user_iova_insert(&c->iova, map)) {
         hold_region((void *)(uintptr_t)map->translated_addr, true);
     }
     if (told) {
-        send_map(c, map);
+        vfio_user_container_send_map(c, map);
     }
 }
 
 static void remove_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    bool unmapped = is_direct(c, map) &&
+    bool unmapped = vfio_user_container_is_direct(c, map) &&
                     vfio_user_dirty_unmap(&c->dirty, map->iova, map->size + 1,
-                                          ram_addr_of(map));
+                                          vfio_user_container_ram_addr(map));
 
     vfio_user_iova_remove(&c->iova, map);
     hold_region((void *)(uintptr_t)map->translated_addr, false);
-    if (is_usable(c) && !unmapped) {
-        send_unmap(c, map);
+    if (vfio_user_container_is_usable(c) && !unmapped) {
+        vfio_user_container_send_unmap(c, map);
     }
 }
 
@@ -377,14 +194,14 @@ static void clear_range(VFIOUserContainer *c, hwaddr iova, ram_addr_t size)
 static int dma_unmap(VFIOContainer *container, hwaddr iova, ram_addr_t size,
                      IOMMUTLBEntry *iotlb)
 {
-    clear_range(user_of(container), iova, size);
+    clear_range(vfio_user_container_of(container), iova, size);
     return 0;
 }
 
 static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
                    void *vaddr, bool readonly)
 {
-    VFIOUserContainer *c = user_of(container);
+    VFIOUserContainer *c = vfio_user_container_of(container);
     const DMAMap map = {
         .iova = iova,
         .translated_addr = (uintptr_t)vaddr,
@@ -396,7 +213,7 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
 
     if (!container->initialized && !c->failed &&
         !vfio_user_proxy_check(c->proxy, &err)) {
-        container_failed(c, err);
+        vfio_user_container_failed(c, err);
     }
     if (is_registers(vaddr)) {
         return 0;
@@ -412,101 +229,21 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
 
 static void listener_begin(VFIOContainer *container)
 {
-    user_of(container)->in_transaction = true;
+    vfio_user_container_of(container)->in_transaction = true;
 }
 
 /* What hw/vfio cannot do about a change of memory, at run time. */
 static void listener_failed(VFIOContainer *container, Error *err)
 {
-    container_failed(user_of(container), err);
+    vfio_user_container_failed(vfio_user_container_of(container), err);
 }
 
 static void listener_commit(VFIOContainer *container)
 {
-    VFIOUserContainer *c = user_of(container);
+    VFIOUserContainer *c = vfio_user_container_of(container);
 
     c->in_transaction = false;
-    for (unsigned i = 0; i < c->begun->len; i++) {
-        Message *m = g_ptr_array_index(c->begun, i);
-        Error *err = NULL;
-
-        if (vfio_user_proxy_finish(c->proxy, &m->call, &err) < 0) {
-            container_failed(c, err);
-        }
-    }
-    g_ptr_array_set_size(c->begun, 0);
-}
-
-/* Dirty tracking */
-
-static int set_dirty_page_tracking(VFIOContainer *container, bool start)
-{
-    VFIOUserContainer *c = user_of(container);
-    g_autoptr(GArray) direct =
-        g_array_new(false, false, sizeof(VFIOUserLoggingRange));
-
-    if (start) {
-        each_map(c, 0, UINT64_MAX - 1, collect_direct, direct);
-        vfio_user_dirty_start(&c->dirty, direct);
-        c->counted = false;
-    } else {
-        vfio_user_dirty_stop(&c->dirty);
-    }
-    return 0;
-}
-
-typedef struct Query {
-    uint64_t iova;
-    uint64_t last;
-    ram_addr_t ram_addr;
-} Query;
-
-static void query_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
-{
-    Query *q = opaque;
-    uint64_t iova = MAX(map->iova, q->iova);
-    uint64_t size = MIN(map->iova + map->size, q->last) - iova + 1;
-
-    if (is_direct(c, map) && vfio_user_dirty_covers(&c->dirty, iova, size)) {
-        vfio_user_dirty_fetch(&c->dirty, iova, size,
-                              q->ram_addr + (iova - q->iova));
-    }
-}
-
-static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
-{
-    if (is_direct(c, map) &&
-        !vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
-        vfio_user_dirty_mark(ram_addr_of(map), map->size + 1);
-    }
-}
-
-/*
- * What is not on record may have been written to at any time.  To say so while
- * the device runs would be true for ever; it is said once, when the VM has
- * stopped and the device with it.
- */
-static int query_dirty_bitmap(VFIOContainer *container, uint64_t iova,
-                              uint64_t size, ram_addr_t ram_addr)
-{
-    VFIOUserContainer *c = user_of(container);
-    Query q = { iova, iova + size - 1, ram_addr };
-    bool tracked = c->dirty.tracked;
-
-    each_map(c, q.iova, q.last, query_map, &q);
-    c->counted &= tracked == c->dirty.tracked;
-    if (!runstate_is_running() && !c->counted) {
-        c->counted = true;
-        each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
-    }
-    return 0;
-}
-
-static void on_vm_change(void *opaque, bool running, RunState state)
-{
-    VFIOUserContainer *c = opaque;
-
-    c->counted &= !running;
+    vfio_user_container_finish(c);
 }
 
 static const VFIOContainerOps container_ops = {
@@ -515,8 +252,8 @@ static const VFIOContainerOps container_ops = {
     .listener_begin = listener_begin,
     .listener_commit = listener_commit,
     .listener_failed = listener_failed,
-    .set_dirty_page_tracking = set_dirty_page_tracking,
-    .query_dirty_bitmap = query_dirty_bitmap,
+    .set_dirty_page_tracking = vfio_user_container_track,
+    .query_dirty_bitmap = vfio_user_container_query,
 };
 
 /* Life */
@@ -527,7 +264,8 @@ void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
     *c = (VFIOUserContainer) {
         .proxy = proxy,
         .caps = caps,
-        .begun = g_ptr_array_new_with_free_func((GDestroyNotify)message_free),
+        .begun =
+            g_ptr_array_new_with_free_func(vfio_user_container_message_free),
     };
     object_ref(OBJECT(proxy));
     vfio_user_iova_init(&c->iova);
@@ -582,7 +320,8 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
         return false;
     }
     vfio_group_insert(&c->group);
-    c->vm_change = qemu_add_vm_change_state_handler(on_vm_change, c);
+    c->vm_change =
+        qemu_add_vm_change_state_handler(vfio_user_container_vm_changed, c);
     return true;
 }
 

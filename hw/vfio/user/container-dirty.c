@@ -1,0 +1,97 @@
+/*
+ * vfio-user container: dirty tracking
+ *
+ * Which maps the server is asked about, and what is to happen where it keeps
+ * no record.  Asks nothing itself: dirty.c does.
+ *
+ * Threads and locks: see container.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "exec/ram_addr.h"
+#include "sysemu/runstate.h"
+#include "hw/vfio/user/container-internal.h"
+
+static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
+                           void *opaque)
+{
+    const VFIOUserLoggingRange range = { map->iova, map->size + 1 };
+
+    if (vfio_user_container_is_direct(c, map)) {
+        g_array_append_val((GArray *)opaque, range);
+    }
+}
+
+int vfio_user_container_track(VFIOContainer *container, bool start)
+{
+    VFIOUserContainer *c = vfio_user_container_of(container);
+    g_autoptr(GArray) direct =
+        g_array_new(false, false, sizeof(VFIOUserLoggingRange));
+
+    if (start) {
+        vfio_user_container_each_map(c, 0, UINT64_MAX - 1, collect_direct,
+                                     direct);
+        vfio_user_dirty_start(&c->dirty, direct);
+        c->counted = false;
+    } else {
+        vfio_user_dirty_stop(&c->dirty);
+    }
+    return 0;
+}
+
+typedef struct Query {
+    uint64_t iova;
+    uint64_t last;
+    ram_addr_t ram_addr;
+} Query;
+
+static void query_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    Query *q = opaque;
+    uint64_t iova = MAX(map->iova, q->iova);
+    uint64_t size = MIN(map->iova + map->size, q->last) - iova + 1;
+
+    if (vfio_user_container_is_direct(c, map) &&
+        vfio_user_dirty_covers(&c->dirty, iova, size)) {
+        vfio_user_dirty_fetch(&c->dirty, iova, size,
+                              q->ram_addr + (iova - q->iova));
+    }
+}
+
+static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    if (vfio_user_container_is_direct(c, map) &&
+        !vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
+        vfio_user_dirty_mark(vfio_user_container_ram_addr(map), map->size + 1);
+    }
+}
+
+/*
+ * What is not on record may have been written to at any time.  To say so while
+ * the device runs would be true for ever; it is said once, when the VM has
+ * stopped and the device with it.
+ */
+int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
+                              uint64_t size, ram_addr_t ram_addr)
+{
+    VFIOUserContainer *c = vfio_user_container_of(container);
+    Query q = { iova, iova + size - 1, ram_addr };
+    bool tracked = c->dirty.tracked;
+
+    vfio_user_container_each_map(c, q.iova, q.last, query_map, &q);
+    c->counted &= tracked == c->dirty.tracked;
+    if (!runstate_is_running() && !c->counted) {
+        c->counted = true;
+        vfio_user_container_each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
+    }
+    return 0;
+}
+
+void vfio_user_container_vm_changed(void *opaque, bool running, RunState state)
+{
+    VFIOUserContainer *c = opaque;
+
+    c->counted &= !running;
+}

@@ -1,0 +1,58 @@
+/*
+ * vfio-user container: what its files share
+ *
+ * Private to container*.c.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_CONTAINER_INTERNAL_H
+#define HW_VFIO_USER_CONTAINER_INTERNAL_H
+
+#include "hw/vfio/user/container.h"
+
+static inline VFIOUserContainer *
+vfio_user_container_of(VFIOContainer *container)
+{
+    return container_of(container, VFIOUserContainer, container);
+}
+
+/* Messages */
+
+/* Whether they still make sense. */
+bool vfio_user_container_is_usable(VFIOUserContainer *c);
+
+/* Where a failure ends; takes @err. */
+void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
+
+/* Send; await the answer outside a transaction. */
+void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map);
+void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map);
+
+/* Awaits the answers to what was sent in a transaction. */
+void vfio_user_container_finish(VFIOUserContainer *c);
+void vfio_user_container_message_free(void *m);
+
+/* Whether the server writes to it without a message. */
+bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
+
+/* Maps */
+
+ram_addr_t vfio_user_container_ram_addr(const DMAMap *map);
+
+/* Calls @func for every map that overlaps the range, ascending. */
+void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
+                                  uint64_t last,
+                                  void (*func)(VFIOUserContainer *c,
+                                               const DMAMap *map,
+                                               void *opaque), void *opaque);
+
+/* Dirty tracking: container's ops, and a handler of the VM's state. */
+
+int vfio_user_container_track(VFIOContainer *container, bool start);
+int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
+                              uint64_t size, ram_addr_t ram_addr);
+void vfio_user_container_vm_changed(void *opaque, bool running,
+                                    RunState state);
+
+#endif /* HW_VFIO_USER_CONTAINER_INTERNAL_H */

@@ -1,0 +1,198 @@
+/*
+ * vfio-user container: messages about maps
+ *
+ * DMA_MAP and DMA_UNMAP, and where a failure of them ends.  Within a
+ * transaction of the memory listener they are sent one behind the other and
+ * awaited at its commit; outside, each is awaited, since a doorbell that is no
+ * message may overtake one.  Knows no list of maps.
+ *
+ * Threads and locks: see container.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "exec/ram_addr.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "sysemu/hostmem.h"
+#include "hw/vfio/user/container-internal.h"
+#include "trace.h"
+
+/* One DMA_MAP or DMA_UNMAP on its way. */
+typedef struct Message {
+    VFIOUserCall call;
+    union {
+        VFIOUserDMAMap map;
+        VFIOUserDMAUnmap unmap;
+    };
+    int fd;                     /* borrowed from the memory's backend */
+} Message;
+
+static void message_free(Message *m)
+{
+    vfio_user_call_clear(&m->call);
+    g_free(m);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Message, message_free)
+
+bool vfio_user_container_is_usable(VFIOUserContainer *c)
+{
+    return !c->failed && vfio_user_proxy_state(c->proxy) == VFIO_USER_UP;
+}
+
+void vfio_user_container_failed(VFIOUserContainer *c, Error *err)
+{
+    c->failed = true;
+    if (c->container.initialized) {
+        g_autofree char *name =
+            g_strdup_printf("vfio-user %s: ", vfio_user_proxy_name(c->proxy));
+        const char *text = error_get_pretty(err);
+        Error *cause = NULL;
+
+        /* whoever tells of a lost connection says which */
+        error_setg(&cause, "%s", text + (g_str_has_prefix(text, name)
+                                         ? strlen(name) : 0));
+        error_free(err);
+        vfio_user_proxy_fail(c->proxy, cause);
+    } else if (c->error) {
+        error_free(err);
+    } else {
+        c->error = err;
+    }
+}
+
+/* Sends; awaits the answer outside a transaction. */
+static void container_send(VFIOUserContainer *c, Message *taken)
+{
+    g_autoptr(Message) m = taken;
+    Error *err = NULL;
+    int ret;
+
+    ret = c->in_transaction ? vfio_user_proxy_begin(c->proxy, &m->call, &err)
+                            : vfio_user_proxy_call(c->proxy, &m->call, &err);
+    if (ret < 0) {
+        vfio_user_container_failed(c, err);
+    } else if (c->in_transaction) {
+        g_ptr_array_add(c->begun, g_steal_pointer(&m));
+    }
+}
+
+/* Says how memory is shared, where the user could have shared it. */
+static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
+{
+    static bool said;
+
+    if (!said && mr && mr->owner &&
+        object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
+        said = true;
+        warn_report("vfio-user %s: the server cannot share the guest's memory"
+                    " '%s' and asks for all of it by message, which is slow;"
+                    " to share it, say -object memory-backend-memfd,id=ram,"
+                    "size=SIZE,share=on -machine memory-backend=ram",
+                    vfio_user_proxy_name(c->proxy), memory_region_name(mr));
+    }
+}
+
+/*
+ * The descriptor through which the server can share the memory at @vaddr,
+ * and where it is in its file; -1 where it is to go by message.
+ */
+static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
+{
+    ram_addr_t in_block;
+    MemoryRegion *mr;
+
+    *offset = 0;
+    if (!vfio_user_proxy_passes_fds(c->proxy) || !c->caps->max_msg_fds) {
+        return -1;
+    }
+    mr = memory_region_from_host(vaddr, &in_block);
+    /* a private mapping is no longer what the file holds once written to */
+    if (!mr || !mr->ram_block || !qemu_ram_is_shared(mr->ram_block) ||
+        memory_region_get_fd(mr) < 0) {
+        advise_to_share(c, mr);
+        return -1;
+    }
+    *offset = in_block;
+    return memory_region_get_fd(mr);
+}
+
+bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map)
+{
+    uint64_t offset;
+
+    return map->perm & IOMMU_WO &&
+           shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset) >= 0;
+}
+
+void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    Message *m = g_new(Message, 1);
+    uint64_t offset;
+    int fd = shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset);
+    bool readonly = map->perm == IOMMU_RO;
+
+    *m = (Message) {
+        .map = {
+            .argsz = sizeof(m->map),
+            .flags = VFIO_USER_DMA_READABLE |
+                     (readonly ? 0 : VFIO_USER_DMA_WRITEABLE),
+            .offset = offset,
+            .iova = map->iova,
+            .size = map->size + 1,
+        },
+        .fd = fd,
+        .call = {
+            .command = VFIO_USER_DMA_MAP,
+            .head = &m->map,
+            .head_size = sizeof(m->map),
+            .fds = &m->fd,
+            .nfds = fd >= 0,
+        },
+    };
+    trace_vfio_user_container_map(vfio_user_proxy_name(c->proxy), map->iova,
+                                  map->size + 1, fd, offset, readonly);
+    container_send(c, m);
+}
+
+void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map)
+{
+    Message *m = g_new(Message, 1);
+
+    *m = (Message) {
+        .unmap = {
+            .argsz = sizeof(m->unmap),
+            .iova = map->iova,
+            .size = map->size + 1,
+        },
+        .call = {
+            .command = VFIO_USER_DMA_UNMAP,
+            .head = &m->unmap,
+            .head_size = sizeof(m->unmap),
+            .reply_max = sizeof(m->unmap),
+        },
+    };
+    trace_vfio_user_container_unmap(vfio_user_proxy_name(c->proxy),
+                                    map->iova, map->size + 1);
+    container_send(c, m);
+}
+
+void vfio_user_container_message_free(void *m)
+{
+    message_free(m);
+}
+
+void vfio_user_container_finish(VFIOUserContainer *c)
+{
+    for (unsigned i = 0; i < c->begun->len; i++) {
+        Message *m = g_ptr_array_index(c->begun, i);
+        Error *err = NULL;
+
+        if (vfio_user_proxy_finish(c->proxy, &m->call, &err) < 0) {
+            vfio_user_container_failed(c, err);
+        }
+    }
+    g_ptr_array_set_size(c->begun, 0);
+}
