@@ -79,6 +79,14 @@ bool vfio_user_migration1_runs(const VFIOUserMigration1 *m)
     return m->device_state & RUNNING;
 }
 
+bool vfio_user_migration1_takes(const VFIOUserMigration1 *m, uint16_t command)
+{
+    return m->device_state & (RUNNING | RESUMING) ||
+           command == VFIO_USER_REGION_READ ||
+           command == VFIO_USER_REGION_WRITE ||
+           command == VFIO_USER_DIRTY_PAGES;
+}
+
 /* State and data */
 
 static bool arc_is_drawn(uint32_t from, uint32_t to)

@@ -4,6 +4,7 @@
  * The migration region and the DIRTY_PAGES of version 0.9.1, as an ordinary
  * server has them, and stricter than one: it takes no arc between states that
  * the specification does not draw and no access to a register of another size.
+ * Strict as libvfio-user: a stopped device takes no other command.
  *
  * Nothing here locks: the server calls with its own lock held.
  *
@@ -44,6 +45,9 @@ void vfio_user_migration1_reset(VFIOUserMigration1 *m);
 
 /* Whether the device may work. */
 bool vfio_user_migration1_runs(const VFIOUserMigration1 *m);
+
+/* Whether the device takes the command in its state. */
+bool vfio_user_migration1_takes(const VFIOUserMigration1 *m, uint16_t command);
 
 /* A register: 0 or -errno. */
 int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,

@@ -758,7 +758,9 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
     if (command >= ARRAY_SIZE(answers) || !answers[command]) {
         return -ENOTSUP;
     }
-    if (!vfio_user_migrating_takes(&dev->migrating, command)) {
+    if (dev->migration1 ?
+        !vfio_user_migration1_takes(dev->migration1, command) :
+        !vfio_user_migrating_takes(&dev->migrating, command)) {
         return -EINVAL;
     }
     return answers[command](dev, request, reply);

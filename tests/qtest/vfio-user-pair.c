@@ -18,22 +18,24 @@
 static void start(VFIOUserPair *pair, VFIOUserSide side, const char *more)
 {
     g_autofree char *args =
-        g_strdup_printf(MACHINE "%s -device vfio-user-pci,id=dut,addr=4,"
+        g_strdup_printf(MACHINE "%s %s -device vfio-user-pci,id=dut,addr=4,"
                         "socket=%s,x-timeout-ms=2000 %s 2>%s",
                         pair->shared ? ",memory-backend=ram" : "",
-                        pair->shared ? BACKEND : "",
+                        pair->shared ? BACKEND : "", pair->args ?: "",
                         vfio_user_server_path(pair->server[side]), more,
                         pair->errors[side]);
 
     pair->qts[side] = qtest_init(args);
 }
 
-VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
-                                 const VFIOUserModel *destination)
+static VFIOUserPair *new_pair(bool shared, const char *args,
+                              const VFIOUserModel *source,
+                              const VFIOUserModel *destination)
 {
     VFIOUserPair *pair = g_new0(VFIOUserPair, 1);
 
     pair->shared = shared;
+    pair->args = g_strdup(args);
     pair->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
     g_assert_nonnull(pair->dir);
     pair->uri = g_strdup_printf("unix:%s/migration", pair->dir);
@@ -46,6 +48,19 @@ VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
         vfio_user_pair_add(pair, destination, pair->uri);
     }
     return pair;
+}
+
+VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
+                                 const VFIOUserModel *destination)
+{
+    return new_pair(shared, NULL, source, destination);
+}
+
+VFIOUserPair *vfio_user_pair_new_with(const char *args,
+                                      const VFIOUserModel *source,
+                                      const VFIOUserModel *destination)
+{
+    return new_pair(true, args, source, destination);
 }
 
 void vfio_user_pair_add(VFIOUserPair *pair, const VFIOUserModel *destination,
@@ -94,6 +109,7 @@ void vfio_user_pair_free(VFIOUserPair *pair)
     }
     remove_in(pair->dir, "migration");
     g_assert_cmpint(g_rmdir(pair->dir), ==, 0);
+    g_free(pair->args);
     g_free(pair->dir);
     g_free(pair->uri);
     g_free(pair);

@@ -24,6 +24,7 @@ typedef enum VFIOUserSide {
 
 typedef struct VFIOUserPair {
     bool shared;
+    char *args;                 /* of each QEMU, or NULL */
     QTestState *qts[2];         /* NULL: has been ended */
     VFIOUserServer *server[2];
     char *dir;
@@ -39,6 +40,11 @@ typedef struct VFIOUserPair {
  */
 VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
                                  const VFIOUserModel *destination);
+
+/* Likewise, shared; @args are what each QEMU gets as well. */
+VFIOUserPair *vfio_user_pair_new_with(const char *args,
+                                      const VFIOUserModel *source,
+                                      const VFIOUserModel *destination);
 
 /* A destination that takes a VM from @from, in QEMU's words. */
 void vfio_user_pair_add(VFIOUserPair *pair, const VFIOUserModel *destination,

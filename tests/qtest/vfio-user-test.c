@@ -325,6 +325,7 @@ int main(int argc, char **argv)
     vfio_user_add_death_tests();
     vfio_user_add_dirty_tests();
     vfio_user_add_dirty_fault_tests();
+    vfio_user_add_layout_tests();
     vfio_user_add_library_tests();
     vfio_user_add_migration1_tests();
     vfio_user_add_engine_tests();

@@ -18,6 +18,7 @@ void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
 void vfio_user_add_dirty_tests(void);
 void vfio_user_add_dirty_fault_tests(void);
+void vfio_user_add_layout_tests(void);
 void vfio_user_add_library_tests(void);
 void vfio_user_add_migration1_tests(void);
 void vfio_user_add_engine_tests(void);

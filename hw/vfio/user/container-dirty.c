@@ -88,10 +88,3 @@ int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
     }
     return 0;
 }
-
-void vfio_user_container_vm_changed(void *opaque, bool running, RunState state)
-{
-    VFIOUserContainer *c = opaque;
-
-    c->counted &= !running;
-}

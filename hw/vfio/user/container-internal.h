@@ -25,6 +25,12 @@ bool vfio_user_container_is_usable(VFIOUserContainer *c);
 /* Where a failure ends; takes @err. */
 void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
 
+/* Whether they have to wait, as migration has the device stopped. */
+bool vfio_user_container_is_stopped(VFIOUserContainer *c);
+
+/* Sends what has waited, unless it has to wait on. */
+void vfio_user_container_catch_up(VFIOUserContainer *c);
+
 /* Send; await the answer outside a transaction. */
 void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map);
 void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map);
@@ -33,7 +39,7 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map);
 void vfio_user_container_finish(VFIOUserContainer *c);
 void vfio_user_container_message_free(void *m);
 
-/* Whether the server writes to it without a message. */
+/* Whether the server may have written to it without a message. */
 bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
 
 /* Maps */
@@ -47,12 +53,10 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                                const DMAMap *map,
                                                void *opaque), void *opaque);
 
-/* Dirty tracking: container's ops, and a handler of the VM's state. */
+/* Dirty tracking: container's ops */
 
 int vfio_user_container_track(VFIOContainer *container, bool start);
 int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
                               uint64_t size, ram_addr_t ram_addr);
-void vfio_user_container_vm_changed(void *opaque, bool running,
-                                    RunState state);
 
 #endif /* HW_VFIO_USER_CONTAINER_INTERNAL_H */

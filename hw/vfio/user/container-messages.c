@@ -6,6 +6,10 @@
  * awaited at its commit; outside, each is awaited, since a doorbell that is no
  * message may overtake one.  Knows no list of maps.
  *
+ * A device that migration has stopped takes no such message, in libvfio-user,
+ * and uses no memory.  What changes in the meantime waits in the order in which
+ * it came; a map that goes before the server heard of it leaves no trace.
+ *
  * Threads and locks: see container.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -63,19 +67,92 @@ void vfio_user_container_failed(VFIOUserContainer *c, Error *err)
     }
 }
 
+bool vfio_user_container_is_stopped(VFIOUserContainer *c)
+{
+    const uint32_t takes = VFIO_DEVICE_STATE_V1_RUNNING |
+                           VFIO_DEVICE_STATE_V1_RESUMING;
+    VFIODevice *vbasedev = QLIST_FIRST(&c->group.device_list);
+
+    return vbasedev && vbasedev->migration &&
+           !(vbasedev->migration->device_state & takes);
+}
+
+/* The map of a range that the server has not heard of; NULL: there is none. */
+static Message *postponed_map(VFIOUserContainer *c, uint64_t iova,
+                              uint64_t size)
+{
+    for (unsigned i = c->postponed->len; i-- > 0; ) {
+        Message *m = g_ptr_array_index(c->postponed, i);
+
+        if (m->call.command == VFIO_USER_DMA_MAP && m->map.iova == iova &&
+            m->map.size == size) {
+            return m;
+        }
+    }
+    return NULL;
+}
+
+static void postpone(VFIOUserContainer *c, Message *m)
+{
+    Message *map = m->call.command == VFIO_USER_DMA_UNMAP ?
+                   postponed_map(c, m->unmap.iova, m->unmap.size) : NULL;
+
+    if (map) {
+        g_ptr_array_remove(c->postponed, map);
+        message_free(m);
+    } else {
+        g_ptr_array_add(c->postponed, m);
+    }
+}
+
 /* Sends; awaits the answer outside a transaction. */
-static void container_send(VFIOUserContainer *c, Message *taken)
+static void send_now(VFIOUserContainer *c, Message *taken)
 {
     g_autoptr(Message) m = taken;
     Error *err = NULL;
     int ret;
 
+    if (!vfio_user_container_is_usable(c)) {
+        return;
+    }
     ret = c->in_transaction ? vfio_user_proxy_begin(c->proxy, &m->call, &err)
                             : vfio_user_proxy_call(c->proxy, &m->call, &err);
     if (ret < 0) {
         vfio_user_container_failed(c, err);
     } else if (c->in_transaction) {
         g_ptr_array_add(c->begun, g_steal_pointer(&m));
+    }
+}
+
+static void container_send(VFIOUserContainer *c, Message *m)
+{
+    if (vfio_user_container_is_stopped(c)) {
+        postpone(c, m);
+    } else {
+        vfio_user_container_catch_up(c);
+        send_now(c, m);
+    }
+}
+
+void vfio_user_container_catch_up(VFIOUserContainer *c)
+{
+    bool in_transaction = c->in_transaction;
+
+    if (!c->postponed->len || vfio_user_container_is_stopped(c)) {
+        return;
+    }
+    trace_vfio_user_container_catch_up(vfio_user_proxy_name(c->proxy),
+                                       c->postponed->len);
+    g_ptr_array_set_free_func(c->postponed, NULL);
+    c->in_transaction = true;
+    for (unsigned i = 0; i < c->postponed->len; i++) {
+        send_now(c, g_ptr_array_index(c->postponed, i));
+    }
+    c->in_transaction = in_transaction;
+    g_ptr_array_set_size(c->postponed, 0);
+    g_ptr_array_set_free_func(c->postponed, vfio_user_container_message_free);
+    if (!in_transaction) {
+        vfio_user_container_finish(c);
     }
 }
 
@@ -124,6 +201,7 @@ bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map)
     uint64_t offset;
 
     return map->perm & IOMMU_WO &&
+           !postponed_map(c, map->iova, map->size + 1) &&
            shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset) >= 0;
 }
 

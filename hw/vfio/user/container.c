@@ -161,10 +161,13 @@ static void add_map(VFIOUserContainer *c, const DMAMap *map)
 
 static void remove_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    bool unmapped = vfio_user_container_is_direct(c, map) &&
-                    vfio_user_dirty_unmap(&c->dirty, map->iova, map->size + 1,
-                                          vfio_user_container_ram_addr(map));
+    bool unmapped;
 
+    vfio_user_container_catch_up(c);
+    unmapped = vfio_user_container_is_direct(c, map) &&
+               vfio_user_dirty_unmap(&c->dirty, map->iova, map->size + 1,
+                                     vfio_user_container_ram_addr(map),
+                                     vfio_user_container_is_stopped(c));
     vfio_user_iova_remove(&c->iova, map);
     hold_region((void *)(uintptr_t)map->translated_addr, false);
     if (vfio_user_container_is_usable(c) && !unmapped) {
@@ -258,6 +261,16 @@ static const VFIOContainerOps container_ops = {
 
 /* Life */
 
+static void vm_changed(void *opaque, bool running, RunState state)
+{
+    VFIOUserContainer *c = opaque;
+
+    if (running) {
+        c->counted = false;
+        vfio_user_container_catch_up(c);
+    }
+}
+
 void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
                               const VFIOUserCaps *caps)
 {
@@ -265,6 +278,8 @@ void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
         .proxy = proxy,
         .caps = caps,
         .begun =
+            g_ptr_array_new_with_free_func(vfio_user_container_message_free),
+        .postponed =
             g_ptr_array_new_with_free_func(vfio_user_container_message_free),
     };
     object_ref(OBJECT(proxy));
@@ -320,8 +335,9 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
         return false;
     }
     vfio_group_insert(&c->group);
+    /* behind migration's, which has the device run first */
     c->vm_change =
-        qemu_add_vm_change_state_handler(vfio_user_container_vm_changed, c);
+        qemu_add_vm_change_state_handler_prio(vm_changed, c, INT_MAX);
     return true;
 }
 
@@ -342,6 +358,7 @@ void vfio_user_container_destroy(VFIOUserContainer *c)
     vfio_user_dirty_destroy(&c->dirty);
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
+    g_ptr_array_unref(c->postponed);
     object_unref(OBJECT(c->proxy));
     c->proxy = NULL;
 }

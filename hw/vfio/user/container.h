@@ -32,6 +32,7 @@ typedef struct VFIOUserContainer {
     Error *error;               /* the first one, until the container starts */
     bool in_transaction;        /* of the memory listener */
     GPtrArray *begun;           /* messages of it, unanswered; oldest first */
+    GPtrArray *postponed;       /* until the device is no longer stopped */
 
     VFIOUserIOVA iova;          /* has a lock of its own */
     const struct iovec *held;   /* with that lock: what a request is at */

@@ -432,7 +432,7 @@ void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
 }
 
 bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
-                           ram_addr_t ram_addr)
+                           ram_addr_t ram_addr, bool later)
 {
     UnmapHead msg = {
         .unmap = { .flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
@@ -448,7 +448,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     if (!d->wanted) {
         return false;
     }
-    if (!d->tracked || d->kind != VFIO_USER_DIRTY_BY_PAGES ||
+    if (!d->tracked || later || d->kind != VFIO_USER_DIRTY_BY_PAGES ||
         vfio_user_proxy_state(d->proxy) != VFIO_USER_UP ||
         bitmap_size(d, size) > max_bitmap(d)) {
         vfio_user_dirty_mark(ram_addr, size);

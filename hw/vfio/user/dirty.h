@@ -85,6 +85,7 @@ void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
  * vfio_user_dirty_unmap:
  * @iova: of a map
  * @size: bytes of the map, multiple of the target's page size
+ * @later: the unmap cannot be sent now
  *
  * Unmaps, and marks dirty what the server wrote to by then, or all of it where
  * that cannot be known.
@@ -93,7 +94,7 @@ void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
  * Specification: "VFIO_USER_DMA_UNMAP".
  */
 bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
-                           ram_addr_t ram_addr);
+                           ram_addr_t ram_addr, bool later);
 
 /**
  * vfio_user_dirty_mark:

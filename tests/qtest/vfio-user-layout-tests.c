@@ -1,0 +1,185 @@
+/*
+ * qtest of the vfio-user client: memory that changes while a device is stopped
+ *
+ * A server takes no maps while migration has its device stopped, as it is
+ * whenever the VM is paused; libvfio-user answers an error.  It gets them when
+ * the device runs again.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-pair.h"
+#include "vfio-user-tests.h"
+
+#define DIMM 0x100000000ull     /* where the machine puts it */
+#define DIMM_SIZE (128 * MiB)
+#define VALUE 0x0123456789abcdefull
+
+/* Registers of the machine's memory hotplug */
+#define SLOT_SELECT 0xa00
+#define SLOT_CONTROL 0xa14
+#define SLOT_EJECT 8
+
+static const VFIOUserModelMigration1 migration1 = { 64 * KiB, 4 * KiB };
+
+static VFIOUserModel model_of(const void *second)
+{
+    VFIOUserModel model = second ? vfio_user_model :
+                          vfio_user_model_migration1(&migration1);
+
+    if (second) {
+        model.migration = (VFIOUserMigrationModel) {
+            .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
+            .record = { 4 * KiB },
+        };
+    }
+    return model;
+}
+
+static void command(QTestState *qts, const char *name)
+{
+    qtest_qmp_assert_success(qts, "{'execute': %s}", name);
+}
+
+static void plug_memory(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
+                             "'qom-type': 'memory-backend-memfd', 'id': 'm',"
+                             "'size': %ld, 'share': true}}", DIMM_SIZE);
+    qtest_qmp_assert_success(qts, "{'execute': 'device_add', 'arguments': {"
+                             "'driver': 'pc-dimm', 'id': 'd',"
+                             "'memdev': 'm'}}");
+}
+
+static void unplug_memory(QTestState *qts)
+{
+    qtest_qmp_device_del_send(qts, "d");
+    qtest_outl(qts, SLOT_SELECT, 0);
+    qtest_outb(qts, SLOT_CONTROL, SLOT_EJECT);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': {"
+                             "'id': 'm'}}");
+}
+
+/* The server writes to memory, and finds there what the guest wrote. */
+static void check_shared(VFIOUserServer *server, QTestState *qts)
+{
+    const uint64_t value = VALUE;
+
+    g_assert_true(vfio_user_server_write(server, DIMM + 4096, &value, 8));
+    g_assert_cmphex(qtest_readq(qts, DIMM + 4096), ==, VALUE);
+}
+
+static void check_alive(VFIOUserPair *pair, VFIOUserSide side)
+{
+    g_assert_cmpuint(vfio_user_pair_said(pair, side, "connection lost"), ==,
+                     0);
+}
+
+static void test_paused(const void *second)
+{
+    VFIOUserModel model = model_of(second);
+    g_autoptr(VFIOUserPair) pair =
+        vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    unsigned maps = vfio_user_server_maps(server);
+    VFIOUserMap map;
+
+    command(qts, "stop");
+    vfio_user_server_forget(server);
+    plug_memory(qts);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_MAP), ==, 0);
+    command(qts, "cont");
+    check_alive(pair, VFIO_USER_SOURCE);
+    g_assert_true(vfio_user_server_map(server, DIMM, &map));
+    g_assert_cmphex(map.size, ==, DIMM_SIZE);
+    check_shared(server, qts);
+
+    /* comes and goes without a trace, and at last goes */
+    command(qts, "stop");
+    vfio_user_server_forget(server);
+    unplug_memory(qts);
+    plug_memory(qts);
+    unplug_memory(qts);
+    g_assert_cmpuint(vfio_user_server_maps(server), >, maps);
+    command(qts, "cont");
+    check_alive(pair, VFIO_USER_SOURCE);
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, maps);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_MAP), ==, 0);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_UNMAP), ==, 1);
+}
+
+/*
+ * Migrates a VM that is paused and has more memory by then, and continues it
+ * at the source as well.
+ */
+static void test_migrated(const void *second)
+{
+    VFIOUserModel model = model_of(second);
+    g_autoptr(VFIOUserPair) pair =
+        vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    g_free(pair->uri);
+    pair->uri = g_strdup("exec:cat >/dev/null");
+    command(qts, "stop");
+    plug_memory(qts);
+    qtest_writeq(qts, DIMM, VALUE);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "completed");
+    check_alive(pair, VFIO_USER_SOURCE);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
+                                         "keeps no record"), ==, 0);
+    command(qts, "cont");
+    check_alive(pair, VFIO_USER_SOURCE);
+    check_shared(server, qts);
+
+    /* and while it is at the end of one */
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "completed");
+    unplug_memory(qts);
+    command(qts, "cont");
+    check_alive(pair, VFIO_USER_SOURCE);
+    g_assert_true(vfio_user_server_runs(server));
+}
+
+/* Resets have the chipset's ranges come and go, as often as one likes. */
+static void test_reset(const void *second)
+{
+    VFIOUserModel model = model_of(second);
+    g_autoptr(VFIOUserPair) pair =
+        vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    unsigned maps = vfio_user_server_maps(pair->server[VFIO_USER_SOURCE]);
+
+    command(qts, "stop");
+    plug_memory(qts);
+    for (unsigned i = 0; i < 20; i++) {
+        command(qts, "system_reset");
+        qtest_qmp_eventwait(qts, "RESET");
+    }
+    command(qts, "cont");
+    check_alive(pair, VFIO_USER_SOURCE);
+    check_shared(pair->server[VFIO_USER_SOURCE], qts);
+    g_assert_cmpuint(vfio_user_server_maps(pair->server[VFIO_USER_SOURCE]), ==,
+                     maps + 1);
+}
+
+void vfio_user_add_layout_tests(void)
+{
+    static const bool second = true;
+
+    qtest_add_data_func("/vfio-user/layout/paused", NULL, test_paused);
+    qtest_add_data_func("/vfio-user/layout/paused-second", &second,
+                        test_paused);
+    qtest_add_data_func("/vfio-user/layout/migrated", NULL, test_migrated);
+    qtest_add_data_func("/vfio-user/layout/migrated-second", &second,
+                        test_migrated);
+    qtest_add_data_func("/vfio-user/layout/reset", NULL, test_reset);
+    qtest_add_data_func("/vfio-user/layout/reset-second", &second, test_reset);
+}
