@@ -13,45 +13,15 @@
 
 #define _GNU_SOURCE
 #include <endian.h>
-#include <err.h>
-#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
 #include <x86intrin.h>
 
 #include "vfio-user-bench.h"
+#include "vfio-user-bench-wire.h"
 
 #define REPLY_TIMEOUT_MS 5000
-
-enum {
-    CMD_VERSION = 1,
-    CMD_REGION_READ = 9,
-    CMD_REGION_WRITE = 10,
-};
-
-enum {
-    FLAGS_TYPE = 0xf,
-    FLAGS_REPLY = 1,
-    FLAGS_NO_REPLY = 1 << 4,
-    FLAGS_ERROR = 1 << 5,
-};
-
-typedef struct __attribute__((packed)) Header {
-    uint16_t id;
-    uint16_t command;
-    uint32_t size;
-    uint32_t flags;
-    uint32_t error;
-} Header;
 
 typedef struct __attribute__((packed)) Version {
     Header header;
@@ -72,14 +42,6 @@ typedef struct Floor {
     uint16_t next_id;
     uint64_t poll_ns;
 } Floor;
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
 
 static void send_all(Floor *f, const void *message, size_t size)
 {
@@ -242,13 +204,9 @@ static void report(uint64_t *sample, double tsc_hz)
 
 static int dial(const char *path)
 {
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    struct sockaddr_un addr = socket_address(path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (strlen(path) >= sizeof(addr.sun_path)) {
-        errx(1, "%s: too long", path);
-    }
-    strcpy(addr.sun_path, path);
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
         err(1, "%s", path);
     }

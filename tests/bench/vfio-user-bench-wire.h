@@ -1,7 +1,7 @@
 /*
- * Messages of the memory benchmark
+ * Messages of the benchmarks
  *
- * What its server and its bare client say to each other, and plain blocking
+ * What their servers and bare clients say to each other, and plain blocking
  * code that sends and receives it. Knows nothing of QEMU. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
