@@ -12,6 +12,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -67,6 +68,12 @@ typedef struct __attribute__((packed)) DMARW {
     uint64_t address;
     uint64_t count;
 } DMARW;
+
+typedef struct __attribute__((packed)) RegionRW {
+    uint64_t offset;
+    uint32_t region;
+    uint32_t count;
+} RegionRW;
 
 static inline uint64_t now_ns(void)
 {
