@@ -362,6 +362,9 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev)
         dev->masked[i] = false;
     }
     vfio_user_migrating_reset(&dev->migrating);
+    if (dev->migration1) {
+        vfio_user_migration1_reset(dev->migration1);
+    }
     vfio_user_record_end(record_of(dev));
 }
 
