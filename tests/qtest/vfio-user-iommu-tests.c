@@ -1,10 +1,9 @@
 /*
  * qtest of the vfio-user client: a vIOMMU
  *
- * The test is the driver of an intel-iommu: it writes page tables into guest
- * memory, invalidates, and looks at what the server is told.  The server wants
- * an unmap to match a map and no map to overlap another, and says an error
- * otherwise, which would cost the device.
+ * The test is the driver of an intel-iommu, and looks at what the server is
+ * told.  The server wants an unmap to match a map and no map to overlap
+ * another, and says an error otherwise, which would cost the device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,6 +14,7 @@
 #include "qemu/thread.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
+#include "vfio-user-vtd.h"
 
 #define IOMMU "-nodefaults -m 64 -device intel-iommu,caching-mode=on " \
               VFIO_USER_RIG_Q35_PORT
@@ -23,97 +23,10 @@
                 "-object memory-backend-memfd,id=ram,size=64M,share=on "
 #define TIMEOUT_MS 600
 
-/* Registers of VT-d, and what is used of them */
-#define VTD 0xfed90000ull
-#define VTD_GCMD (VTD + 0x18)
-#define GCMD_TRANSLATE (1u << 31)
-#define GCMD_SET_ROOT (1u << 30)
-#define VTD_ROOT (VTD + 0x20)
-#define VTD_CCMD (VTD + 0x28)
-#define CCMD_GLOBAL (1ull << 63 | 1ull << 61)
-#define VTD_IVA (VTD + 0xf0)
-#define VTD_IOTLB (VTD + 0xf8)
-#define IOTLB_GLOBAL (1ull << 63 | 1ull << 60)
-#define IOTLB_DOMAIN(id) (1ull << 63 | 2ull << 60 | (uint64_t)(id) << 32)
-#define IOTLB_PAGES(id) (1ull << 63 | 3ull << 60 | (uint64_t)(id) << 32)
-
-/* Entries of the tables */
-#define PRESENT 1ull
-#define READ 1ull
-#define WRITE 2ull
-#define HUGE (1ull << 7)
-
-#define PAGE 0x1000ull
-#define HUGE_PAGE 0x200000ull
-#define DOMAIN 5
-
-/* Where the tables are: one of the last level for each huge page */
-#define TABLES 0x100000ull
-#define ROOT TABLES
-#define CONTEXT (TABLES + PAGE)
-#define LEVEL_3 (TABLES + 2 * PAGE)
-#define LEVEL_2 (TABLES + 3 * PAGE)
-#define LEVEL_1(i) (TABLES + (4 + (i)) * PAGE)
-#define LAST_LEVELS 8
-
-#define IOVA 0x10000000ull      /* of the first huge page */
 #define RAM 0x1000000ull        /* guest memory that is mapped */
 
-/* The driver */
-
-#define iommu_command(rig, command) \
-    qtest_writel((rig)->qts, VTD_GCMD, (command))
-#define iommu_invalidate(rig, how) \
-    qtest_writeq((rig)->qts, VTD_IOTLB, (how))
-
-static void iommu_invalidate_pages(VFIOUserRig *rig, uint64_t iova,
-                                   unsigned log_pages)
-{
-    qtest_writeq(rig->qts, VTD_IVA, iova | log_pages);
-    iommu_invalidate(rig, IOTLB_PAGES(DOMAIN));
-}
-
-/* Empty tables, and no translation yet. */
-static void iommu_init(VFIOUserRig *rig)
-{
-    uint64_t i;
-
-    iommu_command(rig, 0);
-    qtest_memset(rig->qts, TABLES, 0, (4 + LAST_LEVELS) * PAGE);
-    qtest_writeq(rig->qts, ROOT + VFIO_USER_RIG_Q35_BUS * 16,
-                 CONTEXT | PRESENT);
-    qtest_writeq(rig->qts, CONTEXT, LEVEL_3 | PRESENT);
-    qtest_writeq(rig->qts, CONTEXT + 8, DOMAIN << 8 | 1);       /* 39 bits */
-    qtest_writeq(rig->qts, LEVEL_3, LEVEL_2 | READ | WRITE);
-    for (i = 0; i < LAST_LEVELS; i++) {
-        qtest_writeq(rig->qts, LEVEL_2 + (IOVA / HUGE_PAGE + i) * 8,
-                     LEVEL_1(i) | READ | WRITE);
-    }
-    qtest_writeq(rig->qts, VTD_ROOT, ROOT);
-    iommu_command(rig, GCMD_SET_ROOT);
-}
-
-/* Entry for the page at @iova; @how 0: none. */
-static void iommu_set(VFIOUserRig *rig, uint64_t iova, uint64_t to,
-                      uint64_t how)
-{
-    uint64_t page = (iova - IOVA) / PAGE;
-
-    qtest_writeq(rig->qts, LEVEL_1(page / 512) + page % 512 * 8, to | how);
-}
-
-/* Likewise for a huge page; @how 0: back to a table of pages. */
-static void iommu_set_huge(VFIOUserRig *rig, uint64_t iova, uint64_t to,
-                           uint64_t how)
-{
-    uint64_t i = (iova - IOVA) / HUGE_PAGE;
-
-    qtest_writeq(rig->qts, LEVEL_2 + (IOVA / HUGE_PAGE + i) * 8,
-                 how ? to | how | HUGE : LEVEL_1(i) | READ | WRITE);
-}
-
 /* @n pages that nothing joins: each leads to where its neighbour does not. */
-static void iommu_set_many(VFIOUserRig *rig, unsigned n)
+static void set_many(VFIOUserRig *rig, unsigned n)
 {
     g_autofree uint64_t *entries = g_new(uint64_t, n);
     unsigned i;
@@ -129,7 +42,7 @@ static VFIOUserRig *begin(const char *args, const VFIOUserModel *model)
 {
     VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
 
-    iommu_init(rig);
+    vtd_init(rig->qts, VFIO_USER_RIG_Q35_BUS, 0);
     return rig;
 }
 
@@ -139,7 +52,7 @@ static VFIOUserRig *translated(const char *args, unsigned timeout_ms)
     VFIOUserRig *rig = begin(args, NULL);
 
     vfio_user_rig_plug(rig, timeout_ms);
-    iommu_command(rig, GCMD_TRANSLATE);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 0);
     vfio_user_server_forget(rig->server);
     return rig;
@@ -206,8 +119,8 @@ static void test_pages(gconstpointer args)
     uint64_t bytes = 1;
     VFIOUserMap map;
 
-    iommu_set(rig, iova, RAM, READ | WRITE);
-    iommu_invalidate_pages(rig, iova, 0);
+    vtd_set(rig->qts, iova, RAM, READ | WRITE);
+    vtd_invalidate_pages(rig->qts, iova, 0);
     g_assert_true(vfio_user_server_map(rig->server, iova, &map));
     g_assert_cmphex(map.address, ==, iova);
     g_assert_cmphex(map.size, ==, PAGE);
@@ -219,8 +132,8 @@ static void test_pages(gconstpointer args)
     check_nowhere(rig, RAM);
 
     /* a read-only one behind it: a read goes across, a write does not */
-    iommu_set(rig, iova + PAGE, RAM + 7 * PAGE, READ);
-    iommu_invalidate_pages(rig, iova + PAGE, 0);
+    vtd_set(rig->qts, iova + PAGE, RAM + 7 * PAGE, READ);
+    vtd_invalidate_pages(rig->qts, iova + PAGE, 0);
     g_assert_true(vfio_user_server_map(rig->server, iova + PAGE, &map));
     g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
     check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
@@ -232,8 +145,8 @@ static void test_pages(gconstpointer args)
                                               &bytes, 8), ==, 0);
     g_assert_cmphex(bytes, ==, 0x2222222211111111);
 
-    iommu_set(rig, iova, 0, 0);
-    iommu_invalidate_pages(rig, iova, 0);
+    vtd_set(rig->qts, iova, 0, 0);
+    vtd_invalidate_pages(rig->qts, iova, 0);
     check_nowhere(rig, iova);
     check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
     check_alive(rig);
@@ -245,29 +158,29 @@ static void test_ranges(void)
     g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
     const unsigned n = 40;
 
-    iommu_invalidate_pages(rig, IOVA, 9);
-    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_invalidate_pages(rig->qts, IOVA, 9);
+    vtd_invalidate(rig->qts, IOTLB_DOMAIN(DOMAIN));
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 0, 0);
 
-    iommu_set_many(rig, n);
-    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
+    set_many(rig, n);
+    vtd_invalidate(rig->qts, IOTLB_DOMAIN(DOMAIN));
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
     check_messages(rig, n, 0);
 
     /* what is there is not told again */
-    iommu_invalidate(rig, IOTLB_GLOBAL);
-    iommu_invalidate_pages(rig, IOVA, 9);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_messages(rig, 0, 0);
 
-    iommu_set(rig, IOVA + 5 * PAGE, 0, 0);
-    iommu_invalidate_pages(rig, IOVA, 9);
+    vtd_set(rig->qts, IOVA + 5 * PAGE, 0, 0);
+    vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_messages(rig, 0, 1);
     check_nowhere(rig, IOVA + 5 * PAGE);
     check_leads(rig, IOVA + 6 * PAGE, RAM + (n - 6) * PAGE, PAGE);
 
     qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 0, n - 1);
     check_alive(rig);
 }
@@ -277,15 +190,15 @@ static void test_changed(void)
 {
     g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
 
-    iommu_set(rig, IOVA, RAM, READ | WRITE);
-    iommu_invalidate_pages(rig, IOVA, 0);
-    iommu_set(rig, IOVA, RAM + PAGE, READ | WRITE);
-    iommu_invalidate_pages(rig, IOVA, 0);
+    vtd_set(rig->qts, IOVA, RAM, READ | WRITE);
+    vtd_invalidate_pages(rig->qts, IOVA, 0);
+    vtd_set(rig->qts, IOVA, RAM + PAGE, READ | WRITE);
+    vtd_invalidate_pages(rig->qts, IOVA, 0);
     check_leads(rig, IOVA, RAM + PAGE, PAGE);
     check_messages(rig, 2, 1);
 
-    iommu_set(rig, IOVA, RAM + PAGE, READ);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_set(rig->qts, IOVA, RAM + PAGE, READ);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpint(vfio_user_server_dma_write(rig->server, IOVA, "x", 1), ==,
                     EPERM);
     check_alive(rig);
@@ -302,34 +215,34 @@ static void test_huge(void)
     VFIOUserMap map;
     unsigned i;
 
-    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
-    iommu_invalidate(rig, IOTLB_DOMAIN(DOMAIN));
+    vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_DOMAIN(DOMAIN));
     g_assert_true(vfio_user_server_map(rig->server, IOVA, &map));
     g_assert_cmphex(map.size, ==, HUGE_PAGE);
     check_messages(rig, 1, 0);
     check_leads(rig, IOVA, RAM, HUGE_PAGE);
 
     for (i = 0; i < 512; i++) {
-        iommu_set(rig, IOVA + i * PAGE, RAM + i * PAGE, READ | WRITE);
+        vtd_set(rig->qts, IOVA + i * PAGE, RAM + i * PAGE, READ | WRITE);
     }
-    iommu_set(rig, odd, RAM + HUGE_PAGE, READ | WRITE);
-    iommu_set_huge(rig, IOVA, 0, 0);
-    iommu_invalidate_pages(rig, odd, 0);
+    vtd_set(rig->qts, odd, RAM + HUGE_PAGE, READ | WRITE);
+    vtd_set_huge(rig->qts, IOVA, 0, 0);
+    vtd_invalidate_pages(rig->qts, odd, 0);
     check_messages(rig, 3, 1);
     check_leads(rig, IOVA, RAM, 100 * PAGE);
     check_leads(rig, odd, RAM + HUGE_PAGE, PAGE);
     check_leads(rig, odd + PAGE, RAM + 101 * PAGE, 411 * PAGE);
 
     /* all of it is walked anew: what leads there already is left alone */
-    iommu_set(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, READ | WRITE);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_set(rig->qts, odd + PAGE, RAM + HUGE_PAGE + PAGE, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 2, 1);
     check_leads(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, PAGE);
     check_leads(rig, odd + 2 * PAGE, RAM + 102 * PAGE, 410 * PAGE);
 
     /* and back, over all that the small pages have left */
-    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 1);
     check_leads(rig, IOVA, RAM, HUGE_PAGE);
     check_alive(rig);
@@ -345,9 +258,9 @@ static void test_switch(void)
     vfio_user_rig_plug(rig, 0);
     plain = vfio_user_server_maps(rig->server);
     check_leads(rig, RAM, RAM, PAGE);
-    iommu_set_many(rig, n);
+    set_many(rig, n);
     for (i = 0; i < 3; i++) {
-        iommu_command(rig, GCMD_TRANSLATE);
+        vtd_command(rig->qts, GCMD_TRANSLATE);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
         check_leads(rig, IOVA, RAM + n * PAGE, PAGE);
         check_nowhere(rig, RAM);
@@ -355,7 +268,7 @@ static void test_switch(void)
         qtest_writeq(rig->qts, VTD_CCMD, CCMD_GLOBAL);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
 
-        iommu_command(rig, 0);
+        vtd_command(rig->qts, 0);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, plain);
         check_leads(rig, RAM, RAM, PAGE);
         check_nowhere(rig, IOVA);
@@ -368,8 +281,8 @@ static void test_reset(void)
     g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
     QDict *response;
 
-    iommu_set_many(rig, 9);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    set_many(rig, 9);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 9, 0);
     response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
     qobject_unref(response);
@@ -386,8 +299,8 @@ static void test_plug(void)
     const unsigned n = 12;
     unsigned i;
 
-    iommu_set_many(rig, n);
-    iommu_command(rig, GCMD_TRANSLATE);
+    set_many(rig, n);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
     for (i = 0; i < 3; i++) {
         vfio_user_rig_plug(rig, 0);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
@@ -427,22 +340,22 @@ static void test_fault(gconstpointer data)
     g_autoptr(VFIOUserRig) rig = translated(MACHINE,
                                             TIMEOUT_MS);
 
-    iommu_set_many(rig, 3);
+    set_many(rig, 3);
     if (fault->unmap) {
-        iommu_invalidate(rig, IOTLB_GLOBAL);
+        vtd_invalidate(rig->qts, IOTLB_GLOBAL);
         qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
     }
     vfio_user_server_set_rules(rig->server, rules);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_broken(rig);
 
     /* life goes on, and the guest's tables change */
-    iommu_set_many(rig, 5);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
-    iommu_set(rig, IOVA, 0, 0);
-    iommu_invalidate_pages(rig, IOVA, 0);
-    iommu_command(rig, 0);
-    iommu_command(rig, GCMD_TRANSLATE);
+    set_many(rig, 5);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    vtd_set(rig->qts, IOVA, 0, 0);
+    vtd_invalidate_pages(rig->qts, IOVA, 0);
+    vtd_command(rig->qts, 0);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
     check_broken(rig);
 }
 
@@ -453,8 +366,8 @@ static VFIOUserRig *full(const VFIOUserModel *model)
 {
     VFIOUserRig *rig = begin(MACHINE, model);
 
-    iommu_set_many(rig, MANY);
-    iommu_command(rig, GCMD_TRANSLATE);
+    set_many(rig, MANY);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
     return rig;
 }
 
@@ -466,7 +379,7 @@ static void test_many(void)
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
     check_messages(rig, MANY, 0);
     check_leads(rig, IOVA + (MANY - 1) * PAGE, RAM + PAGE, PAGE);
-    iommu_command(rig, 0);
+    vtd_command(rig->qts, 0);
     check_nowhere(rig, IOVA);
     check_alive(rig);
 }
@@ -543,15 +456,15 @@ static void test_max_maps(void)
 
     /* as many as it takes, until there is one more */
     qtest_memset(rig->qts, LEVEL_1(0), 0, LAST_LEVELS * PAGE);
-    iommu_set_many(rig, 100);
+    set_many(rig, 100);
     vfio_user_rig_plug(rig, 0);
     check_leads(rig, IOVA, RAM + 100 * PAGE, PAGE);
-    iommu_set(rig, IOVA + 50 * PAGE, 0, 0);
-    iommu_set(rig, IOVA + 200 * PAGE, RAM, READ);
-    iommu_invalidate_pages(rig, IOVA, 9);
+    vtd_set(rig->qts, IOVA + 50 * PAGE, 0, 0);
+    vtd_set(rig->qts, IOVA + 200 * PAGE, RAM, READ);
+    vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_alive(rig);
-    iommu_set(rig, IOVA + 201 * PAGE, RAM, READ);
-    iommu_invalidate_pages(rig, IOVA, 9);
+    vtd_set(rig->qts, IOVA + 201 * PAGE, RAM, READ);
+    vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_broken(rig);
 }
 
@@ -564,12 +477,12 @@ static void test_page_sizes(void)
     model.version = "{\"capabilities\":{\"pgsizes\":2097152,"
                     "\"max_msg_fds\":8}}";
     rig = begin(MACHINE, &model);
-    iommu_command(rig, GCMD_TRANSLATE);
-    iommu_set_huge(rig, IOVA, RAM, READ | WRITE);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
+    vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
     vfio_user_rig_plug(rig, 0);
     check_leads(rig, IOVA, RAM, HUGE_PAGE);
-    iommu_set(rig, IOVA + HUGE_PAGE, RAM, READ);
-    iommu_invalidate(rig, IOTLB_GLOBAL);
+    vtd_set(rig->qts, IOVA + HUGE_PAGE, RAM, READ);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_broken(rig);
 }
 
