@@ -324,6 +324,7 @@ int main(int argc, char **argv)
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_dirty_tests();
+    vfio_user_add_dirty_iommu_tests();
     vfio_user_add_dirty_fault_tests();
     vfio_user_add_layout_tests();
     vfio_user_add_library_tests();

@@ -17,6 +17,7 @@ void vfio_user_add_iommu_tests(void);
 void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
 void vfio_user_add_dirty_tests(void);
+void vfio_user_add_dirty_iommu_tests(void);
 void vfio_user_add_dirty_fault_tests(void);
 void vfio_user_add_layout_tests(void);
 void vfio_user_add_library_tests(void);

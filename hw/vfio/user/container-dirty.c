@@ -41,22 +41,12 @@ int vfio_user_container_track(VFIOContainer *container, bool start)
     return 0;
 }
 
-typedef struct Query {
-    uint64_t iova;
-    uint64_t last;
-    ram_addr_t ram_addr;
-} Query;
-
-static void query_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+static void fetch_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
 {
-    Query *q = opaque;
-    uint64_t iova = MAX(map->iova, q->iova);
-    uint64_t size = MIN(map->iova + map->size, q->last) - iova + 1;
-
     if (vfio_user_container_is_direct(c, map) &&
-        vfio_user_dirty_covers(&c->dirty, iova, size)) {
-        vfio_user_dirty_fetch(&c->dirty, iova, size,
-                              q->ram_addr + (iova - q->iova));
+        vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
+        vfio_user_dirty_fetch(&c->dirty, map->iova, map->size + 1,
+                              vfio_user_container_ram_addr(map));
     }
 }
 
@@ -73,18 +63,33 @@ static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
  * the device runs would be true for ever; it is said once, when the VM has
  * stopped and the device with it.
  */
-int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
-                              uint64_t size, ram_addr_t ram_addr)
+static void count_rest(VFIOUserContainer *c, bool tracked)
 {
-    VFIOUserContainer *c = vfio_user_container_of(container);
-    Query q = { iova, iova + size - 1, ram_addr };
-    bool tracked = c->dirty.tracked;
-
-    vfio_user_container_each_map(c, q.iova, q.last, query_map, &q);
     c->counted &= tracked == c->dirty.tracked;
     if (!runstate_is_running() && !c->counted) {
         c->counted = true;
         vfio_user_container_each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
     }
+}
+
+/*
+ * By map, and marked where the map leads: with a vIOMMU the guest's tables may
+ * say something else by now, or nothing, of what was written to.
+ */
+int vfio_user_container_query_iommu(VFIOContainer *container, uint64_t first,
+                                    uint64_t last)
+{
+    VFIOUserContainer *c = vfio_user_container_of(container);
+    bool tracked = c->dirty.tracked;
+
+    vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
+                                 fetch_map, NULL);
+    count_rest(c, tracked);
     return 0;
+}
+
+int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
+                              uint64_t size, ram_addr_t ram_addr)
+{
+    return vfio_user_container_query_iommu(container, iova, iova + size - 1);
 }

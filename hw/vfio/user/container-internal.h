@@ -58,5 +58,7 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
 int vfio_user_container_track(VFIOContainer *container, bool start);
 int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
                               uint64_t size, ram_addr_t ram_addr);
+int vfio_user_container_query_iommu(VFIOContainer *container, uint64_t first,
+                                    uint64_t last);
 
 #endif /* HW_VFIO_USER_CONTAINER_INTERNAL_H */

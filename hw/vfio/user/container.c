@@ -257,6 +257,7 @@ static const VFIOContainerOps container_ops = {
     .listener_failed = listener_failed,
     .set_dirty_page_tracking = vfio_user_container_track,
     .query_dirty_bitmap = vfio_user_container_query,
+    .query_dirty_iommu = vfio_user_container_query_iommu,
 };
 
 /* Life */

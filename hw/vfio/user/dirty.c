@@ -109,29 +109,26 @@ static void mark_words(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
     }
 }
 
-/* Of pages of any size, of which the first begins @lead bytes before us. */
+/* Of pages of any size. */
 static void mark_pages(const VFIOUserDirty *d, ram_addr_t ram_addr,
-                       uint64_t size, uint64_t lead, const uint64_t *bits)
+                       uint64_t size, const uint64_t *bits)
 {
-    uint64_t nbits = DIV_ROUND_UP(lead + size, d->pgsize);
+    uint64_t nbits = DIV_ROUND_UP(size, d->pgsize);
     uint64_t i = find_first_bit((const unsigned long *)bits, nbits);
 
     while (i < nbits) {
-        uint64_t start = MAX(i * d->pgsize, lead) - lead;
-        uint64_t end = MIN((i + 1) * d->pgsize - lead, size);
-
-        vfio_user_dirty_mark(ram_addr + start, end - start);
+        vfio_user_dirty_mark(ram_addr + i * d->pgsize, d->pgsize);
         i = find_next_bit((const unsigned long *)bits, nbits, i + 1);
     }
 }
 
 static void mark_bits(const VFIOUserDirty *d, ram_addr_t ram_addr,
-                      uint64_t size, uint64_t lead, const void *bits)
+                      uint64_t size, const void *bits)
 {
     if (d->pgsize == qemu_real_host_page_size()) {
         mark_words(ram_addr, size, (uint64_t *)bits);
     } else {
-        mark_pages(d, ram_addr, size, lead, bits);
+        mark_pages(d, ram_addr, size, bits);
     }
 }
 
@@ -300,8 +297,12 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
 bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
                             uint64_t size)
 {
-    if (!d->tracked || d->kind != VFIO_USER_DIRTY_BY_LOGGING) {
-        return d->tracked;
+    /* a page that others have a part in: who asks for it, asks for them */
+    if (!d->tracked || (iova | size) & (d->pgsize - 1)) {
+        return false;
+    }
+    if (d->kind != VFIO_USER_DIRTY_BY_LOGGING) {
+        return true;
     }
     for (guint i = 0; i < d->ranges->len; i++) {
         VFIOUserLoggingRange *r = &g_array_index(d->ranges,
@@ -384,11 +385,10 @@ static bool check_echo(const VFIOUserDirty *d, const VFIOUserCall *call,
 static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
                         ram_addr_t ram_addr)
 {
-    uint64_t lead = iova & (d->pgsize - 1);
     Piece p = {
-        .iova = iova - lead,
-        .size = ROUND_UP(lead + size, d->pgsize),
-        .bitmap = bitmap_size(d, lead + size),
+        .iova = iova,
+        .size = size,
+        .bitmap = bitmap_size(d, size),
     };
     g_auto(VFIOUserCall) call = { };
     Error *err = NULL;
@@ -409,21 +409,15 @@ static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
         return;
     }
     trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), iova, size);
-    mark_bits(d, ram_addr, size, lead, call.reply + p.head);
+    mark_bits(d, ram_addr, size, call.reply + p.head);
 }
 
 void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
                            ram_addr_t ram_addr)
 {
     while (size && d->tracked) {
-        /* less one page, where the first is not all ours */
-        uint64_t most = (max_bitmap(d) * 8 - 1) * d->pgsize;
-        uint64_t some;
+        uint64_t some = MIN(size, max_bitmap(d) * 8 * d->pgsize);
 
-        if (!(iova & (d->pgsize - 1))) {
-            most += d->pgsize;
-        }
-        some = MIN(size, most);
         fetch_piece(d, iova, some, ram_addr);
         iova += some;
         ram_addr += some;
@@ -465,7 +459,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     if (check_echo(d, &call, &msg, sizeof(msg.unmap.argsz) +
                    sizeof(msg.unmap.flags), sizeof(msg), msg.unmap.argsz,
                    &err)) {
-        mark_bits(d, ram_addr, size, 0, call.reply + sizeof(msg));
+        mark_bits(d, ram_addr, size, call.reply + sizeof(msg));
     } else {
         vfio_user_dirty_mark(ram_addr, size);
         give_up(d, err);

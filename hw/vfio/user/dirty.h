@@ -61,15 +61,16 @@ void vfio_user_dirty_stop(VFIOUserDirty *d);
 /**
  * vfio_user_dirty_covers:
  *
- * Returns whether the server's record holds all of a range of @size bytes.
+ * Returns whether the server's record holds all of a range of @size bytes, and
+ * of no other memory in the same pages.
  */
 bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
                             uint64_t size);
 
 /**
  * vfio_user_dirty_fetch:
- * @iova: of a range that the record covers, of a map or a part of one
- * @size: bytes, multiple of the target's page size
+ * @iova: of a map that the record covers
+ * @size: bytes of the map
  * @ram_addr: where that memory is
  *
  * Marks dirty what the server wrote to since the last time.  An answer that is

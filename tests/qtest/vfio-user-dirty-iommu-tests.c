@@ -1,0 +1,207 @@
+/*
+ * qtest of the vfio-user client: dirty pages behind a vIOMMU
+ *
+ * The server writes to addresses of the guest's IOMMU while the VM migrates;
+ * the guest changes its tables meanwhile.  At the destination each page that
+ * an address led to when it was written to has arrived.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-pair.h"
+#include "vfio-user-tests.h"
+#include "vfio-user-vtd.h"
+
+#define ARGS "-machine q35 -device intel-iommu,caching-mode=on"
+#define SLOT 4
+
+#define RAM 0x1000000ull        /* guest memory that is mapped */
+#define RAM_HUGE 0x1800000ull
+#define FILL (32 * MiB)         /* memory behind it that takes its time */
+#define FILL_SIZE (16 * MiB)
+
+#define PAGES 40                /* mapped from the beginning, in disorder */
+#define LATE 50                 /* is mapped while the VM migrates */
+#define GONE 3                  /* is unmapped */
+#define CLEARED 7               /* likewise, and not yet invalidated */
+#define MOVED 11                /* leads elsewhere */
+#define READ_ONLY 45
+
+#define UNTRACKED "keeps no record"
+
+typedef struct Case {
+    const char *name;
+    bool second;                /* generation */
+    uint64_t pgsize;            /* of the server's record; 0: keeps none */
+} Case;
+
+static const Case cases[] = {
+    { "/vfio-user/dirty-iommu/record", false, 4 * KiB },
+    { "/vfio-user/dirty-iommu/no-record", false, 0 },
+    { "/vfio-user/logging-iommu/record", true, 4 * KiB },
+    { "/vfio-user/logging-iommu/no-record", true, 0 },
+    /* a bit of the record stands for maps that lead to many places */
+    { "/vfio-user/logging-iommu/large-pages", true, 64 * KiB },
+};
+
+static uint64_t iova_of(unsigned page)
+{
+    return IOVA + page * PAGE;
+}
+
+static uint64_t ram_of(unsigned page)
+{
+    return RAM + (100 - page) * PAGE;
+}
+
+static uint64_t value_of(uint64_t at)
+{
+    return at * 0x9e3779b97f4a7c15ull | 1;
+}
+
+static void map_page(QTestState *qts, unsigned page, uint64_t how)
+{
+    vtd_set(qts, iova_of(page), how ? ram_of(page) : 0, how);
+    vtd_invalidate_pages(qts, iova_of(page), 0);
+}
+
+/* Pages, and a huge page behind them. */
+static void map_all(QTestState *qts)
+{
+    vtd_init(qts, 0, SLOT << 3);
+    for (unsigned i = 0; i < PAGES; i++) {
+        vtd_set(qts, iova_of(i), ram_of(i), READ | WRITE);
+    }
+    vtd_set(qts, iova_of(READ_ONLY), ram_of(READ_ONLY), READ);
+    vtd_set_huge(qts, IOVA + HUGE_PAGE, RAM_HUGE, READ | WRITE);
+    vtd_command(qts, GCMD_TRANSLATE);
+}
+
+/* Writes to @iova what says that it leads to @ram. */
+static bool write_at(VFIOUserServer *server, uint64_t iova, uint64_t ram)
+{
+    const uint64_t value = value_of(ram);
+
+    return vfio_user_server_write(server, iova + 16, &value, sizeof(value));
+}
+
+static void check_at(VFIOUserPair *pair, uint64_t ram)
+{
+    g_test_message("memory at 0x%" PRIx64, ram);
+    g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], ram + 16),
+                    ==, value_of(ram));
+}
+
+static void start_slowly(VFIOUserPair *pair)
+{
+    qtest_memset(pair->qts[VFIO_USER_SOURCE], FILL, 0x5a, FILL_SIZE);
+    vfio_user_pair_set(pair, "max-bandwidth", 2 * MiB);
+    vfio_user_pair_set(pair, "downtime-limit", 0);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait_sent(pair, 2 * MiB);
+}
+
+static void finish_fast(VFIOUserPair *pair)
+{
+    vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
+    vfio_user_pair_set(pair, "downtime-limit", 2000);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "running");
+}
+
+static VFIOUserModel model_of(const Case *c)
+{
+    static VFIOUserModelMigration1 migration1;
+    VFIOUserModel model = vfio_user_model;
+
+    if (c->second) {
+        model.migration = (VFIOUserMigrationModel) {
+            .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
+            .record = { c->pgsize },
+        };
+    } else {
+        migration1 = (VFIOUserModelMigration1) { 64 * KiB, c->pgsize };
+        model = vfio_user_model_migration1(&migration1);
+    }
+    return model;
+}
+
+/* The guest changes what leads where, each time after the server has written. */
+static void change_maps(QTestState *qts, VFIOUserServer *server)
+{
+    uint64_t odd = IOVA + HUGE_PAGE + 100 * PAGE;
+
+    map_page(qts, GONE, 0);
+    g_assert_false(write_at(server, iova_of(GONE), 0));
+
+    map_page(qts, LATE, READ | WRITE);
+    g_assert_true(write_at(server, iova_of(LATE), ram_of(LATE)));
+
+    vtd_set(qts, iova_of(MOVED), ram_of(60), READ | WRITE);
+    vtd_invalidate_pages(qts, iova_of(MOVED), 0);
+    g_assert_true(write_at(server, iova_of(MOVED), ram_of(60)));
+
+    /* the huge page is split, and one of its parts leads elsewhere */
+    g_assert_true(write_at(server, odd, RAM_HUGE + 100 * PAGE));
+    for (unsigned i = 0; i < 512; i++) {
+        vtd_set(qts, IOVA + HUGE_PAGE + i * PAGE, RAM_HUGE + i * PAGE,
+                READ | WRITE);
+    }
+    vtd_set(qts, odd, ram_of(61), READ | WRITE);
+    vtd_set_huge(qts, IOVA + HUGE_PAGE, 0, 0);
+    vtd_invalidate_pages(qts, odd, 0);
+    g_assert_true(write_at(server, odd, ram_of(61)));
+    g_assert_true(write_at(server, odd + PAGE, RAM_HUGE + 101 * PAGE));
+
+    vtd_set(qts, iova_of(CLEARED), 0, 0);
+    g_assert_true(write_at(server, iova_of(CLEARED), ram_of(CLEARED)));
+}
+
+static void test_case(const void *opaque)
+{
+    const Case *c = opaque;
+    VFIOUserModel model = model_of(c);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
+                                                           &model);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    VFIOUserMap map;
+
+    map_all(qts);
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, PAGES + 2);
+    start_slowly(pair);
+    for (unsigned i = 0; i < PAGES; i++) {
+        g_assert_true(write_at(server, iova_of(i), ram_of(i)));
+    }
+    g_assert_false(write_at(server, iova_of(READ_ONLY), 0));
+    change_maps(qts, server);
+    finish_fast(pair);
+
+    for (unsigned i = 0; i < PAGES; i++) {
+        check_at(pair, ram_of(i));
+    }
+    check_at(pair, ram_of(LATE));
+    check_at(pair, ram_of(60));
+    check_at(pair, ram_of(61));
+    check_at(pair, RAM_HUGE + 100 * PAGE);
+    check_at(pair, RAM_HUGE + 101 * PAGE);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
+                     ==, !c->pgsize);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
+                                         "connection lost"), ==, 0);
+
+    /* and there the server is told what leads where */
+    server = pair->server[VFIO_USER_DESTINATION];
+    g_assert_true(vfio_user_server_map(server, iova_of(LATE), &map));
+    g_assert_true(write_at(server, iova_of(LATE), ram_of(LATE)));
+    g_assert_false(vfio_user_server_map(server, iova_of(GONE), &map));
+}
+
+void vfio_user_add_dirty_iommu_tests(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        qtest_add_data_func(cases[i].name, &cases[i], test_case);
+    }
+}
