@@ -128,7 +128,7 @@ static VFIOUserModel model_of(const Case *c)
     return model;
 }
 
-/* The guest changes what leads where, each time after the server has written. */
+/* The guest changes what leads where, after the server has written there. */
 static void change_maps(QTestState *qts, VFIOUserServer *server)
 {
     uint64_t odd = IOVA + HUGE_PAGE + 100 * PAGE;

@@ -141,8 +141,62 @@ static void test_timer(void)
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
+/* Returns the status; *@passes: how often dirty pages were looked for. */
+static char *ask(Side *side, int64_t *passes)
+{
+    QDict *response = qtest_qmp(side->qts, "{'execute': 'query-migrate'}");
+    QDict *info = qdict_get_qdict(response, "return");
+    QDict *ram = qdict_get_qdict(info, "ram");
+    char *status = g_strdup(qdict_get_try_str(info, "status"));
+
+    *passes = ram ? qdict_get_int(ram, "dirty-sync-count") : 0;
+    qobject_unref(response);
+    return status;
+}
+
+/* The library gives the bits of whole maps, and no more than 1 MiB of them. */
+static void test_dirty_size(void)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    g_autofree char *errors = g_build_filename(dir, "errors", NULL);
+    g_autofree char *more =
+        g_strdup_printf("-m 64G -machine memory-backend=big -object"
+                        " memory-backend-memfd,id=big,size=64G,share=on 2>%s",
+                        errors);
+    g_autofree char *status = NULL;
+    g_autofree char *said = NULL;
+    Side side = { };
+    int64_t passes;
+
+    start(&side, dir, "from", more);
+    qtest_qmp_assert_success(side.qts, "{'execute': 'migrate-set-parameters',"
+                             " 'arguments': {'max-bandwidth': 4096,"
+                             " 'downtime-limit': 0}}");
+    qtest_qmp_assert_success(side.qts, "{'execute': 'migrate', 'arguments':"
+                             " {'uri': 'exec:cat >/dev/null'}}");
+    do {
+        g_free(status);
+        status = ask(&side, &passes);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    } while (!passes);
+    qtest_qmp_assert_success(side.qts, "{'execute': 'migrate_cancel'}");
+    while (g_strcmp0(status, "cancelled")) {
+        g_free(status);
+        status = ask(&side, &passes);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
+    g_test_message("%s", said);
+    g_assert_null(strstr(said, "keeps no record"));
+    end(&side, dir, "from");
+    g_unlink(errors);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
 void vfio_user_add_library_tests(void)
 {
+    qtest_add_func("/vfio-user/library/dirty-size", test_dirty_size);
     qtest_add_func("/vfio-user/library/timer", test_timer);
 }
 

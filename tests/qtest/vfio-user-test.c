@@ -323,6 +323,7 @@ int main(int argc, char **argv)
     vfio_user_add_iommu_tests();
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
+    vfio_user_add_dirty_size_tests();
     vfio_user_add_dirty_tests();
     vfio_user_add_dirty_iommu_tests();
     vfio_user_add_dirty_fault_tests();

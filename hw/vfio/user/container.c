@@ -201,18 +201,26 @@ static int dma_unmap(VFIOContainer *container, hwaddr iova, ram_addr_t size,
     return 0;
 }
 
+static void replace_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    uint64_t size = map->size + 1;
+    DMAMap is;
+
+    if (vfio_user_iova_find(&c->iova, map->iova, size, &is) &&
+        vfio_user_iova_covers(&is, map)) {
+        return;                 /* told again, as IOMMUs do */
+    }
+    clear_range(c, map->iova, size);
+    add_map(c, map);
+}
+
 static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
                    void *vaddr, bool readonly)
 {
     VFIOUserContainer *c = vfio_user_container_of(container);
-    const DMAMap map = {
-        .iova = iova,
-        .translated_addr = (uintptr_t)vaddr,
-        .size = size - 1,
-        .perm = readonly ? IOMMU_RO : IOMMU_RW,
-    };
+    uint64_t most = vfio_user_dirty_max_map(&c->dirty);
+    DMAMap map = { .perm = readonly ? IOMMU_RO : IOMMU_RW };
     Error *err = NULL;
-    DMAMap is;
 
     if (!container->initialized && !c->failed &&
         !vfio_user_proxy_check(c->proxy, &err)) {
@@ -221,12 +229,12 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
     if (is_registers(vaddr)) {
         return 0;
     }
-    if (vfio_user_iova_find(&c->iova, iova, size, &is) &&
-        vfio_user_iova_covers(&is, &map)) {
-        return 0;               /* told again, as IOMMUs do */
+    for (uint64_t done = 0; done < size; done += map.size + 1) {
+        map.iova = iova + done;
+        map.translated_addr = (uintptr_t)vaddr + done;
+        map.size = MIN(size - done, most) - 1;
+        replace_map(c, &map);
     }
-    clear_range(c, iova, size);
-    add_map(c, &map);
     return 0;
 }
 

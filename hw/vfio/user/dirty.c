@@ -22,6 +22,12 @@
 #define MIN_PGSIZE 512
 #define MAX_PGSIZE (1 * GiB)
 
+/*
+ * Bytes of which libvfio-user, at 4 KiB a page, has the bits in one message and
+ * more: who has smaller messages has another library, and gives bits in pieces.
+ */
+#define MIN_WHOLE_MAP (16 * GiB)
+
 /* Sizes of bitmaps are multiples of this many bits. */
 #define WORD_BITS 64
 
@@ -73,6 +79,14 @@ static uint64_t max_bitmap(const VFIOUserDirty *d)
 
     data = data > MAX_HEAD ? data - MAX_HEAD : 0;
     return MAX(QEMU_ALIGN_DOWN(MIN(data, d->caps->max_bitmap_size), 8), 8);
+}
+
+uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d)
+{
+    uint64_t size = max_bitmap(d) * 8 * d->caps->migration_pgsize;
+
+    return !d->caps->migration || size < MIN_WHOLE_MAP ?
+           UINT64_MAX : QEMU_ALIGN_DOWN(size, MAX_PGSIZE);
 }
 
 /* Marking */

@@ -59,6 +59,14 @@ void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps);
 void vfio_user_dirty_stop(VFIOUserDirty *d);
 
 /**
+ * vfio_user_dirty_max_map:
+ *
+ * Returns how many bytes a map may have at most for all of its bits to fit into
+ * one message.  libvfio-user gives the bits of a whole map or none.
+ */
+uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d);
+
+/**
  * vfio_user_dirty_covers:
  *
  * Returns whether the server's record holds all of a range of @size bytes, and
