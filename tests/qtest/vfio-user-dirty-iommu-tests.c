@@ -199,8 +199,59 @@ static void test_case(const void *opaque)
     g_assert_false(vfio_user_server_map(server, iova_of(GONE), &map));
 }
 
+/* What a server may write to, and did not, travels once or twice. */
+typedef struct Amount {
+    const char *name;
+    Case c;
+    uint64_t how;               /* it is mapped */
+    bool twice;
+} Amount;
+
+static const Amount amounts[] = {
+    { "/vfio-user/dirty-amount/record",
+      { .pgsize = 4 * KiB }, READ | WRITE, false },
+    { "/vfio-user/dirty-amount/no-record", { }, READ | WRITE, true },
+    { "/vfio-user/dirty-amount/read-only", { }, READ, false },
+    { "/vfio-user/logging-amount/record",
+      { .second = true, .pgsize = 4 * KiB }, READ | WRITE, false },
+    { "/vfio-user/logging-amount/no-record",
+      { .second = true }, READ | WRITE, true },
+    { "/vfio-user/logging-amount/read-only",
+      { .second = true }, READ, false },
+};
+
+#define AMOUNT (LAST_LEVELS * HUGE_PAGE)
+
+static void test_amount(const void *opaque)
+{
+    const Amount *a = opaque;
+    VFIOUserModel model = model_of(&a->c);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
+                                                           &model);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    uint64_t sent;
+
+    vtd_init(qts, 0, SLOT << 3);
+    for (unsigned i = 0; i < LAST_LEVELS; i++) {
+        vtd_set_huge(qts, IOVA + i * HUGE_PAGE, RAM + i * HUGE_PAGE, a->how);
+    }
+    vtd_command(qts, GCMD_TRANSLATE);
+    qtest_memset(qts, RAM, 0x5a, AMOUNT);
+    /* next to nothing is left to be sent when the VM stops */
+    vfio_user_pair_set(pair, "max-bandwidth", 32 * MiB);
+    vfio_user_pair_set(pair, "downtime-limit", 1);
+    vfio_user_pair_migrate(pair);
+    sent = vfio_user_pair_sent(pair);
+    g_test_message("%" PRIu64 " bytes sent", sent);
+    g_assert_cmpuint(sent, >=, AMOUNT);
+    g_assert_cmpint(sent > AMOUNT + AMOUNT / 2, ==, a->twice);
+}
+
 void vfio_user_add_dirty_iommu_tests(void)
 {
+    for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
+        qtest_add_data_func(amounts[i].name, &amounts[i], test_amount);
+    }
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         qtest_add_data_func(cases[i].name, &cases[i], test_case);
     }

@@ -171,11 +171,16 @@ unsigned vfio_user_pair_passes(VFIOUserPair *pair)
     return ask_ram(pair, "dirty-sync-count");
 }
 
+uint64_t vfio_user_pair_sent(VFIOUserPair *pair)
+{
+    return ask_ram(pair, "normal-bytes");
+}
+
 void vfio_user_pair_wait_sent(VFIOUserPair *pair, uint64_t size)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
 
-    while (ask_ram(pair, "normal-bytes") < size) {
+    while (vfio_user_pair_sent(pair) < size) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
     }
 }

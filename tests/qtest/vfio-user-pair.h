@@ -69,7 +69,10 @@ void vfio_user_pair_wait(VFIOUserPair *pair, const char *status);
 /* Returns how often the source has looked for dirty pages. */
 unsigned vfio_user_pair_passes(VFIOUserPair *pair);
 
-/* Waits until @size bytes of memory that is not zero were sent. */
+/* Returns how many bytes of memory that is not zero were sent. */
+uint64_t vfio_user_pair_sent(VFIOUserPair *pair);
+
+/* Waits until there are as many. */
 void vfio_user_pair_wait_sent(VFIOUserPair *pair, uint64_t size);
 
 /* Starts and waits for the end; the destination runs. */
