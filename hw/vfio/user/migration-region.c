@@ -5,7 +5,7 @@
  * and writes.  What that puts into QEMU's stream says neither whose it is nor
  * whether it is what was sent, and a destination of another generation could
  * not read it; so here it is packed into the records of migration-stream.h.
- * Nothing in this file speaks to the server.
+ * A device that does not run when its VM does is lost.
  *
  * Threads: saving, the migration thread, with the big QEMU lock once the VM
  * stands still, or the main loop for snapshots; loading, the main loop.
@@ -14,6 +14,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
@@ -21,6 +22,7 @@
 #include "hw/vmstate-if.h"
 #include "migration/qemu-file.h"
 #include "migration/vmstate.h"
+#include "sysemu/runstate.h"
 #include "hw/vfio/user/migration-channel.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "hw/vfio/user/migration-region.h"
@@ -31,6 +33,7 @@ struct VFIOUserMigRegion {
     VFIOUserDevice *udev;
     VFIOUserMigIdentity who;
     char *id;                   /* of the sections in QEMU's stream */
+    VMChangeStateEntry *vm_state;
 
     struct {
         VFIOUserMigSum sum;
@@ -53,6 +56,12 @@ static void record_put(void *opaque)
     if (qemu_mutex_iothread_locked()) {
         vfio_user_migration_let_monitor_in(&m->save.since);
     }
+}
+
+static void tell_failure(VFIOUserMigRegion *m)
+{
+    error_report("%s: saving the device failed, the VM stays here",
+                 m->vbasedev->name);
 }
 
 /* A file for what hw/vfio/migration.c writes in one section. */
@@ -85,8 +94,7 @@ static int end_section(VFIOUserMigRegion *m, QEMUFile *f, QEMUFile *section,
     }
     /* cancelled, or nobody listens: that is told elsewhere */
     if (!qemu_file_get_error(f)) {
-        error_report("%s: saving the device failed, the VM stays here",
-                     m->vbasedev->name);
+        tell_failure(m);
     }
     return ret;
 }
@@ -116,9 +124,13 @@ static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
                          uint64_t *postcopy)
 {
     VFIOUserMigRegion *m = opaque;
+    int before = qemu_file_get_error(f);
 
     vfio_migration_handlers.save_live_pending(f, m->vbasedev, threshold,
                                               precopy, compatible, postcopy);
+    if (!before && qemu_file_get_error(f)) {
+        tell_failure(m);
+    }
 }
 
 static int save_iterate(QEMUFile *f, void *opaque)
@@ -283,6 +295,33 @@ static const SaveVMHandlers handlers = {
 
 /* Life */
 
+/*
+ * hw/vfio/migration.c has told the device to run, behind which this comes.  A
+ * server that did not say yes may have done it; one that did not loses its
+ * device, which the guest would find standing still.
+ */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    VFIOUserMigRegion *m = opaque;
+    VFIOMigration *migration = m->vbasedev->migration;
+    uint32_t is = 0;
+    Error *err = NULL;
+
+    if (!running || migration->device_state & VFIO_DEVICE_STATE_V1_RUNNING ||
+        vfio_user_proxy_state(m->udev->proxy) != VFIO_USER_UP) {
+        return;
+    }
+    if (vfio_user_device_io_ops.region_read(m->vbasedev, migration->region.nr,
+                                            0, sizeof(is), &is) == sizeof(is) &&
+        is == VFIO_DEVICE_STATE_V1_RUNNING) {
+        migration->device_state = is;
+        return;
+    }
+    error_setg(&err, "the VM runs, and the server does not let its device run"
+               " (state 0x%x)", is);
+    vfio_user_proxy_fail(m->udev->proxy, err);
+}
+
 VFIOUserMigRegion *vfio_user_mig_region_new(VFIODevice *vbasedev,
                                             VFIOUserDevice *udev,
                                             const VFIOUserMigIdentity *who)
@@ -296,6 +335,8 @@ VFIOUserMigRegion *vfio_user_mig_region_new(VFIODevice *vbasedev,
     m->who = *who;
     m->who.generation = 1;
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
+    m->vm_state = qdev_add_vm_change_state_handler(vbasedev->dev,
+                                                   vm_state_changed, m);
     unregister_savevm(owner, "vfio", vbasedev);
     register_savevm_live(m->id, VMSTATE_INSTANCE_ID_ANY, 1, &handlers, m);
     return m;
@@ -305,6 +346,7 @@ void vfio_user_mig_region_free(VFIOUserMigRegion *m)
 {
     if (m) {
         unregister_savevm(NULL, m->id, m);
+        qemu_del_vm_change_state_handler(m->vm_state);
         g_free(m->load.buffer);
         g_free(m->id);
         g_free(m);

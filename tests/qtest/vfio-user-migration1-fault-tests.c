@@ -1,0 +1,343 @@
+/*
+ * qtest of the vfio-user client: servers of version 0.9.1 that fail while a VM
+ * migrates
+ *
+ * A row is a fault of one server, and what becomes of both sides.  With the
+ * return path the source hears of every failure of the destination, so the
+ * guest goes on there in all rows but those that say otherwise.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 1805
+
+#define MIGRATION VFIO_USER_MIGRATION1_REGION
+#define DATA VFIO_USER_MIGRATION1_DATA
+#define PIECES VFIO_USER_MIG_REGION_PIECES
+#define CHUNK (16 * KiB)
+
+#define REG_STATE 0
+#define REG_PENDING 8
+#define REG_OFFSET 16
+#define REG_SIZE 24
+
+#define READ(reg, ...) ON(VFIO_USER_REGION_READ, AT_OFFSET(MIGRATION, reg), \
+                          __VA_ARGS__)
+#define WRITE(reg, ...) ON(VFIO_USER_REGION_WRITE, \
+                           AT_OFFSET(MIGRATION, reg), __VA_ARGS__)
+#define SAYS(reg, value, ...) \
+    { READ(reg, __VA_ARGS__), DO_PATCH, 16, STRUCT(uint64_t, value) }
+#define SAYS_STATE(value, ...) \
+    { READ(REG_STATE, __VA_ARGS__), DO_PATCH, 16, STRUCT(uint32_t, value) }
+
+/* Writes of the state, at the source and at the destination. */
+#define TO_PRE_COPY WRITE(REG_STATE, .nth = 1)
+#define TO_SAVING WRITE(REG_STATE, .nth = 2)
+#define TO_STOP WRITE(REG_STATE, .nth = 3)
+#define TO_RESUMING WRITE(REG_STATE, .nth = 1)
+#define TO_RUNNING WRITE(REG_STATE, .nth = 2)
+
+/* Where all is read while the VM runs, and then once more. */
+#define PRE_COPY_DATA .nth = 2
+#define STOP_DATA .nth = PIECES + 2
+
+typedef enum Source {
+    SOURCE_RUNS,                /* with its device, as before */
+    SOURCE_RUNS_WITHOUT,        /* its device is dead */
+    SOURCE_IS_DONE,
+} Source;
+
+typedef enum Destination {
+    DESTINATION_ENDS,           /* with a message, status 1 */
+    DESTINATION_RUNS,           /* with its device */
+    DESTINATION_RUNS_WITHOUT,   /* its device is dead */
+} Destination;
+
+typedef struct Row {
+    const char *name;
+    VFIOUserRule rules[4];      /* the last is empty */
+    Source source;
+    Destination destination;
+    const char *says;           /* the side of the fault; NULL: the usual */
+} Row;
+
+#define STAYS "saving the device failed, the VM stays here"
+
+/* Of the source's server */
+static const Row source_rows[] = {
+    /* set-up */
+    { "pre-copy-refused", { { TO_PRE_COPY, DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-never", { { TO_PRE_COPY, DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-dies", { { TO_PRE_COPY, DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+    { "state-unreadable", { { READ(REG_STATE, .nth = 1), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "state-never", { { READ(REG_STATE, .nth = 1), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "state-dies", { { READ(REG_STATE), DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+    { "state-of-error", { SAYS_STATE(6, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
+    { "state-of-nonsense", { SAYS_STATE(UINT32_MAX, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
+
+    /* while the VM runs */
+    { "pending-unreadable", { { READ(REG_PENDING), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pending-never", { { READ(REG_PENDING, .nth = 1), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pending-dies", { { READ(REG_PENDING), DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+    { "pending-short", { { READ(REG_PENDING), DO_LENGTH, 20 } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pending-16-exbibytes", { SAYS(REG_PENDING, UINT64_MAX) },
+      SOURCE_RUNS, DESTINATION_ENDS, "pending bytes of migration data" },
+    { "pre-copy-data-unreadable", { { READ(DATA, PRE_COPY_DATA), DO_FAIL,
+                                      EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-never", { { READ(DATA, PRE_COPY_DATA), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-dies", { { READ(DATA, PRE_COPY_DATA), DO_CUT, 100 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+    { "data-short", { { READ(DATA), DO_PATCH, 12, BYTES(0, 0) } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "offset-unreadable", { { READ(REG_OFFSET), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "offset-outside", { SAYS(REG_OFFSET, 1ULL << 40) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "offset-at-end", { SAYS(REG_OFFSET, DATA + CHUNK) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "offset-in-registers", { SAYS(REG_OFFSET, 0) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "offset-wraps", { SAYS(REG_OFFSET, UINT64_MAX - 7) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "size-outside", { SAYS(REG_SIZE, CHUNK + 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "size-16-exbibytes", { SAYS(REG_SIZE, UINT64_MAX) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+
+    /* when the VM stops */
+    { "saving-refused", { { TO_SAVING, DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "saving-refused-with-error-state", {
+        { TO_SAVING, DO_FAIL, EINVAL }, SAYS_STATE(6, .nth = 3) },
+      SOURCE_RUNS, DESTINATION_ENDS, "Device in error state" },
+    { "saving-never", { { TO_SAVING, DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "saving-dies", { { TO_SAVING, DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+
+    /* once it has */
+    { "stop-data-unreadable", { { READ(DATA, STOP_DATA), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "stop-data-never", { { READ(DATA, STOP_DATA), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "stop-data-dies", { { READ(DATA, STOP_DATA), DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+    { "stopped-refused", { { TO_STOP, DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "stopped-never", { { TO_STOP, DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "stopped-dies", { { TO_STOP, DO_CUT, 0 } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+};
+
+/* Of the destination's server */
+static const Row destination_rows[] = {
+    /* before anything is sent */
+    { "resuming-refused", { { TO_RESUMING, DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+    { "resuming-never", { { TO_RESUMING, DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+    { "resuming-dies", { { TO_RESUMING, DO_CUT, 0 } },
+      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+    { "state-of-error", { SAYS_STATE(6) },
+      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
+    { "state-never", { { READ(REG_STATE), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+
+    /* while the source's VM runs */
+    { "pre-copy-data-refused", { { WRITE(DATA, .nth = 1), DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-never", { { WRITE(DATA, .nth = 1), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-dies", { { WRITE(DATA, .nth = 1), DO_CUT, 0 } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "offset-unreadable", { { READ(REG_OFFSET), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "offset-at-end", { SAYS(REG_OFFSET, DATA + CHUNK) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "offset-outside", { SAYS(REG_OFFSET, 1ULL << 40) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "offset-in-registers", { SAYS(REG_OFFSET, 0) },
+      SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "size-refused", { { WRITE(REG_SIZE), DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+
+    /* after it has stopped */
+    { "data-refused", { { WRITE(DATA, STOP_DATA), DO_FAIL, EINVAL } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "data-never", { { WRITE(DATA, STOP_DATA), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "data-dies", { { WRITE(DATA, STOP_DATA), DO_CUT, 0 } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "size-never", { { WRITE(REG_SIZE, STOP_DATA), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "size-dies", { { WRITE(REG_SIZE, STOP_DATA), DO_CUT, 0 } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+
+    /* all is loaded, the source is gone: a device may be lost, no VM */
+    { "running-refused", { { TO_RUNNING, DO_FAIL, EINVAL },
+                           SAYS_STATE(4, .nth = 3), SAYS_STATE(4, .nth = 4) },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "let its device run" },
+    { "running-refused-and-done", { { TO_RUNNING, DO_FAIL, EINVAL } },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "Failed to set device state" },
+    { "running-never", { { TO_RUNNING, DO_DROP } },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "Failed to set device state" },
+    { "running-dies", { { TO_RUNNING, DO_CUT, 0 } },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
+};
+
+static void check_source(VFIOUserMigVM *from, Source source)
+{
+    if (source == SOURCE_IS_DONE) {
+        vfio_user_mig_wait(from, "completed");
+        return;
+    }
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    if (source == SOURCE_RUNS_WITHOUT) {
+        g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
+        return;
+    }
+    vfio_user_mig_vm_check(from, SEED);
+    vfio_user_mig_vm_fill(from, SEED + 1);
+    vfio_user_mig_vm_check(from, SEED + 1);
+    g_assert_true(vfio_user_server_runs(from->server[0]));
+}
+
+/* Returns what it said. */
+static char *check_destination(VFIOUserMigVM *to, Destination destination)
+{
+    if (destination == DESTINATION_ENDS) {
+        return vfio_user_mig_ended(to);
+    }
+    vfio_user_mig_wait_running(to);
+    if (destination == DESTINATION_RUNS) {
+        vfio_user_mig_vm_check(to, SEED);
+        g_assert_true(vfio_user_server_runs(to->server[0]));
+    } else {
+        g_assert_cmphex(qtest_readl(to->qts, to->bar[0]), ==, UINT32_MAX);
+    }
+    return vfio_user_mig_said(to);
+}
+
+static void check_said(const char *text, const char *what)
+{
+    if (!strstr(text, what)) {
+        g_test_message("did not say \"%s\": %s", what, text);
+        g_test_fail();
+    }
+}
+
+static void check(const Row *row, bool at_destination)
+{
+    const VFIOUserModel *model = vfio_user_mig_region;
+    VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1,
+                                               VFIO_USER_MIG_TIMEOUT_MS);
+    VFIOUserMigVM *to = vfio_user_mig_vm_new(&model, 1, NULL,
+                                             VFIO_USER_MIG_TIMEOUT_MS);
+    VFIOUserServer *faulty = at_destination ? to->server[0] : from->server[0];
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *there = NULL;
+    g_autofree char *here = NULL;
+
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_capability(to, "return-path");
+    vfio_user_mig_downtime(from, 0);
+    vfio_user_server_set_rules(faulty, row->rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    check_source(from, row->source);
+    there = check_destination(to, row->destination);
+    here = vfio_user_mig_said(from);
+    check_said(at_destination ? there : here, vfio_user_server_path(faulty));
+    if (!at_destination) {
+        check_said(here, STAYS);
+    }
+    check_said(at_destination ? there : here,
+               row->says ?: at_destination ? "loading the device failed" :
+                                             STAYS);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+static void test_source(const void *opaque)
+{
+    check(opaque, false);
+}
+
+static void test_destination(const void *opaque)
+{
+    check(opaque, true);
+}
+
+/*
+ * A server whose data have no end, a byte at a time, while the VM stands
+ * still: who cancels is heard, and the guest goes on.
+ */
+static void test_endless(void)
+{
+    static const VFIOUserModelMigration1 crumbs = {
+        sizeof(uint64_t[2]) + 1, 4 * KiB
+    };
+    const VFIOUserModel crumbling = vfio_user_model_migration1(&crumbs);
+    const VFIOUserModel *model = &crumbling;
+    VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1,
+                                               VFIO_USER_MIG_TIMEOUT_MS);
+    VFIOUserServer *server = from->server[0];
+    unsigned reads;
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_server_see(server, VFIO_USER_REGION_WRITE,
+                         AT_OFFSET(MIGRATION, REG_STATE), .nth = 2);
+    vfio_user_mig_cancel(from);
+    vfio_user_mig_wait(from, "cancelled");
+    vfio_user_mig_wait_running(from);
+    reads = vfio_user_server_saw(server, VFIO_USER_REGION_READ,
+                                 AT_OFFSET(MIGRATION, DATA));
+    g_assert_cmpuint(reads, <, 64 * KiB);
+    vfio_user_mig_vm_check(from, SEED);
+    g_assert_true(vfio_user_server_runs(server));
+    vfio_user_mig_vm_free(from);
+}
+
+static void add(const char *side, const Row *row,
+                void (*test)(const void *opaque))
+{
+    g_autofree char *path =
+        g_strdup_printf("/vfio-user/migration1-fault/%s-%s", side, row->name);
+
+    qtest_add_data_func(path, row, test);
+}
+
+void vfio_user_add_migration1_fault_tests(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(source_rows); i++) {
+        add("source", &source_rows[i], test_source);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(destination_rows); i++) {
+        add("destination", &destination_rows[i], test_destination);
+    }
+    qtest_add_func("/vfio-user/migration1-fault/endless", test_endless);
+}
