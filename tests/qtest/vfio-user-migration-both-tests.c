@@ -317,18 +317,26 @@ static const Mix mixes[] = {
       &vfio_user_mig_region },
 };
 
-/* The destination says why, and the source has never stopped. */
+/*
+ * The destination takes its time, says why, and the source has never stopped,
+ * although all that there was to send fits into the sockets.
+ */
 static void test_mix(const void *opaque)
 {
     const Mix *mix = opaque;
     g_autoptr(VFIOUserMigVM) from = source(*mix->from);
     g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
-    g_autofree char *uri = vfio_user_mig_uri(to);
+    pid_t pid = vfio_user_server_client(to->server[0]);
     g_autofree char *said = NULL;
+    g_autofree char *uri = NULL;
 
     vfio_user_mig_capability(from, "return-path");
-    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_listen(to, "tcp:127.0.0.1:0");
+    uri = vfio_user_mig_address(to);
+    g_assert_cmpint(kill(pid, SIGSTOP), ==, 0);
     vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait_time(from, 500);
+    g_assert_cmpint(kill(pid, SIGCONT), ==, 0);
     said = vfio_user_mig_ended(to);
     g_assert_nonnull(strstr(said, "use servers of one generation"));
     g_assert_nonnull(strstr(said, vfio_user_server_path(to->server[0])));
