@@ -15,6 +15,7 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "hw/core/cpu.h"
 #include "hw/vfio/user/device-irqs.h"
 #include "hw/vfio/user/region-info.h"
@@ -22,6 +23,13 @@
 
 /* A reset may take as long as this many ordinary calls. */
 #define RESET_FACTOR 6
+
+/*
+ * libvfio-user reads the payload of a request in one go and takes what there
+ * is for all of it.  The kernel queues the bytes of a UNIX socket in pieces of
+ * some 36 KiB, which may arrive one by one.
+ */
+#define MAX_WRITE (32 * KiB)
 
 static VFIOUserDevice *udev_of(VFIODevice *vbasedev)
 {
@@ -380,6 +388,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
 {
     VFIOUserDevice *udev = udev_of(vbasedev);
     uint32_t done = 0;
+    uint32_t most = MIN(udev->caps.max_data_xfer_size, MAX_WRITE);
     bool unlocked;
     int ret = 0;
 
@@ -388,8 +397,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     }
     unlocked = unlock_for_region(udev, nr);
     while (done < size) {
-        ret = write_some(udev, nr, off + done,
-                         MIN(size - done, udev->caps.max_data_xfer_size),
+        ret = write_some(udev, nr, off + done, MIN(size - done, most),
                          (const uint8_t *)data + done, post);
         if (ret <= 0) {
             break;
