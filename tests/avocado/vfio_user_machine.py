@@ -327,13 +327,13 @@ class Guest(Peer):
             raise PeerError(f"QMP {command}: {reply['error']['desc']}")
         return reply["return"]
 
-    def event(self, name: str, **data: Any) -> None:
+    def event(self, name: str, timeout: float = ANSWER, **data: Any) -> None:
         """Wait for an event with such data."""
         def match(lines: list[str]) -> bool | None:
             return any(message.get("event") == name
-                       and message["data"].items() >= data.items()
+                       and message.get("data", {}).items() >= data.items()
                        for message in map(json.loads, lines)) or None
-        self.monitor.wait(name, match)
+        self.monitor.wait(name, match, timeout)
 
     def quit(self) -> int:
         """Let QEMU end by itself; return its exit status."""

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The disk of vfio-user-disk-server, at work in a guest that migrates.
+
+Starts the peers and moves the guest; what the guest and the servers say of it
+is left to the test to judge.
+"""
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from vfio_user_machine import BUILD, Guest, PeerError, Scene, Server
+
+SERVER = BUILD / "tests" / "qtest" / "vfio-user-disk-server"
+WORK = Path(__file__).with_name("vfio_user_disk_work.c")
+DISK = "/dev/vda"
+CHUNK = 64 * 1024
+WORDS = CHUNK // 8
+# The chunks that the work "storage" writes
+STORAGE = range(32, 64)
+MIB = 1 << 20
+
+# A migration takes a few rounds at this rate, and ends.
+RATE = 32 * MIB
+# For a migration, on a busy machine.
+LONG = 120.0
+
+
+class Told(NamedTuple):
+    """A state of a server and how many numbers it had given out."""
+    state: str
+    numbers: int
+
+
+class DiskServer(Server):
+    def __init__(self, stopping: str, path: Path) -> None:
+        """What it does with its requests when it is to stop: it leaves or
+        finishes them."""
+        super().__init__(SERVER.name, [SERVER, path, stopping], path)
+
+    def told(self) -> list[Told]:
+        found = (re.fullmatch(r"([a-z-]+) at (\d+)", line)
+                 for line in self.log.lines)
+        return [Told(match[1], int(match[2])) for match in found if match]
+
+
+class Side(NamedTuple):
+    """A VM and the server of its disk."""
+    guest: Guest
+    server: DiskServer
+
+
+def compile_work(folder: Path) -> Path:
+    """For the guest, which has no libraries."""
+    program = folder / "work"
+    done = subprocess.run(
+        ["cc", "-std=gnu11", "-O2", "-Wall", "-static", "-s", WORK,
+         "-o", program], text=True, capture_output=True)
+    if done.returncode:
+        raise PeerError(f"cc: {done.stderr}")
+    return program
+
+
+class Sides:
+    """The VM, wherever it is."""
+
+    def __init__(self, scene: Scene, stopping: str) -> None:
+        self.scene = scene
+        self.stopping = stopping
+        self.work = compile_work(scene.folder)
+        self.here = self.start()
+        self.guest.boot()
+
+    @property
+    def guest(self) -> Guest:
+        return self.here.guest
+
+    def start(self, *args: str) -> Side:
+        """Start a server and QEMU, for the guest to boot in or to come to."""
+        server = self.scene.server(
+            functools.partial(DiskServer, self.stopping))
+        guest = self.scene.guest(
+            f"vfio-user-pci,id=disk,socket={server.path},addr=04.0,"
+            "x-timeout-ms=60000",
+            modules=["virtio_pci", "virtio_blk"], programs=[self.work],
+            args=["-smp", "2", *args])
+        guest.qmp("migrate-set-capabilities", capabilities=[
+            {"capability": "events", "state": True}])
+        return Side(guest, server)
+
+    def move(self) -> Side:
+        """Migrate it to a new side; return the one that it has left."""
+        uri = f"unix:{self.scene.folder}/{len(self.scene.peers)}.migration"
+        there = self.start("-incoming", uri)
+        left = self.here
+        self.send(uri)
+        self.arrive(there)
+        return left
+
+    def save(self) -> tuple[Side, Path]:
+        """Write it to a file; return the side that it was on, ended."""
+        file = self.scene.folder / "saved"
+        left = self.here
+        self.send(f"exec:cat >{file}")
+        self.end(left)
+        return left, file
+
+    def restore(self, file: Path) -> None:
+        self.arrive(self.start("-incoming", f"exec:cat {file}"))
+
+    def send(self, uri: str) -> None:
+        self.guest.qmp("migrate-set-parameters", **{"max-bandwidth": RATE})
+        self.guest.qmp("migrate", uri=uri)
+        self.guest.event("MIGRATION", LONG, status="completed")
+
+    def arrive(self, side: Side) -> None:
+        side.guest.event("RESUME", LONG)
+        self.here = side
+
+    def end(self, side: Side) -> int:
+        """End QEMU and the server, which ends with it."""
+        status = side.guest.quit()
+        return status or side.server.wait()
+
+    def begin(self, *works: str) -> None:
+        """Have the guest work, until finish()."""
+        for work in works:
+            self.guest.sh(f"work {work} {DISK} >/tmp/{work} 2>&1 & "
+                          f"echo $! >/tmp/{work}.pid")
+
+    def finish(self, work: str) -> list[int]:
+        """The numbers in what this work said in the end."""
+        pid = self.guest.sh(f"cat /tmp/{work}.pid").strip()
+        text = self.guest.sh(
+            f"kill {pid}; while [ -d /proc/{pid} ]; do usleep 10000; done; "
+            f"cat /tmp/{work}", LONG)
+        if not text.startswith(work):
+            raise PeerError(f"guest: {text}")
+        return [int(word) for word in re.findall(r"\d+", text)]

@@ -1,0 +1,155 @@
+/*
+ * What a guest does with the disk of vfio-user-disk-server
+ *
+ *     vfio_user_disk_work numbers|storage DISK
+ *
+ * Runs until SIGTERM and then says what it has seen, in one line, or ends at
+ * the first word that is wrong.  "numbers" reads the disk's first chunk over and
+ * over: what arrives has to go on where it stopped, and has to stay in memory
+ * as it came, until much later.  "storage" writes the second half of the disk
+ * over and over and reads what it wrote the round before.  The kernel's cache
+ * has no part in either: the device reads and writes the memory of this
+ * program.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#define _GNU_SOURCE
+
+#include <err.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CHUNK (64 * 1024)
+#define WORDS (CHUNK / sizeof(uint64_t))
+/* how many reads what was read is kept for */
+#define KEPT 64
+#define FIRST 32
+#define LAST 64
+
+static volatile sig_atomic_t ended;
+
+static void on_end(int signal)
+{
+    ended = 1;
+}
+
+static void *allocate(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        err(EXIT_FAILURE, "mmap");
+    }
+    return memory;
+}
+
+/* Words that rise by one; return their sum. */
+static uint64_t check(const uint64_t *words, uint64_t first, const char *what)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0; i < WORDS; i++) {
+        if (words[i] != first + i) {
+            errx(EXIT_FAILURE, "%s: 0x%llx in place of 0x%llx", what,
+                 (unsigned long long)words[i],
+                 (unsigned long long)(first + i));
+        }
+        sum += words[i];
+    }
+    return sum;
+}
+
+static void numbers(int disk)
+{
+    uint64_t (*kept)[WORDS] = allocate(KEPT * CHUNK);
+    uint64_t first = 0, sum = 0, count;
+
+    for (count = 0; !ended || count < KEPT; count++) {
+        uint64_t *chunk = kept[count % KEPT];
+
+        if (count >= KEPT) {
+            sum += check(chunk, first + (count - KEPT) * WORDS, "kept");
+        }
+        if (pread(disk, chunk, CHUNK, 0) != CHUNK) {
+            err(EXIT_FAILURE, "read");
+        }
+        if (count == 0) {
+            first = chunk[0];
+        }
+        check(chunk, first + count * WORDS, "new");
+    }
+    for (uint64_t i = count - KEPT; i < count; i++) {
+        sum += check(kept[i % KEPT], first + i * WORDS, "kept");
+    }
+    printf("numbers %llu %llu sum %llu\n", (unsigned long long)first,
+           (unsigned long long)(first + count * WORDS),
+           (unsigned long long)sum);
+}
+
+/* The first word of a chunk that was written in this round */
+static uint64_t content(uint64_t round, uint64_t chunk)
+{
+    return round << 32 | chunk << 16;
+}
+
+static uint64_t read_back(int disk, uint64_t *data, uint64_t round,
+                          uint64_t chunk)
+{
+    if (pread(disk, data, CHUNK, chunk * CHUNK) != CHUNK) {
+        err(EXIT_FAILURE, "read");
+    }
+    return check(data, content(round, chunk), "stored");
+}
+
+static void storage(int disk)
+{
+    uint64_t *data = allocate(CHUNK);
+    uint64_t round, sum = 0;
+
+    for (round = 0; !ended || round == 0; round++) {
+        for (uint64_t chunk = FIRST; chunk < LAST; chunk++) {
+            if (round) {
+                read_back(disk, data, round - 1, chunk);
+            }
+            for (uint64_t i = 0; i < WORDS; i++) {
+                data[i] = content(round, chunk) + i;
+            }
+            if (pwrite(disk, data, CHUNK, chunk * CHUNK) != CHUNK) {
+                err(EXIT_FAILURE, "write");
+            }
+        }
+    }
+    for (uint64_t chunk = FIRST; chunk < LAST; chunk++) {
+        sum += read_back(disk, data, round - 1, chunk);
+    }
+    printf("storage %llu sum %llu\n", (unsigned long long)round,
+           (unsigned long long)sum);
+}
+
+int main(int argc, char **argv)
+{
+    const struct sigaction action = {
+        .sa_handler = on_end,
+        .sa_flags = SA_RESTART,
+    };
+    int disk = argc == 3 ? open(argv[2], O_RDWR | O_DIRECT) : -1;
+
+    if (disk < 0) {
+        err(EXIT_FAILURE, "%s", argc == 3 ? argv[2] : "no disk");
+    }
+    sigaction(SIGTERM, &action, NULL);
+    if (strcmp(argv[1], "numbers") == 0) {
+        numbers(disk);
+    } else {
+        storage(disk);
+    }
+    return EXIT_SUCCESS;
+}
