@@ -228,15 +228,23 @@ void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed)
     }
 }
 
+void vfio_user_mig_vm_check_device(VFIOUserMigVM *vm, unsigned device,
+                                   uint32_t seed)
+{
+    unsigned i;
+
+    for (i = 0; i < WORDS; i++) {
+        g_assert_cmphex(qtest_readl(vm->qts, vm->bar[device] + 4 * i), ==,
+                        word_of(seed, device, i));
+    }
+}
+
 void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed)
 {
-    unsigned d, i;
+    unsigned d;
 
     for (d = 0; d < vm->devices; d++) {
-        for (i = 0; i < WORDS; i++) {
-            g_assert_cmphex(qtest_readl(vm->qts, vm->bar[d] + 4 * i), ==,
-                            word_of(seed, d, i));
-        }
+        vfio_user_mig_vm_check_device(vm, d, seed);
     }
 }
 

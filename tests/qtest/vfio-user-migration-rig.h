@@ -80,6 +80,8 @@ void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed);
 
 /* Fails the test unless the guest finds in its devices what @seed filled. */
 void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed);
+void vfio_user_mig_vm_check_device(VFIOUserMigVM *vm, unsigned device,
+                                   uint32_t seed);
 
 /* How long the VM may stand still, ms; 0: nothing is left for then. */
 void vfio_user_mig_downtime(VFIOUserMigVM *vm, unsigned ms);

@@ -346,51 +346,6 @@ static void test_untracked_memory(void)
     g_assert_nonnull(strstr(said, "keeps no record of what it writes"));
 }
 
-/* The VM refuses, says for whom and why, and runs with its device. */
-static void check_no_migration(const VFIOUserModel *model,
-                               const VFIOUserRule *rule)
-{
-    const VFIOUserRule rules[] = { *rule, { } };
-    g_autoptr(VFIOUserMigVM) vm =
-        vfio_user_mig_vm_run_faulty(model, rules, VFIO_USER_MIG_TIMEOUT_MS);
-    QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
-                                "'arguments': { 'uri': 'exec:cat' } }");
-    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
-                                     "desc");
-
-    g_test_message("%s", text);
-    g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
-    g_assert_nonnull(strstr(text, "the device has no migration"));
-    qobject_unref(response);
-    vfio_user_mig_vm_fill(vm, SEED);
-    vfio_user_mig_vm_check(vm, SEED);
-}
-
-/* The first DEVICE_FEATURE probes, the second gets the flags. */
-static const VFIOUserRule no_migration[] = {
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 1), DO_FAIL, 0 },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 1), DO_DROP },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 1), DO_PATCH, 4, BYTES(2) },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_FAIL, EINVAL },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_DROP },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_PATCH, 4, BYTES(2) },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_LENGTH, 8 },
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_LENGTH, 15 },
-    /* PRE_COPY and no STOP_COPY */
-    { ON(VFIO_USER_DEVICE_FEATURE, .nth = 2), DO_PATCH, 8, BYTES(4) },
-};
-
-static void test_no_migration(void)
-{
-    const VFIOUserRule none = { ON(VFIO_USER_VERSION), DO_SPLIT, 16 };
-    unsigned i;
-
-    check_no_migration(&vfio_user_model, &none);
-    for (i = 0; i < ARRAY_SIZE(no_migration); i++) {
-        check_no_migration(vfio_user_mig_pre_copy, &no_migration[i]);
-    }
-}
-
 void vfio_user_add_migration_tests(void)
 {
     qtest_add_func("/vfio-user/migration/stop-copy", test_stop_copy);
@@ -399,7 +354,6 @@ void vfio_user_add_migration_tests(void)
                    test_pre_copy_first);
     qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
     qtest_add_func("/vfio-user/migration/beside-others", test_beside_others);
-    qtest_add_func("/vfio-user/migration/no-migration", test_no_migration);
     qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
     qtest_add_func("/vfio-user/migration/stuck-server", test_stuck_server);
     qtest_add_func("/vfio-user/migration/untracked-memory",

@@ -44,14 +44,19 @@ static int feature(VFIOUserDevice *udev, Feature *f, uint32_t flags,
 
 int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp)
 {
+    Error *err = NULL;
     Feature f = { };
     int ret;
 
     ret = feature(udev, &f, VFIO_DEVICE_FEATURE_PROBE |
                   VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION,
-                  errp);
-    if (ret < 0) {
+                  &err);
+    if (ret == -ETIMEDOUT || ret == -EPROTO || ret == -ECONNRESET) {
+        error_propagate(errp, err);
         return ret;
+    } else if (ret < 0) {
+        error_free(err);
+        return 0;
     }
     ret = feature(udev, &f, VFIO_DEVICE_FEATURE_GET |
                   VFIO_DEVICE_FEATURE_MIGRATION, errp);
@@ -65,7 +70,7 @@ int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp)
                    ")", vfio_user_proxy_name(udev->proxy), *flags);
         return -ENOTSUP;
     }
-    return 0;
+    return 1;
 }
 
 int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp)

@@ -31,8 +31,9 @@ typedef struct VFIOUserMigDevice {
  * vfio_user_mig_probe:
  * @flags: set to VFIO_USER_MIG_HAS_ flags
  *
- * Returns 0; -errno with @errp set where the server has no migration of the
- * second generation or is lost.  Specification: DEVICE_FEATURE, MIGRATION.
+ * Returns 1; 0 where the server says that it has no migration of the second
+ * generation; or -errno with @errp set where it has one that cannot be used, or
+ * nobody knows.  Specification: DEVICE_FEATURE, MIGRATION.
  */
 int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp);
 

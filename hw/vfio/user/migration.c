@@ -162,7 +162,7 @@ static void migration_changed(Notifier *notifier, void *data)
 }
 
 static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
-                                        VFIOUserDevice *udev,
+                                        const VFIOUserMigDevice *d,
                                         const VFIOUserMigIdentity *who,
                                         uint64_t flags)
 {
@@ -173,7 +173,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     m->who = *who;
     m->who.generation = 2;
     m->flags = flags;
-    m->d.udev = udev;
+    m->d = *d;
     /* the name under which hw/vfio/migration.c registers, too */
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
     m->end_id = g_strdup_printf("%s-end", m->id);
@@ -194,35 +194,55 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 }
 
 /* A server may have served others: what it has left is no state to be in. */
-static bool take_state(VFIOUserMigration *m, Error **errp)
+static bool begin_running(VFIOUserMigration *m, Error **errp)
 {
     QEMU_LOCK_GUARD(&m->lock);
 
-    if (vfio_user_mig_ask_state(&m->d, errp) < 0 ||
-        vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, errp) < 0) {
+    if (vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, errp) < 0) {
         return false;
     }
     vfio_user_migration_mirror(m);
     return true;
 }
 
+/*
+ * The first generation, or none.  Takes @why_not: what speaks against the
+ * second where the server seems to speak it; NULL where it says that it does
+ * not.
+ */
+static bool setup_first(VFIODevice *vbasedev, VFIOUserDevice *udev,
+                        Error *why_not, Error **errp)
+{
+    bool ok = vfio_user_proxy_check(udev->proxy, errp);
+
+    if (ok) {
+        vbasedev->enable_migration = true;
+        ok = vfio_migration_probe(vbasedev, errp) == 0;
+    }
+    if (why_not && vbasedev->migration_blocker) {
+        error_prepend(&vbasedev->migration_blocker, "%s; ",
+                      error_get_pretty(why_not));
+    }
+    error_free(why_not);
+    return ok;
+}
+
 bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
                                const VFIOUserMigIdentity *who,
                                VFIOUserMigration **m, Error **errp)
 {
+    VFIOUserMigDevice d = { .udev = udev };
+    Error *why_not = NULL;
     uint64_t flags;
 
     *m = NULL;
-    if (vfio_user_mig_probe(udev, &flags, NULL) < 0) {
-        if (!vfio_user_proxy_check(udev->proxy, errp)) {
-            return false;
-        }
-        vbasedev->enable_migration = true;
-        return vfio_migration_probe(vbasedev, errp) == 0;
+    if (vfio_user_mig_probe(udev, &flags, &why_not) <= 0 ||
+        vfio_user_mig_ask_state(&d, &why_not) < 0) {
+        return setup_first(vbasedev, udev, why_not, errp);
     }
     trace_vfio_user_mig_found(vfio_user_proxy_name(udev->proxy), flags);
-    *m = new_migration(vbasedev, udev, who, flags);
-    if (!take_state(*m, errp)) {
+    *m = new_migration(vbasedev, &d, who, flags);
+    if (!begin_running(*m, errp)) {
         vfio_user_migration_teardown(vbasedev, *m);
         *m = NULL;
         return false;

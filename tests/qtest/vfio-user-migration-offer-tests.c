@@ -1,0 +1,176 @@
+/*
+ * qtest of the vfio-user client: what migration a server offers
+ *
+ * Servers with both generations, with one and with none, and those that cannot
+ * say it properly.  The client finds out by itself; where the VM does not
+ * migrate it says for which device, and why, and the device works.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 161
+
+/* None */
+
+typedef struct Row {
+    const char *name;
+    VFIOUserRule rule;
+    const char *says;
+} Row;
+
+#define FEATURE(n) ON(VFIO_USER_DEVICE_FEATURE, .nth = (n))
+
+/* The first probes, the second gets the flags, the third the state. */
+static const Row rows[] = {
+    { "probe-error", { FEATURE(1), DO_FAIL, ENOTSUP },
+      "the device has no migration" },
+    { "probe-error-0", { FEATURE(1), DO_FAIL, 0 },
+      "the device has no migration" },
+    { "probe-never", { FEATURE(1), DO_DROP },
+      "DEVICE_FEATURE: no reply within " },
+    { "probe-other-feature", { FEATURE(1), DO_PATCH, 4, BYTES(2) },
+      "the server answered with flags 0x50002" },
+    { "flags-error", { FEATURE(2), DO_FAIL, EINVAL },
+      "DEVICE_FEATURE: " },
+    { "flags-never", { FEATURE(2), DO_DROP },
+      "DEVICE_FEATURE: no reply within " },
+    { "flags-other-feature", { FEATURE(2), DO_PATCH, 4, BYTES(2) },
+      "the server answered with flags 0x10002" },
+    { "flags-none", { FEATURE(2), DO_LENGTH, 8 }, "DEVICE_FEATURE: " },
+    { "flags-short", { FEATURE(2), DO_LENGTH, 15 }, "DEVICE_FEATURE: " },
+    { "flags-no-stop-copy", { FEATURE(2), DO_PATCH, 8, BYTES(4) },
+      "migration without the state STOP_COPY (flags 0x4)" },
+    { "state-error", { FEATURE(3), DO_FAIL, EIO }, "DEVICE_FEATURE: " },
+    { "state-never", { FEATURE(3), DO_DROP },
+      "DEVICE_FEATURE: no reply within " },
+    { "state-nonsense", { FEATURE(3), DO_PATCH, 8, BYTES(8) },
+      "the device is in state 8, which is none" },
+};
+
+/* The VM refuses, says for whom and why, and runs with its device. */
+static void check_refused(VFIOUserMigVM *vm, const char *why)
+{
+    QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
+                                "'arguments': { 'uri': 'exec:cat' } }");
+    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
+                                     "desc");
+
+    g_test_message("%s", text);
+    g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
+    g_assert_nonnull(strstr(text, why));
+    qobject_unref(response);
+    vfio_user_mig_vm_fill(vm, SEED);
+    vfio_user_mig_vm_check(vm, SEED);
+}
+
+static void test_row(const void *opaque)
+{
+    const Row *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    g_autoptr(VFIOUserMigVM) vm =
+        vfio_user_mig_vm_run_faulty(vfio_user_mig_pre_copy, rules,
+                                    VFIO_USER_MIG_TIMEOUT_MS);
+
+    check_refused(vm, row->says);
+}
+
+static void test_none(void)
+{
+    const VFIOUserModel *model = &vfio_user_model;
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
+
+    check_refused(vm, "the device has no migration");
+}
+
+/* One, or both */
+
+#define FIRST_REGION VFIO_USER_MIGRATION1_REGION
+
+static const VFIOUserModelMigration1 first = { 16 * KiB, 4 * KiB };
+
+static unsigned region_writes(VFIOUserMigVM *vm)
+{
+    return vfio_user_server_saw(vm->server[0], VFIO_USER_REGION_WRITE,
+                                AT(FIRST_REGION));
+}
+
+static unsigned state_changes(VFIOUserMigVM *vm)
+{
+    return vfio_user_server_saw(vm->server[0], VFIO_USER_DEVICE_FEATURE,
+                                AT(VFIO_USER_MIG_STOP_COPY));
+}
+
+/* Migrates a device of both generations, of which the second has @flags. */
+static void check_both(uint64_t flags, bool second)
+{
+    VFIOUserModel both = vfio_user_model_migration1(&first);
+    const VFIOUserModel *model = &both;
+    VFIOUserMigVM *from, *to;
+
+    both.version = vfio_user_mig_pre_copy->version;
+    both.migration = vfio_user_mig_pre_copy->migration;
+    both.migration.flags = flags;
+    from = vfio_user_mig_vm_run(&model, 1, 0);
+    to = vfio_user_mig_vm_new(&model, 1, NULL, 0);
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    if (second) {
+        vfio_user_mig_vm_check(to, SEED);
+    }
+    g_assert_cmpuint(state_changes(from), ==, second ? 1 : 0);
+    g_assert_cmpint(region_writes(from) > 0, ==, !second);
+    g_assert_cmpint(region_writes(to) > 0, ==, !second);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+static void test_both(void)
+{
+    check_both(VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY, true);
+}
+
+/* Without STOP_COPY nothing can be saved, so the first has to do. */
+static void test_both_without_stop_copy(void)
+{
+    check_both(VFIO_USER_MODEL_PRE_COPY, false);
+}
+
+/* P2P states are nobody's, whoever offers them. */
+static void test_p2p(void)
+{
+    VFIOUserModel model = *vfio_user_mig_pre_copy;
+    const VFIOUserModel *models[] = { &model, &model };
+    VFIOUserMigVM *from, *to;
+
+    model.migration.flags |= VFIO_USER_MODEL_P2P;
+    from = vfio_user_mig_vm_run(models, 2, 0);
+    to = vfio_user_mig_vm_new(models, 2, NULL, 0);
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+void vfio_user_add_migration_offer_tests(void)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-offer/%s", rows[i].name);
+
+        qtest_add_data_func(path, &rows[i], test_row);
+    }
+    qtest_add_func("/vfio-user/migration-offer/none", test_none);
+    qtest_add_func("/vfio-user/migration-offer/both", test_both);
+    qtest_add_func("/vfio-user/migration-offer/both-without-stop-copy",
+                   test_both_without_stop_copy);
+    qtest_add_func("/vfio-user/migration-offer/p2p", test_p2p);
+}
