@@ -1,0 +1,246 @@
+/*
+ * qtest of the vfio-user client: a VM migrates with several devices
+ *
+ * Of two devices one fails, in each phase: the VM goes on at the source with
+ * the other as if nothing had been, and the next attempt succeeds.  Devices of
+ * both generations in one VM, and ordinary devices beside one of a server.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 577
+
+#define TO(state) AT(VFIO_USER_MIG_ ## state)
+
+typedef struct Row {
+    const char *name;
+    bool at_destination;        /* whose server it is */
+    bool dies;                  /* the device is gone */
+    VFIOUserRule rule;
+    const char *says;           /* the side of the fault */
+} Row;
+
+static const Row rows[] = {
+    { "pre-copy-refused", false, false,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_FAIL, EBUSY },
+      "RUNNING to PRE_COPY: " },
+    { "pre-copy-data-error", false, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_FAIL, EIO },
+      "MIG_DATA_READ: " },
+    { "pre-copy-data-dies", false, true,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_CUT, 0 },
+      "connection lost" },
+    { "stop-copy-refused", false, false,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_FAIL, EBUSY },
+      "PRE_COPY to STOP_COPY: " },
+    { "stop-copy-dies", false, true,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_CUT, 0 },
+      "connection lost" },
+    { "stop-copy-data-error", false, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 10), DO_FAIL, EIO },
+      "MIG_DATA_READ: " },
+    { "stop-copy-data-dies", false, true,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 10), DO_CUT, 0 },
+      "connection lost" },
+    { "stop-again-refused", false, false,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP)), DO_FAIL, EIO },
+      "STOP_COPY to STOP: " },
+    { "resuming-refused", true, false,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(RESUMING)), DO_FAIL, EIO },
+      "STOP to RESUMING: " },
+    { "loading-error", true, false,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 10), DO_FAIL, EINVAL },
+      "MIG_DATA_WRITE: " },
+    { "loading-dies", true, false,
+      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 10), DO_CUT, 0 },
+      "loading the device failed: " },
+    { "state-refused", true, false,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_FAIL, EINVAL },
+      "RESUMING to STOP: " },
+};
+
+/* The one device is as before; so is the other, or dead. */
+static void check_devices(VFIOUserMigVM *vm, unsigned faulty, bool dies)
+{
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        if (dies && i == faulty) {
+            g_assert_cmphex(qtest_readl(vm->qts, vm->bar[i]), ==, UINT32_MAX);
+        } else {
+            vfio_user_mig_vm_check_device(vm, i, SEED);
+        }
+    }
+}
+
+static VFIOUserMigVM *destination(const VFIOUserModel *const *models)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_new(models, 2, NULL, 0);
+
+    vfio_user_mig_capability(vm, "return-path");
+    return vm;
+}
+
+static void check_fault(const Row *row, unsigned faulty)
+{
+    const VFIOUserRule rules[] = { row->rule, { } };
+    const VFIOUserModel *models[] = {
+        vfio_user_mig_pre_copy, vfio_user_mig_pre_copy
+    };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
+    g_autoptr(VFIOUserMigVM) to = destination(models);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *there = NULL, *here = NULL;
+    VFIOUserServer *server = row->at_destination ? to->server[faulty] :
+                                                   from->server[faulty];
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_server_set_rules(server, rules);
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    check_devices(from, faulty, row->dies);
+    there = vfio_user_mig_ended(to);
+    here = vfio_user_mig_said(from);
+    g_assert_nonnull(strstr(row->at_destination ? there : here, row->says));
+
+    if (!row->dies) {
+        g_autoptr(VFIOUserMigVM) other = destination(models);
+
+        vfio_user_server_set_rules(server, NULL);
+        vfio_user_mig_move(from, other);
+        check_devices(other, faulty, false);
+        g_assert_cmpint(vfio_user_mig_bytes(from), ==,
+                        2 * vfio_user_mig_state_size(models[0]));
+    }
+}
+
+static void test_first_fails(const void *opaque)
+{
+    check_fault(opaque, 0);
+}
+
+static void test_second_fails(const void *opaque)
+{
+    check_fault(opaque, 1);
+}
+
+/* One of each generation, in either order; both sides alike. */
+static void check_generations(bool first_first)
+{
+    static const VFIOUserModelMigration1 migration1 = { 16 * KiB, 4 * KiB };
+    VFIOUserModel old = vfio_user_model_migration1(&migration1);
+    const VFIOUserModel *models[] = { &old, vfio_user_mig_pre_copy };
+    const unsigned older = first_first ? 0 : 1, newer = 1 - older;
+    uint8_t was[256], is[256];
+    VFIOUserMigVM *from, *to;
+    unsigned i;
+
+    if (!first_first) {
+        models[0] = models[1];
+        models[1] = &old;
+    }
+    from = vfio_user_mig_vm_run(models, 2, 0);
+    to = vfio_user_mig_vm_new(models, 2, NULL, 0);
+    for (i = 0; i < sizeof(was); i++) {
+        was[i] = i * 3 + 1;
+    }
+    vfio_user_server_poke(from->server[older], VFIO_PCI_BAR2_REGION_INDEX, 77,
+                          was, sizeof(was));
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check_device(to, newer, SEED);
+    vfio_user_server_peek(to->server[older], VFIO_PCI_BAR2_REGION_INDEX, 77,
+                          is, sizeof(is));
+    g_assert_cmpmem(is, sizeof(is), was, sizeof(was));
+    /* the older one gives some of its state while the VM runs, and again */
+    g_assert_cmpint(vfio_user_mig_bytes(from), >=,
+                    vfio_user_mig_state_size(models[newer]) + 64 * KiB);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+static void test_generations(void)
+{
+    check_generations(true);
+    check_generations(false);
+}
+
+/* Beside devices of QEMU's own, there and back again. */
+static void test_beside(void)
+{
+    static const char others[] = "-device edu,addr=8"
+                                 " -device virtio-balloon-pci,addr=9"
+                                 " -device e1000e,addr=10,romfile=";
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) one = vfio_user_mig_vm_run_beside(model, others);
+    g_autoptr(VFIOUserMigVM) two = vfio_user_mig_vm_new_beside(model, others);
+    g_autoptr(VFIOUserMigVM) three = vfio_user_mig_vm_new_beside(model,
+                                                                 others);
+
+    vfio_user_mig_vm_fill(one, SEED);
+    vfio_user_mig_move(one, two);
+    vfio_user_mig_vm_check(two, SEED);
+    vfio_user_mig_vm_fill(two, SEED + 1);
+    vfio_user_mig_move(two, three);
+    vfio_user_mig_vm_check(three, SEED + 1);
+}
+
+/* A VM that stands still migrates, and goes on when it is told to. */
+static void test_stopped(void)
+{
+    const VFIOUserModel *models[] = {
+        vfio_user_mig_pre_copy, vfio_user_mig_stop_copy
+    };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    unsigned i;
+
+    vfio_user_mig_vm_fill(from, SEED);
+    qtest_qmp_assert_success(from->qts, "{'execute': 'stop'}");
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "completed");
+    for (i = 0; i < 2; i++) {
+        g_assert_cmpuint(vfio_user_server_saw(from->server[i],
+                                              VFIO_USER_DEVICE_FEATURE,
+                                              TO(PRE_COPY)), ==, 0);
+        vfio_user_server_see(to->server[i], VFIO_USER_DEVICE_FEATURE,
+                             TO(STOP), .nth = 2);
+    }
+    qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
+    vfio_user_mig_wait_running(to);
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+static void add_rows(const char *which, void (*test)(const void *opaque))
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-devices/%s-%s", which,
+                            rows[i].name);
+
+        qtest_add_data_func(path, &rows[i], test);
+    }
+}
+
+void vfio_user_add_migration_devices_tests(void)
+{
+    add_rows("first", test_first_fails);
+    add_rows("second", test_second_fails);
+    qtest_add_func("/vfio-user/migration-devices/generations",
+                   test_generations);
+    qtest_add_func("/vfio-user/migration-devices/beside", test_beside);
+    qtest_add_func("/vfio-user/migration-devices/stopped", test_stopped);
+}
