@@ -184,6 +184,104 @@ static void test_magic(void)
     assert_refused(vfio_user_mig_check_magic(0, &err), &err, "no state of a");
 }
 
+/* Fuzz */
+
+#define RECORDS 6
+#define ROUNDS 20000
+
+/* Parses as a reader does; appends the payloads that are accepted. */
+static unsigned parse(const GByteArray *stream, GByteArray *payloads)
+{
+    VFIOUserMigSum sum = { };
+    unsigned n = 0;
+    size_t at = 0;
+
+    for (;; n++) {
+        VFIOUserMigHead head;
+
+        if (stream->len - at < HEAD ||
+            !vfio_user_mig_get_head(&sum, stream->data + at, &head, NULL) ||
+            stream->len - at - HEAD < head.size ||
+            !vfio_user_mig_check(&sum, &head, stream->data + at + HEAD,
+                                 NULL)) {
+            return n;
+        }
+        g_byte_array_append(payloads, stream->data + at + HEAD, head.size);
+        at += HEAD + head.size;
+    }
+}
+
+static GByteArray *make_stream(GRand *rand)
+{
+    GByteArray *stream = g_byte_array_new();
+    VFIOUserMigSum sum = { };
+    unsigned i, j;
+
+    for (i = 0; i < RECORDS; i++) {
+        uint8_t bytes[HEAD + 40];
+        uint8_t payload[40];
+        size_t size = g_rand_int_range(rand, 1, sizeof(payload));
+
+        for (j = 0; j < size; j++) {
+            payload[j] = g_rand_int(rand);
+        }
+        put(&sum, VFIO_USER_MIG_DATA, payload, size, bytes);
+        g_byte_array_append(stream, bytes, HEAD + size);
+    }
+    return stream;
+}
+
+/* One change: of a byte, by a cut, by what is removed, or said twice. */
+static void change(GByteArray *stream, GRand *rand)
+{
+    guint at = g_rand_int_range(rand, 0, stream->len);
+    guint size = g_rand_int_range(rand, 0, stream->len - at) + 1;
+    g_autofree uint8_t *copy = NULL;
+
+    switch (g_rand_int_range(rand, 0, 5)) {
+    case 0:
+        stream->data[at] ^= g_rand_int_range(rand, 1, 256);
+        break;
+    case 1:
+        stream->data[at] = g_rand_int(rand);
+        break;
+    case 2:
+        g_byte_array_set_size(stream, at);
+        break;
+    case 3:
+        g_byte_array_remove_range(stream, at, size);
+        break;
+    case 4:
+        copy = g_malloc(size);
+        memcpy(copy, stream->data + at, size);
+        g_byte_array_append(stream, copy, size);
+        break;
+    }
+}
+
+/* However it is changed, what is accepted is how the stream began. */
+static void test_fuzz(void)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(g_test_rand_int());
+    unsigned i, refused = 0;
+
+    for (i = 0; i < ROUNDS; i++) {
+        g_autoptr(GByteArray) stream = make_stream(rand);
+        g_autoptr(GByteArray) before = g_byte_array_new();
+        g_autoptr(GByteArray) after = g_byte_array_new();
+        unsigned changes = g_rand_int_range(rand, 1, 4);
+
+        g_assert_cmpuint(parse(stream, before), ==, RECORDS);
+        while (changes-- && stream->len) {
+            change(stream, rand);
+        }
+        refused += parse(stream, after) < RECORDS;
+        g_assert_cmpuint(after->len, <=, before->len);
+        g_assert_cmpmem(after->data, after->len, before->data, after->len);
+    }
+    g_assert_cmpuint(refused, >, ROUNDS / 2);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -195,5 +293,6 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio-user/migration-stream/bounds", test_bounds);
     g_test_add_func("/vfio-user/migration-stream/hello", test_hello);
     g_test_add_func("/vfio-user/migration-stream/magic", test_magic);
+    g_test_add_func("/vfio-user/migration-stream/fuzz", test_fuzz);
     return g_test_run();
 }

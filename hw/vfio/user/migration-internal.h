@@ -48,6 +48,7 @@ struct VFIOUserMigration {
     /* Main loop only. */
     struct {
         bool hello;
+        bool ended;             /* END has come */
         VFIOUserMigSum sum;
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;

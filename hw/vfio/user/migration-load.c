@@ -88,6 +88,7 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     case VFIO_USER_MIG_CONFIG:
         return load_config(m, payload, head->size, errp);
     case VFIO_USER_MIG_END:
+        m->load.ended = true;
         return set_state(m, VFIO_USER_MIG_STOP, errp);
     default:
         return 0;
@@ -126,7 +127,7 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    m->load.hello = false;
+    m->load.hello = m->load.ended = false;
     m->load.sum = (VFIOUserMigSum) { };
     if (!m->load.buffer) {
         m->load.buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);

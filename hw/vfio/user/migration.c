@@ -103,11 +103,27 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
     vfio_user_migration_mirror(m);
 }
 
+/* QEMU does not notice a stream that lacks a section. */
+static void check_loaded(VFIOUserMigration *m)
+{
+    Error *err = NULL;
+
+    if (m->load.hello && !m->load.ended) {
+        error_setg(&err, "vfio-user %s: the VM was loaded from a stream without"
+                   " the end of the device's state",
+                   vfio_user_proxy_name(m->d.udev->proxy));
+        vfio_user_proxy_fail(m->d.udev->proxy, err);
+    }
+}
+
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserMigration *m = opaque;
 
     vfio_user_migration_lock(m);
+    if (running) {
+        check_loaded(m);
+    }
     if (m->common.vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
                                RunState_str(state));
