@@ -145,11 +145,9 @@ static void test_two_devices(const void *opaque)
                     2 * vfio_user_mig_state_size(models[0]));
 }
 
-/* A server of each generation in one VM. */
-static void test_devices_of_both(void)
+/* A server of each generation in one VM, in either order. */
+static void check_devices_of_both(const VFIOUserModel *const *models)
 {
-    const VFIOUserModel *const models[] = { vfio_user_mig_region,
-                                            vfio_user_mig_pre_copy };
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
 
@@ -159,6 +157,16 @@ static void test_devices_of_both(void)
     g_assert_cmpint(vfio_user_mig_bytes(from), >=,
                     vfio_user_mig_state_size(models[0]) +
                     vfio_user_mig_state_size(models[1]));
+}
+
+static void test_devices_of_both(void)
+{
+    const VFIOUserModel *const models[] = { vfio_user_mig_region,
+                                            vfio_user_mig_pre_copy,
+                                            vfio_user_mig_region };
+
+    check_devices_of_both(models);
+    check_devices_of_both(models + 1);
 }
 
 /* What these hold arrives as well; one has memory that the server maps. */

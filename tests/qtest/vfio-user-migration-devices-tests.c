@@ -2,8 +2,8 @@
  * qtest of the vfio-user client: a VM migrates with several devices
  *
  * Of two devices one fails, in each phase: the VM goes on at the source with
- * the other as if nothing had been, and the next attempt succeeds.  Devices of
- * both generations in one VM, and ordinary devices beside one of a server.
+ * the other as if nothing had been, and the next attempt succeeds.  Ordinary
+ * devices beside one of a server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -132,47 +132,6 @@ static void test_second_fails(const void *opaque)
     check_fault(opaque, 1);
 }
 
-/* One of each generation, in either order; both sides alike. */
-static void check_generations(bool first_first)
-{
-    static const VFIOUserModelMigration1 migration1 = { 16 * KiB, 4 * KiB };
-    VFIOUserModel old = vfio_user_model_migration1(&migration1);
-    const VFIOUserModel *models[] = { &old, vfio_user_mig_pre_copy };
-    const unsigned older = first_first ? 0 : 1, newer = 1 - older;
-    uint8_t was[256], is[256];
-    VFIOUserMigVM *from, *to;
-    unsigned i;
-
-    if (!first_first) {
-        models[0] = models[1];
-        models[1] = &old;
-    }
-    from = vfio_user_mig_vm_run(models, 2, 0);
-    to = vfio_user_mig_vm_new(models, 2, NULL, 0);
-    for (i = 0; i < sizeof(was); i++) {
-        was[i] = i * 3 + 1;
-    }
-    vfio_user_server_poke(from->server[older], VFIO_PCI_BAR2_REGION_INDEX, 77,
-                          was, sizeof(was));
-    vfio_user_mig_vm_fill(from, SEED);
-    vfio_user_mig_move(from, to);
-    vfio_user_mig_vm_check_device(to, newer, SEED);
-    vfio_user_server_peek(to->server[older], VFIO_PCI_BAR2_REGION_INDEX, 77,
-                          is, sizeof(is));
-    g_assert_cmpmem(is, sizeof(is), was, sizeof(was));
-    /* the older one gives some of its state while the VM runs, and again */
-    g_assert_cmpint(vfio_user_mig_bytes(from), >=,
-                    vfio_user_mig_state_size(models[newer]) + 64 * KiB);
-    vfio_user_mig_vm_free(to);
-    vfio_user_mig_vm_free(from);
-}
-
-static void test_generations(void)
-{
-    check_generations(true);
-    check_generations(false);
-}
-
 /* Beside devices of QEMU's own, there and back again. */
 static void test_beside(void)
 {
@@ -239,8 +198,6 @@ void vfio_user_add_migration_devices_tests(void)
 {
     add_rows("first", test_first_fails);
     add_rows("second", test_second_fails);
-    qtest_add_func("/vfio-user/migration-devices/generations",
-                   test_generations);
     qtest_add_func("/vfio-user/migration-devices/beside", test_beside);
     qtest_add_func("/vfio-user/migration-devices/stopped", test_stopped);
 }
