@@ -45,6 +45,8 @@ struct VFIOUserMigration {
         VFIOUserMigSum sum;
     } save;
 
+    int64_t monitor_ms;         /* big lock: since when it has had no turn */
+
     /* Main loop only. */
     struct {
         bool hello;

@@ -247,17 +247,15 @@ void vfio_user_migration_let_monitor_in(int64_t *since)
     }
 }
 
-static int save_complete(QEMUFile *f, void *opaque)
+static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
 {
-    VFIOUserMigration *m = opaque;
-    int64_t since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     int ret = begin_stop_copy(m, f);
 
     if (ret < 0) {
         return ret;
     }
     while ((ret = save_more(m, f)) > 0) {
-        vfio_user_migration_let_monitor_in(&since);
+        vfio_user_migration_let_monitor_in(&m->monitor_ms);
         ret = qemu_file_get_error(f);
         if (ret < 0) {
             return ret;         /* cancelled, or nobody listens any more */
@@ -268,6 +266,21 @@ static int save_complete(QEMUFile *f, void *opaque)
         ret = set_state(m, VFIO_USER_MIG_STOP);
     }
     return ret < 0 ? ret : end_section(m, f);
+}
+
+static int save_complete(QEMUFile *f, void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    int ret;
+
+    /* the server was waited for to stop */
+    vfio_user_migration_let_monitor_in(&m->monitor_ms);
+    ret = save_stopped(m, f);
+    if (ret < 0) {
+        /* it will be to run again */
+        vfio_user_migration_let_monitor_in(&m->monitor_ms);
+    }
+    return ret;
 }
 
 static void save_config(QEMUFile *f, void *opaque)

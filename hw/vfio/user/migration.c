@@ -16,6 +16,7 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "hw/vmstate-if.h"
 #include "migration/misc.h"
 #include "migration/vmstate.h"
@@ -123,6 +124,8 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     vfio_user_migration_lock(m);
     if (running) {
         check_loaded(m);
+    } else {
+        m->monitor_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
     if (m->common.vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
