@@ -2,8 +2,7 @@
  * qtest of the vfio-user client: a VM migrates with several devices
  *
  * Of two devices one fails, in each phase: the VM goes on at the source with
- * the other as if nothing had been, and the next attempt succeeds.  Ordinary
- * devices beside one of a server.
+ * the other as if nothing had been, and the next attempt succeeds.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -132,26 +131,6 @@ static void test_second_fails(const void *opaque)
     check_fault(opaque, 1);
 }
 
-/* Beside devices of QEMU's own, there and back again. */
-static void test_beside(void)
-{
-    static const char others[] = "-device edu,addr=8"
-                                 " -device virtio-balloon-pci,addr=9"
-                                 " -device e1000e,addr=10,romfile=";
-    const VFIOUserModel *model = vfio_user_mig_pre_copy;
-    g_autoptr(VFIOUserMigVM) one = vfio_user_mig_vm_run_beside(model, others);
-    g_autoptr(VFIOUserMigVM) two = vfio_user_mig_vm_new_beside(model, others);
-    g_autoptr(VFIOUserMigVM) three = vfio_user_mig_vm_new_beside(model,
-                                                                 others);
-
-    vfio_user_mig_vm_fill(one, SEED);
-    vfio_user_mig_move(one, two);
-    vfio_user_mig_vm_check(two, SEED);
-    vfio_user_mig_vm_fill(two, SEED + 1);
-    vfio_user_mig_move(two, three);
-    vfio_user_mig_vm_check(three, SEED + 1);
-}
-
 /* A VM that stands still migrates, and goes on when it is told to. */
 static void test_stopped(void)
 {
@@ -198,6 +177,5 @@ void vfio_user_add_migration_devices_tests(void)
 {
     add_rows("first", test_first_fails);
     add_rows("second", test_second_fails);
-    qtest_add_func("/vfio-user/migration-devices/beside", test_beside);
     qtest_add_func("/vfio-user/migration-devices/stopped", test_stopped);
 }
