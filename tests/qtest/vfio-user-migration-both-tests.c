@@ -337,6 +337,39 @@ static void test_cancel_when_stopped(const void *opaque)
     g_free(vfio_user_mig_ended(to));
 }
 
+/*
+ * A destination that cannot, then right off one that can.  With the return
+ * path, which is made anew each time.
+ */
+static void test_again_after_failure(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_WRITE, REGION(STATE)), DO_FAIL, EIO },
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RESUMING)), DO_FAIL,
+          EIO },
+        { }
+    };
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+
+    vfio_user_mig_capability(from, "return-path");
+    for (unsigned i = 0; i < 3; i++) {
+        g_autoptr(VFIOUserMigVM) unable = destination(model);
+        g_autofree char *uri = vfio_user_mig_uri(unable);
+
+        vfio_user_server_set_rules(unable->server[0], rules);
+        vfio_user_mig_listen(unable, uri);
+        vfio_user_mig_start(from, uri);
+        vfio_user_mig_wait(from, "failed");
+        vfio_user_mig_wait_running(from);
+        g_free(vfio_user_mig_ended(unable));
+    }
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    check_bytes(from, model);
+}
+
 /* One of each generation */
 
 typedef struct Mix {
@@ -362,6 +395,7 @@ static void test_mix(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
     pid_t pid = vfio_user_server_client(to->server[0]);
     g_autofree char *said = NULL;
+    g_autofree char *here = NULL;
     g_autofree char *uri = NULL;
 
     vfio_user_mig_capability(from, "return-path");
@@ -376,6 +410,8 @@ static void test_mix(const void *opaque)
     g_assert_nonnull(strstr(said, vfio_user_server_path(to->server[0])));
     vfio_user_mig_wait(from, "failed");
     vfio_user_mig_wait_running(from);
+    here = vfio_user_mig_said(from);
+    g_assert_nonnull(strstr(here, "has given up, the VM stays here"));
     g_assert_null(qtest_qmp_event_ref(from->qts, "STOP"));
     vfio_user_mig_vm_check(from, SEED);
     check_works(from, *mix->from, true);
@@ -415,6 +451,7 @@ static const struct {
     { "two-devices", test_two_devices },
     { "beside-ordinary", test_beside_ordinary },
     { "cancel-when-stopped", test_cancel_when_stopped },
+    { "again-after-failure", test_again_after_failure },
 };
 
 static void add(const char *name, const void *data,

@@ -86,6 +86,8 @@ static int end_section(VFIOUserMigRegion *m, QEMUFile *f, QEMUFile *section,
     if (ret >= 0 && closed < 0) {
         ret = closed;
     }
+    trace_vfio_user_mig_section(vfio_user_proxy_name(m->udev->proxy),
+                                m->save.sum.bytes, ret);
     if (ret >= 0) {
         int put = vfio_user_mig_put(f, &m->save.sum, VFIO_USER_MIG_SECTION_END,
                                     NULL, 0);
