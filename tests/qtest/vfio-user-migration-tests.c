@@ -162,6 +162,33 @@ static void test_two_devices(void)
                     vfio_user_mig_state_size(models[1]));
 }
 
+/*
+ * Beside an ordinary device that is loaded later.  Its memory is mapped then,
+ * for the server as well, which must not have stopped yet.
+ */
+static void test_beside_others(void)
+{
+    static const char other[] = "-device secondary-vga,addr=8";
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, other);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, other);
+    QPCIBus *bus = qpci_new_pc(from->qts, NULL);
+    QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(8, 0));
+    /* far from the BARs of the rig, which a bus of its own gave out */
+    const uint32_t where = 0xf0000000;
+    VFIOUserMap map;
+
+    qpci_config_writel(dev, PCI_BASE_ADDRESS_0, where);
+    qpci_device_enable(dev);
+    g_assert_true(vfio_user_server_map(from->server[0], where, &map));
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_true(vfio_user_server_map(to->server[0], where, &map));
+    g_free(dev);
+    qpci_free_pc(bus);
+}
+
 /* A server that does not come to an end: the monitor can make one. */
 static void test_cancel_in_stop_copy(void)
 {
@@ -326,6 +353,7 @@ void vfio_user_add_migration_tests(void)
     qtest_add_func("/vfio-user/migration/pre-copy-first",
                    test_pre_copy_first);
     qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
+    qtest_add_func("/vfio-user/migration/beside-others", test_beside_others);
     qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
     qtest_add_func("/vfio-user/migration/stuck-server", test_stuck_server);
     qtest_add_func("/vfio-user/migration/untracked-memory",
