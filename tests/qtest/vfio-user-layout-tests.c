@@ -148,6 +148,35 @@ static void test_migrated(const void *second)
     g_assert_true(vfio_user_server_runs(server));
 }
 
+/* A server that then fails costs the device, and the VM goes on. */
+static void test_fault(const void *data)
+{
+    const VFIOUserRule rules[] = { *(const VFIOUserRule *)data, { } };
+    VFIOUserModel model = model_of(rules);
+    g_autoptr(VFIOUserPair) pair =
+        vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    vfio_user_server_set_rules(pair->server[VFIO_USER_SOURCE], rules);
+    command(qts, "stop");
+    plug_memory(qts);
+    check_alive(pair, VFIO_USER_SOURCE);
+    command(qts, "cont");
+    vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
+                                         "connection lost: DMA_MAP"), ==, 1);
+    qtest_writeq(qts, DIMM, VALUE);
+    g_assert_cmphex(qtest_readq(qts, DIMM), ==, VALUE);
+    command(qts, "stop");
+    unplug_memory(qts);
+    command(qts, "cont");
+}
+
+static const VFIOUserRule faults[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_FAIL, EINVAL },
+    { ON(VFIO_USER_DMA_MAP), DO_DROP },
+};
+
 /* Resets have the chipset's ranges come and go, as often as one likes. */
 static void test_reset(const void *second)
 {
@@ -180,6 +209,9 @@ void vfio_user_add_layout_tests(void)
     qtest_add_data_func("/vfio-user/layout/migrated", NULL, test_migrated);
     qtest_add_data_func("/vfio-user/layout/migrated-second", &second,
                         test_migrated);
+    qtest_add_data_func("/vfio-user/layout/refused", &faults[0], test_fault);
+    qtest_add_data_func("/vfio-user/layout/never-answered", &faults[1],
+                        test_fault);
     qtest_add_data_func("/vfio-user/layout/reset", NULL, test_reset);
     qtest_add_data_func("/vfio-user/layout/reset-second", &second, test_reset);
 }
