@@ -177,26 +177,38 @@ static const VFIOUserRule faults[] = {
     { ON(VFIO_USER_DMA_MAP), DO_DROP },
 };
 
-/* Resets have the chipset's ranges come and go, as often as one likes. */
+/*
+ * Resets have the chipset's ranges come and go, as often as one likes.  The
+ * device is reset once, before the VM runs.
+ */
 static void test_reset(const void *second)
 {
     VFIOUserModel model = model_of(second);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
-    unsigned maps = vfio_user_server_maps(pair->server[VFIO_USER_SOURCE]);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    unsigned maps = vfio_user_server_maps(server);
+    int fd;
 
     command(qts, "stop");
     plug_memory(qts);
+    vfio_user_server_forget(server);
     for (unsigned i = 0; i < 20; i++) {
         command(qts, "system_reset");
         qtest_qmp_eventwait(qts, "RESET");
     }
     command(qts, "cont");
     check_alive(pair, VFIO_USER_SOURCE);
-    check_shared(pair->server[VFIO_USER_SOURCE], qts);
-    g_assert_cmpuint(vfio_user_server_maps(pair->server[VFIO_USER_SOURCE]), ==,
-                     maps + 1);
+    check_shared(server, qts);
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, maps + 1);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DEVICE_RESET), ==,
+                     1);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, "failed"),
+                     ==, 0);
+    fd = vfio_user_server_eventfd(server, VFIO_PCI_INTX_IRQ_INDEX, 0);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
 }
 
 void vfio_user_add_layout_tests(void)

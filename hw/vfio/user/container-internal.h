@@ -25,9 +25,6 @@ bool vfio_user_container_is_usable(VFIOUserContainer *c);
 /* Where a failure ends; takes @err. */
 void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
 
-/* Whether they have to wait, as migration has the device stopped. */
-bool vfio_user_container_is_stopped(VFIOUserContainer *c);
-
 /* Sends what has waited, unless it has to wait on. */
 void vfio_user_container_catch_up(VFIOUserContainer *c);
 

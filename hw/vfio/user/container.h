@@ -75,6 +75,14 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
 void vfio_user_container_detach(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_is_stopped:
+ *
+ * Returns whether migration has the device stopped, as it is in a VM that is
+ * paused: the server takes hardly a message.
+ */
+bool vfio_user_container_is_stopped(VFIOUserContainer *c);
+
+/**
  * vfio_user_container_destroy:
  *
  * Nobody reads the connection any more.

@@ -19,6 +19,7 @@
 #include "qemu/module.h"
 #include "hw/pci/pci.h"
 #include "hw/qdev-properties.h"
+#include "sysemu/runstate.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/address.h"
 #include "hw/vfio/user/config.h"
@@ -52,6 +53,8 @@ struct VFIOUserPCIDevice {
     VFIOUserPCISignals signals;
     VFIOUserMigration *migration;       /* NULL: not of the second generation */
     VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
+    VMChangeStateEntry *vm_change;
+    bool reset_later;                   /* once the device runs again */
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -378,6 +381,29 @@ static void teardown_migration(VFIOUserPCIDevice *vudev)
     vudev->migration = NULL;
 }
 
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    if (running && vudev->reset_later) {
+        device_cold_reset(DEVICE(vudev));
+    }
+}
+
+/* Behind migration, whose handler has the device run first. */
+static bool follow_vm(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    vudev->vm_change = qdev_add_vm_change_state_handler(DEVICE(vudev),
+                                                        vm_state_changed,
+                                                        vudev);
+    return true;
+}
+
+static void unfollow_vm(VFIOUserPCIDevice *vudev)
+{
+    qemu_del_vm_change_state_handler(vudev->vm_change);
+}
+
 static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
 {
     vfio_user_pci_signals_arm(&vudev->signals, &vudev->parent_obj,
@@ -415,6 +441,7 @@ static const Step steps[] = {
     { setup_interrupts, teardown_interrupts },
     { setup_ioeventfds, teardown_ioeventfds },
     { setup_migration, teardown_migration },
+    { follow_vm, unfollow_vm },
     { arm_signals, disarm_signals },
     { begin_use, end_use },
 };
@@ -507,6 +534,10 @@ static void vfio_user_pci_reset(DeviceState *dev)
     VFIOPCIDevice *vdev = &vudev->parent_obj;
     Error *err = NULL;
 
+    vudev->reset_later = vfio_user_container_is_stopped(&vudev->container);
+    if (vudev->reset_later) {
+        return;
+    }
     vfio_pci_pre_reset(vdev);
     if (vdev->vbasedev.reset_works &&
         vfio_user_device_reset(&vudev->user, &err) < 0) {
