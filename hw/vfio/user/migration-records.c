@@ -8,8 +8,12 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/units.h"
 #include "migration/qemu-file.h"
 #include "hw/vfio/user/migration-records.h"
+
+/* From here on a payload goes out from where it is, without a copy. */
+#define LONG_PAYLOAD (32 * KiB)
 
 int vfio_user_mig_put(QEMUFile *f, VFIOUserMigSum *sum,
                       VFIOUserMigRecord record, const void *payload,
@@ -19,7 +23,12 @@ int vfio_user_mig_put(QEMUFile *f, VFIOUserMigSum *sum,
 
     vfio_user_mig_put_head(sum, record, payload, size, head);
     qemu_put_buffer(f, head, sizeof(head));
-    qemu_put_buffer(f, payload, size);
+    if (size < LONG_PAYLOAD) {
+        qemu_put_buffer(f, payload, size);
+    } else {
+        qemu_put_buffer_async(f, payload, size, false);
+        qemu_fflush(f);         /* the payload is its owner's again */
+    }
     return qemu_file_get_error(f);
 }
 
