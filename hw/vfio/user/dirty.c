@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
+#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "cpu.h"
 #include "exec/ram_addr.h"
@@ -30,6 +31,9 @@
 
 /* Sizes of bitmaps are multiples of this many bits. */
 #define WORD_BITS 64
+
+/* So many words are looked at as one. */
+#define RUN_WORDS 64
 
 /* Heads of a reply with a bitmap, in front of the bits. */
 typedef struct QEMU_PACKED PagesHead {
@@ -101,18 +105,48 @@ static uint8_t dirty_clients(void)
 
 void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
 {
-    cpu_physical_memory_set_dirty_range(ram_addr, size, dirty_clients());
+    /* most is dirty already for whom it does not concern; a look is cheaper */
+    uint8_t clients = cpu_physical_memory_range_includes_clean(ram_addr, size,
+                                                               dirty_clients());
+
+    cpu_physical_memory_set_dirty_range(ram_addr, size, clients);
+}
+
+static bool is_full(const uint64_t *words, uint64_t n)
+{
+    /* each word is as the one before it */
+    return words[0] == UINT64_MAX &&
+           memcmp(words, words + 1, (n - 1) * sizeof(*words)) == 0;
+}
+
+/*
+ * Most of a large memory is clean, and what a device fills is large: then a look
+ * at each word, and two atomic accesses, are what takes the time.
+ */
+static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
+{
+    uint64_t word_size = WORD_BITS * qemu_real_host_page_size();
+    uint64_t n;
+
+    for (; nwords; words += n, nwords -= n, ram_addr += n * word_size) {
+        n = MIN(nwords, RUN_WORDS);
+        if (is_full(words, n)) {
+            vfio_user_dirty_mark(ram_addr, n * word_size);
+        } else if (!buffer_is_zero(words, n * sizeof(*words))) {
+            cpu_physical_memory_set_dirty_lebitmap((unsigned long *)words,
+                                                   ram_addr, n * WORD_BITS);
+        }
+    }
 }
 
 /* Pages of the host's size, of which there may be no more than @size holds. */
-static void mark_words(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
+static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
 {
     uint64_t page = qemu_real_host_page_size();
     uint64_t pages = DIV_ROUND_UP(size, page);
     uint64_t whole = QEMU_ALIGN_DOWN(pages, WORD_BITS);
 
-    cpu_physical_memory_set_dirty_lebitmap((unsigned long *)bits, ram_addr,
-                                           whole);
+    mark_words(ram_addr, whole / WORD_BITS, bits);
     if (pages != whole) {
         /* a server may fill words: what is beyond the range is not meant */
         unsigned long last = bits[whole / WORD_BITS] &
@@ -140,7 +174,7 @@ static void mark_bits(const VFIOUserDirty *d, ram_addr_t ram_addr,
                       uint64_t size, const void *bits)
 {
     if (d->pgsize == qemu_real_host_page_size()) {
-        mark_words(ram_addr, size, (uint64_t *)bits);
+        mark_host_pages(ram_addr, size, (uint64_t *)bits);
     } else {
         mark_pages(d, ram_addr, size, bits);
     }
