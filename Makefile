@@ -39,11 +39,11 @@ check: ## run every test
 	$(call prepare,check)
 	@scripts/check $(TESTS)
 
-bench: ## time an nvme; registers, doorbells, DMA and maps, against bare ones
+bench: ## time an nvme; registers, DMA, maps, migration, against bare ones
 	$(call prepare,bench)
 	@scripts/build qemu
 	@status=0; for bench in bench-nvme bench bench-doorbell \
-	    bench-memory; do \
+	    bench-memory bench-migration; do \
 	    scripts/$$bench || status=$$?; done; exit $$status
 
 clean: ## remove everything that was built or fetched

@@ -39,6 +39,10 @@ enum {
     CMD_DMA_READ = 11,
     CMD_DMA_WRITE = 12,
     CMD_RESET = 13,
+    CMD_DIRTY_PAGES = 14,
+    CMD_DEVICE_FEATURE = 16,
+    CMD_MIG_DATA_READ = 17,
+    CMD_MIG_DATA_WRITE = 18,
 };
 
 enum {
