@@ -4,11 +4,11 @@
  *     vfio_user_disk_work numbers|storage DISK
  *
  * Runs until SIGTERM and then says what it has seen, in one line, or ends at
- * the first word that is wrong.  "numbers" reads the disk's first chunk over and
- * over: what arrives has to go on where it stopped, and has to stay in memory
- * as it came, until much later.  "storage" writes the second half of the disk
- * over and over and reads what it wrote the round before.  The kernel's cache
- * has no part in either: the device reads and writes the memory of this
+ * the first word that is wrong.  "numbers" reads the disk's first chunk over
+ * and over: what arrives has to go on where it stopped, and has to stay in
+ * memory as it came, until much later.  "storage" writes the second half of the
+ * disk over and over and reads what it wrote the round before.  The kernel's
+ * cache has no part in either: the device reads and writes the memory of this
  * program.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

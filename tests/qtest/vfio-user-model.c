@@ -732,6 +732,14 @@ static int answer_migration(VFIOUserDevice *dev, VFIOUserPacket *request,
     return vfio_user_migrating_answer(&dev->migrating, request, reply);
 }
 
+/* In either generation. */
+static bool works(const VFIOUserDevice *dev)
+{
+    return vfio_user_device_runs(dev) &&
+           (dev->migrating.state == VFIO_USER_MIG_RUNNING ||
+            dev->migrating.state == VFIO_USER_MIG_PRE_COPY);
+}
+
 typedef int Answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                    VFIOUserPacket *reply);
 
@@ -757,6 +765,8 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply)
 {
     uint16_t command = request->header.command;
+    bool worked = works(dev);
+    int ret;
 
     if (command >= ARRAY_SIZE(answers) || !answers[command]) {
         return -ENOTSUP;
@@ -766,5 +776,9 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
         !vfio_user_migrating_takes(&dev->migrating, command)) {
         return -EINVAL;
     }
-    return answers[command](dev, request, reply);
+    ret = answers[command](dev, request, reply);
+    if (dev->model->signals_at_stop && worked && !works(dev)) {
+        vfio_user_device_trigger(dev, dev->model->signal, 0);
+    }
+    return ret;
 }

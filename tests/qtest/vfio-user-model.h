@@ -44,6 +44,8 @@ typedef struct VFIOUserModel {
     const VFIOUserModelMigration1 *migration1; /* NULL: migrates not */
     uint8_t config[256];        /* as after a reset */
     VFIOUserMigrationModel migration;
+    bool signals_at_stop;       /* vector 0 of an index, when it stops */
+    uint32_t signal;            /* that index */
 } VFIOUserModel;
 
 /*

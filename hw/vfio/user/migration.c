@@ -99,6 +99,7 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
     } else {
         stop(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
                 VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
+        m->vbasedev->ops->vfio_drain_irqs(m->vbasedev);
     }
     m->common.vm_running = running;
     vfio_user_migration_mirror(m);

@@ -526,6 +526,7 @@ static VFIODeviceOps device_ops = {
     .vfio_get_object = vfio_pci_get_object,
     .vfio_save_config = vfio_pci_save_config,
     .vfio_load_config = vfio_pci_load_config,
+    .vfio_drain_irqs = vfio_pci_drain_irqs,
 };
 
 static void vfio_user_pci_reset(DeviceState *dev)

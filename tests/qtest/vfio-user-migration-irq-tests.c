@@ -1,0 +1,126 @@
+/*
+ * qtest of the vfio-user client: interrupts of a VM that migrates
+ *
+ * A device signals for the last time while it stops, when QEMU's main loop has
+ * no turn any more.  The guest gets that interrupt at the destination, and can
+ * end it there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "hw/pci/pci.h"
+#include "libqos/pci-pc.h"
+#include "vfio-user-irq.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-pair.h"
+#include "vfio-user-tests.h"
+
+#define MESSAGE 0x4560
+#define CAP VFIO_USER_MODEL_MSI
+
+static const VFIOUserModelMigration1 pages = { 16 * KiB, 4 * KiB };
+
+typedef struct Guest {
+    VFIOUserModel model[2];
+    VFIOUserPair *pair;
+    QPCIBus *bus;
+    QPCIDevice *dev;
+} Guest;
+
+/* A device of either generation, whose last act is to signal. */
+static void begin(Guest *g, bool second, uint32_t index)
+{
+    g->model[0] = second ? *vfio_user_mig_stop_copy :
+                           vfio_user_model_migration1(&pages);
+    g->model[1] = g->model[0];
+    g->model[0].signals_at_stop = true;
+    g->model[0].signal = index;
+    g->pair = vfio_user_pair_new(true, &g->model[0], &g->model[1]);
+    g->bus = qpci_new_pc(g->pair->qts[VFIO_USER_SOURCE], NULL);
+    g->dev = qpci_device_find(g->bus, QPCI_DEVFN(4, 0));
+    g_assert_nonnull(g->dev);
+    qpci_device_enable(g->dev);
+}
+
+static void end(Guest *g)
+{
+    g_free(g->dev);
+    qpci_free_pc(g->bus);
+    vfio_user_pair_free(g->pair);
+}
+
+static void test_msi(const void *second)
+{
+    Guest g;
+
+    begin(&g, second, VFIO_PCI_MSI_IRQ_INDEX);
+    qpci_config_writel(g.dev, CAP + PCI_MSI_ADDRESS_LO, VFIO_USER_IRQ_RAM);
+    qpci_config_writew(g.dev, CAP + PCI_MSI_DATA_64, MESSAGE);
+    qpci_config_writew(g.dev, CAP + PCI_MSI_FLAGS,
+                       PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_ENABLE);
+    vfio_user_pair_migrate(g.pair);
+    g_assert_cmphex(qtest_readl(g.pair->qts[VFIO_USER_DESTINATION],
+                                VFIO_USER_IRQ_RAM), ==, MESSAGE);
+    end(&g);
+}
+
+/* What the second interrupt controller, as a PC's, says of the pin */
+static bool is_pending(QTestState *qts)
+{
+    qtest_outb(qts, 0xa0, 0x0a);
+    return qtest_inb(qts, 0xa0) & 1 << (VFIO_USER_IRQ_PIN - 8);
+}
+
+static void wait_for_intx(QTestState *qts)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    while (!qtest_get_irq(qts, VFIO_USER_IRQ_PIN)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        qtest_qmp_assert_success(qts, "{'execute': 'query-status'}");
+    }
+}
+
+static void test_intx(const void *second)
+{
+    Guest g;
+    QTestState *there;
+    QPCIDevice *piix3;
+    QPCIBar bar;
+
+    begin(&g, second, VFIO_PCI_INTX_IRQ_INDEX);
+    there = g.pair->qts[VFIO_USER_DESTINATION];
+    bar = qpci_iomap(g.dev, 0, NULL);
+    piix3 = qpci_device_find(g.bus, QPCI_DEVFN(1, 0));
+    for (unsigned pin = 0; pin < 4; pin++) {
+        qpci_config_writeb(piix3, 0x60 + pin, VFIO_USER_IRQ_PIN);
+    }
+    g_free(piix3);
+    qtest_irq_intercept_in(there, "ioapic");
+    vfio_user_pair_migrate(g.pair);
+    g_assert_true(is_pending(there));
+    /* the driver serves it: only then can the next one come */
+    qtest_readl(there, bar.addr);
+    g_assert_false(qtest_get_irq(there, VFIO_USER_IRQ_PIN));
+    vfio_user_server_trigger(g.pair->server[VFIO_USER_DESTINATION],
+                             VFIO_PCI_INTX_IRQ_INDEX, 0);
+    wait_for_intx(there);
+    qtest_readl(there, bar.addr);
+    g_assert_false(qtest_get_irq(there, VFIO_USER_IRQ_PIN));
+    end(&g);
+}
+
+void vfio_user_add_migration_irq_tests(void)
+{
+    void *second = GINT_TO_POINTER(true);
+
+    qtest_add_data_func("/vfio-user/migration-irq/first-msi", NULL, test_msi);
+    qtest_add_data_func("/vfio-user/migration-irq/first-intx", NULL,
+                        test_intx);
+    qtest_add_data_func("/vfio-user/migration-irq/second-msi", second,
+                        test_msi);
+    qtest_add_data_func("/vfio-user/migration-irq/second-intx", second,
+                        test_intx);
+}
