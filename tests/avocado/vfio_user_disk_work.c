@@ -1,7 +1,7 @@
 /*
  * What a guest does with the disk of vfio-user-disk-server
  *
- *     vfio_user_disk_work numbers|storage DISK
+ *     vfio_user_disk_work numbers|storage|memory DISK
  *
  * Runs until SIGTERM and then says what it has seen, in one line, or ends at
  * the first word that is wrong.  "numbers" reads the disk's first chunk over
@@ -9,7 +9,9 @@
  * memory as it came, until much later.  "storage" writes the second half of the
  * disk over and over and reads what it wrote the round before.  The kernel's
  * cache has no part in either: the device reads and writes the memory of this
- * program.
+ * program.  "memory" leaves the disk alone and goes over a little memory
+ * without a pause: a store that QEMU does not see while it migrates is missing
+ * then.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,6 +32,8 @@
 #define WORDS (CHUNK / sizeof(uint64_t))
 /* how many reads what was read is kept for */
 #define KEPT 64
+#define PAGE 4096
+#define PAGES 256
 #define FIRST 32
 #define LAST 64
 
@@ -134,6 +138,24 @@ static void storage(int disk)
            (unsigned long long)sum);
 }
 
+static void memory(void)
+{
+    uint64_t (*pages)[PAGE / sizeof(uint64_t)] = allocate(PAGES * PAGE);
+    uint64_t round;
+
+    for (round = 0; !ended; round++) {
+        for (int i = 0; i < PAGES; i++) {
+            if (pages[i][0] != round) {
+                errx(EXIT_FAILURE, "memory: 0x%llx in place of 0x%llx",
+                     (unsigned long long)pages[i][0],
+                     (unsigned long long)round);
+            }
+            pages[i][0]++;
+        }
+    }
+    printf("memory %llu\n", (unsigned long long)round);
+}
+
 int main(int argc, char **argv)
 {
     const struct sigaction action = {
@@ -148,8 +170,10 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     if (strcmp(argv[1], "numbers") == 0) {
         numbers(disk);
-    } else {
+    } else if (strcmp(argv[1], "storage") == 0) {
         storage(disk);
+    } else {
+        memory();
     }
     return EXIT_SUCCESS;
 }

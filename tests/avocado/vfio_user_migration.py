@@ -103,13 +103,15 @@ class Migration(Test):
             end = self.check_numbers(sides)
             if "storage" in works:
                 self.check_storage(sides)
+            if "memory" in works:
+                self.assertGreater(sides.finish("memory"), [0])
             self.check_copy(sides)
             self.end(sides)
             self.check_way([*servers, sides.here.server], end)
 
     def test_there_and_back(self):
         """Requests that are under way are done by the one who goes on."""
-        self.migrate("leaves", "numbers", "storage")
+        self.migrate("leaves", "numbers", "storage", "memory")
 
     def test_finished_requests(self):
         """The last interrupt of the source is served at the destination."""

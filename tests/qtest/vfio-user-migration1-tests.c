@@ -91,6 +91,28 @@ static void test_state(const void *opaque)
     }
 }
 
+/* No message is longer than what libvfio-user gets in one piece. */
+static void test_long_data(void)
+{
+    const VFIOUserModelMigration1 long_data = { 128 * KiB, 4 * KiB };
+    VFIOUserModel model = vfio_user_model_migration1(&long_data);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
+    g_autoptr(GArray) log = NULL;
+    unsigned i, longest = 0;
+
+    fill_state(pair->server[VFIO_USER_SOURCE], 6);
+    vfio_user_pair_migrate(pair);
+    check_same_state(pair);
+    log = vfio_user_server_log(pair->server[VFIO_USER_DESTINATION]);
+    for (i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+
+        longest = MAX(longest, seen->header.size);
+    }
+    g_assert_cmpuint(longest, >, 32 * KiB);
+    g_assert_cmpuint(longest, <, 36 * KiB);
+}
+
 /* A server that takes the bytes away which it shares. */
 static void test_cut_file(void)
 {
@@ -233,6 +255,7 @@ void vfio_user_add_migration1_tests(void)
     qtest_add_data_func("/vfio-user/migration1/state", NULL, test_state);
     qtest_add_data_func("/vfio-user/migration1/state-mapped", "", test_state);
     qtest_add_func("/vfio-user/migration1/cut-file", test_cut_file);
+    qtest_add_func("/vfio-user/migration1/long-data", test_long_data);
     qtest_add_func("/vfio-user/migration1/file", test_file);
     qtest_add_func("/vfio-user/migration1/paused", test_paused);
     qtest_add_func("/vfio-user/migration1/cancel", test_cancel);
