@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 #include "hw/pci/pci.h"
-#include "vfio-user-model.h"
+#include "vfio-user-model-internal.h"
 
 /* Memory behind a region by message, whatever size it claims. */
 #define MAX_BACKING MiB
@@ -100,23 +100,7 @@ vfio_user_model_migration1(const VFIOUserModelMigration1 *migration)
     return model;
 }
 
-struct VFIOUserDevice {
-    const VFIOUserModel *model;
-    struct {
-        uint8_t *bytes;
-        size_t size;
-        int fd;                         /* what a client may map */
-    } backing[VFIO_USER_MODEL_REGIONS];
-    GArray *maps;                       /* VFIOUserMap */
-    int *eventfd[VFIO_PCI_NUM_IRQS];    /* model->irq[].count of them, or -1 */
-    bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
-    VFIOUserMigration1 *migration1;     /* or NULL */
-    int twin;                           /* our end, until it is taken; or -1 */
-    VFIOUserMigrating migrating;
-};
-
-/* Returns what the payload begins with, or NULL where it is shorter. */
-static const void *head_of(const VFIOUserPacket *packet, size_t size)
+const void *device_head_of(const VFIOUserPacket *packet, size_t size)
 {
     return packet->payload->len >= size ? packet->payload->data : NULL;
 }
@@ -220,126 +204,6 @@ void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
     }
 }
 
-/* Maps */
-
-static VFIOUserMap *map_at(VFIOUserDevice *dev, unsigned i)
-{
-    return &g_array_index(dev->maps, VFIOUserMap, i);
-}
-
-static void drop_map(VFIOUserDevice *dev, unsigned i)
-{
-    VFIOUserMap *map = map_at(dev, i);
-
-    if (map->memory) {
-        munmap(map->memory, map->size);
-    }
-    g_array_remove_index(dev->maps, i);
-}
-
-const VFIOUserMap *vfio_user_device_map(VFIOUserDevice *dev, uint64_t address)
-{
-    unsigned i;
-
-    for (i = 0; i < dev->maps->len; i++) {
-        VFIOUserMap *map = map_at(dev, i);
-
-        if (address >= map->address && address - map->address < map->size) {
-            return map;
-        }
-    }
-    return NULL;
-}
-
-unsigned vfio_user_device_maps(VFIOUserDevice *dev)
-{
-    return dev->maps->len;
-}
-
-static VFIOUserRecord *record_of(VFIOUserDevice *dev)
-{
-    return dev->migration1 ? vfio_user_migration1_record(dev->migration1) :
-                             dev->migrating.record;
-}
-
-static int answer_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
-                          VFIOUserPacket *reply)
-{
-    const VFIOUserDMAMap *head = head_of(request, sizeof(*head));
-    VFIOUserMap map;
-    unsigned i;
-
-    if (!head || head->argsz != sizeof(*head) || request->fds->len > 1 ||
-        !head->size || head->iova + (head->size - 1) < head->iova) {
-        return -EINVAL;
-    }
-    for (i = 0; i < dev->maps->len; i++) {
-        if (head->iova < map_at(dev, i)->address + map_at(dev, i)->size &&
-            map_at(dev, i)->address < head->iova + head->size) {
-            return -EEXIST;
-        }
-    }
-
-    map = (VFIOUserMap) { head->iova, head->size, head->flags };
-    if (request->fds->len) {
-        int prot = (head->flags & VFIO_USER_DMA_READABLE ? PROT_READ : 0) |
-                   (head->flags & VFIO_USER_DMA_WRITEABLE ? PROT_WRITE : 0);
-
-        map.memory = mmap(NULL, map.size, prot, MAP_SHARED,
-                          g_array_index(request->fds, int, 0), head->offset);
-        if (map.memory == MAP_FAILED) {
-            return -errno;
-        }
-    }
-    g_array_append_val(dev->maps, map);
-    return 0;
-}
-
-static int answer_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
-                            VFIOUserPacket *reply)
-{
-    const VFIOUserDMAUnmap *head = head_of(request, sizeof(*head));
-    const VFIOUserBitmap *bitmap = (const void *)(head + 1);
-    bool bits = head && head->flags == VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
-    unsigned i;
-    int ret;
-
-    if (!head || (head->flags && !bits) ||
-        (bits && (!dev->migration1 ||
-                  !head_of(request, sizeof(*head) + sizeof(*bitmap)) ||
-                  head->argsz != sizeof(*head) + sizeof(*bitmap) +
-                                 bitmap->size))) {
-        return -EINVAL;
-    }
-    for (i = 0; i < dev->maps->len; i++) {
-        if (map_at(dev, i)->address == head->iova &&
-            map_at(dev, i)->size == head->size) {
-            vfio_user_packet_put(reply, head, sizeof(*head));
-            if (bits) {
-                vfio_user_packet_put(reply, bitmap, sizeof(*bitmap));
-                ret = vfio_user_record_bitmap(record_of(dev), head->iova,
-                                              head->size, bitmap, reply);
-                if (ret < 0) {
-                    return ret;
-                }
-            }
-            drop_map(dev, i);
-            return 0;
-        }
-    }
-    return -ENOENT;
-}
-
-/* Interrupts */
-
-static void set_eventfd(int *slot, int fd)
-{
-    if (*slot >= 0) {
-        close(*slot);
-    }
-    *slot = fd;
-}
-
 int vfio_user_device_take_twin(VFIOUserDevice *dev)
 {
     int twin = dev->twin;
@@ -350,124 +214,13 @@ int vfio_user_device_take_twin(VFIOUserDevice *dev)
 
 void vfio_user_device_disconnect(VFIOUserDevice *dev)
 {
-    unsigned i, j;
-
-    while (dev->maps->len) {
-        drop_map(dev, dev->maps->len - 1);
-    }
-    for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
-        for (j = 0; j < dev->model->irq[i].count; j++) {
-            set_eventfd(&dev->eventfd[i][j], -1);
-        }
-        dev->masked[i] = false;
-    }
+    device_drop_maps(dev);
+    device_drop_eventfds(dev);
     vfio_user_migrating_reset(&dev->migrating);
     if (dev->migration1) {
         vfio_user_migration1_reset(dev->migration1);
     }
-    vfio_user_record_end(record_of(dev));
-}
-
-int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
-                             uint32_t vector)
-{
-    return dev->eventfd[index][vector];
-}
-
-bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
-                              uint32_t vector)
-{
-    const uint64_t one = 1;
-    int fd = dev->eventfd[index][vector];
-
-    if (fd < 0 || dev->masked[index]) {
-        return false;
-    }
-    if (dev->model->irq[index].flags & VFIO_IRQ_INFO_AUTOMASKED) {
-        dev->masked[index] = true;
-    }
-    return write(fd, &one, sizeof(one)) == sizeof(one);
-}
-
-static int answer_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
-                               VFIOUserPacket *reply)
-{
-    const VFIOUserIRQInfo *head = head_of(request, sizeof(*head));
-    VFIOUserIRQInfo info;
-
-    if (!head || head->index >= VFIO_PCI_NUM_IRQS) {
-        return -EINVAL;
-    }
-    info = (VFIOUserIRQInfo) {
-        .argsz = sizeof(info),
-        .flags = dev->model->irq[head->index].flags,
-        .index = head->index,
-        .count = dev->model->irq[head->index].count,
-    };
-    vfio_user_packet_put(reply, &info, sizeof(info));
-    return 0;
-}
-
-static int set_trigger(VFIOUserDevice *dev, const VFIOUserIRQSet *head,
-                       VFIOUserPacket *request)
-{
-    int *eventfd = dev->eventfd[head->index];
-    uint32_t i;
-
-    if (head->flags & VFIO_IRQ_SET_DATA_EVENTFD) {
-        if (request->fds->len && request->fds->len != head->count) {
-            return -EINVAL;
-        }
-        for (i = 0; i < head->count; i++) {
-            bool given = request->fds->len;
-
-            set_eventfd(&eventfd[head->start + i],
-                        given ? vfio_user_packet_take_fd(request, i) : -1);
-        }
-        return 0;
-    }
-    if (!(head->flags & VFIO_IRQ_SET_DATA_NONE)) {
-        return -EINVAL;
-    }
-    if (!head->count) {
-        for (i = 0; i < dev->model->irq[head->index].count; i++) {
-            set_eventfd(&eventfd[i], -1);
-        }
-        dev->masked[head->index] = false;
-    }
-    for (i = 0; i < head->count; i++) {
-        vfio_user_device_trigger(dev, head->index, head->start + i);
-    }
-    return 0;
-}
-
-static int answer_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
-                           VFIOUserPacket *reply)
-{
-    const VFIOUserIRQSet *head = head_of(request, sizeof(*head));
-    uint32_t count;
-
-    if (!head || head->argsz != request->payload->len ||
-        head->index >= VFIO_PCI_NUM_IRQS) {
-        return -EINVAL;
-    }
-    count = dev->model->irq[head->index].count;
-    if (head->start > count || head->count > count - head->start) {
-        return -EINVAL;
-    }
-
-    switch (head->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
-    case VFIO_IRQ_SET_ACTION_TRIGGER:
-        return set_trigger(dev, head, request);
-    case VFIO_IRQ_SET_ACTION_MASK:
-        dev->masked[head->index] = true;
-        return 0;
-    case VFIO_IRQ_SET_ACTION_UNMASK:
-        dev->masked[head->index] = false;
-        return 0;
-    default:
-        return -EINVAL;
-    }
+    vfio_user_record_end(device_record(dev));
 }
 
 /* Regions */
@@ -476,7 +229,7 @@ static int answer_get_region_info(VFIOUserDevice *dev,
                                   VFIOUserPacket *request,
                                   VFIOUserPacket *reply)
 {
-    const VFIOUserRegionInfo *head = head_of(request, sizeof(*head));
+    const VFIOUserRegionInfo *head = device_head_of(request, sizeof(*head));
     struct vfio_region_info_cap_sparse_mmap cap = {
         .header = { .id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1 },
     };
@@ -534,7 +287,7 @@ static int answer_get_region_io_fds(VFIOUserDevice *dev,
                                     VFIOUserPacket *request,
                                     VFIOUserPacket *reply)
 {
-    const VFIOUserRegionIOFds *head = head_of(request, sizeof(*head));
+    const VFIOUserRegionIOFds *head = device_head_of(request, sizeof(*head));
     VFIOUserRegionIOFds none;
 
     if (!head || head->index >= dev->model->num_regions) {
@@ -580,7 +333,7 @@ static bool is_migration_register(VFIOUserDevice *dev,
 static const VFIOUserRegionRW *access_of(VFIOUserDevice *dev,
                                          const VFIOUserPacket *request)
 {
-    const VFIOUserRegionRW *head = head_of(request, sizeof(*head));
+    const VFIOUserRegionRW *head = device_head_of(request, sizeof(*head));
 
     if (!head || head->region >= dev->model->num_regions ||
         head->offset > dev->model->region[head->region].size ||
@@ -651,7 +404,7 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
 static int answer_version(VFIOUserDevice *dev, VFIOUserPacket *request,
                           VFIOUserPacket *reply)
 {
-    const VFIOUserVersion *head = head_of(request, sizeof(*head));
+    const VFIOUserVersion *head = device_head_of(request, sizeof(*head));
 
     if (!head || head->major != VFIO_USER_MAJOR) {
         return -EINVAL;
@@ -705,6 +458,12 @@ static int answer_dirty_pages(VFIOUserDevice *dev, VFIOUserPacket *request,
     return vfio_user_migration1_dirty_pages(dev->migration1, request, reply);
 }
 
+VFIOUserRecord *device_record(VFIOUserDevice *dev)
+{
+    return dev->migration1 ? vfio_user_migration1_record(dev->migration1) :
+                             dev->migrating.record;
+}
+
 bool vfio_user_device_runs(const VFIOUserDevice *dev)
 {
     return dev->migration1 ? vfio_user_migration1_runs(dev->migration1) :
@@ -722,7 +481,7 @@ bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
         return false;
     }
     memcpy(map->memory + (address - map->address), bytes, count);
-    vfio_user_record_wrote(record_of(dev), address, count);
+    vfio_user_record_wrote(device_record(dev), address, count);
     return true;
 }
 
@@ -740,18 +499,15 @@ static bool works(const VFIOUserDevice *dev)
             dev->migrating.state == VFIO_USER_MIG_PRE_COPY);
 }
 
-typedef int Answer(VFIOUserDevice *dev, VFIOUserPacket *request,
-                   VFIOUserPacket *reply);
-
-static Answer *const answers[VFIO_USER_COMMANDS] = {
+static DeviceAnswer *const answers[VFIO_USER_COMMANDS] = {
     [VFIO_USER_VERSION] = answer_version,
-    [VFIO_USER_DMA_MAP] = answer_dma_map,
-    [VFIO_USER_DMA_UNMAP] = answer_dma_unmap,
+    [VFIO_USER_DMA_MAP] = device_dma_map,
+    [VFIO_USER_DMA_UNMAP] = device_dma_unmap,
     [VFIO_USER_DEVICE_GET_INFO] = answer_get_info,
     [VFIO_USER_DEVICE_GET_REGION_INFO] = answer_get_region_info,
     [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = answer_get_region_io_fds,
-    [VFIO_USER_DEVICE_GET_IRQ_INFO] = answer_get_irq_info,
-    [VFIO_USER_DEVICE_SET_IRQS] = answer_set_irqs,
+    [VFIO_USER_DEVICE_GET_IRQ_INFO] = device_get_irq_info,
+    [VFIO_USER_DEVICE_SET_IRQS] = device_set_irqs,
     [VFIO_USER_REGION_READ] = answer_region_read,
     [VFIO_USER_REGION_WRITE] = answer_region_write,
     [VFIO_USER_DEVICE_RESET] = answer_reset,
