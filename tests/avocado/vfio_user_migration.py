@@ -122,11 +122,12 @@ class Migration(Test):
         with Scene() as scene:
             sides = Sides(scene, "leaves")
             self.start(sides)
-            sides.begin("numbers", "storage")
+            sides.begin("numbers", "storage", "memory")
             left, file = sides.save()
             sides.restore(file)
             self.check_copy(sides)
             end = self.check_numbers(sides)
             self.check_storage(sides)
+            self.assertGreater(sides.finish("memory"), [0])
             self.end(sides)
             self.check_way([left.server, sides.here.server], end)
