@@ -10,6 +10,7 @@
  */
 
 #define _GNU_SOURCE
+#include <inttypes.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
@@ -254,10 +255,11 @@ static void fetch(Floor *f, bool second, char **ranges)
         record_first(f, DIRTY_START);
     }
     for (; *ranges; ranges++) {
-        char *end;
-        uint64_t iova = strtoull(*ranges, &end, 0);
-        uint64_t size = strtoull(end + 1, NULL, 0);
+        uint64_t iova, size;
 
+        if (sscanf(*ranges, "%" SCNu64 ":%" SCNu64, &iova, &size) != 2) {
+            errx(2, "not a range: %s", *ranges);
+        }
         (second ? fetch_second : fetch_first)(f, iova, size);
     }
     if (second) {

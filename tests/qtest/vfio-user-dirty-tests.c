@@ -27,6 +27,7 @@ typedef struct Case {
     const char *version;        /* JSON, or as the model has it */
     VFIOUserModelMigration1 migration;
     bool by_message;
+    bool at_once;
     unsigned tracked;           /* generations that have a record, or'ed */
 } Case;
 
@@ -38,6 +39,7 @@ typedef struct Case {
 
 static const Case cases[] = {
     { "record", NULL, { 64 * KiB, 4 * KiB }, .tracked = BOTH },
+    { "runs", NULL, { 64 * KiB, 4 * KiB }, .tracked = BOTH, .at_once = true },
     { "no-record", NULL, { 64 * KiB, 0 } },
     /* 16 KiB of bits cover the memory in 64 messages and in 8 */
     { "small-bitmaps", JSON("\"migration\":{\"pgsize\":4096,"
@@ -94,6 +96,7 @@ static void check_case(const Case *c, bool second)
                                                       &model);
     VFIOUserWriter w = {
         .server = pair->server[VFIO_USER_SOURCE], .by_message = c->by_message,
+        .at_once = c->at_once,
     };
     bool tracked = c->tracked & (second ? SECOND : FIRST);
     unsigned said;

@@ -14,7 +14,7 @@
 #include "vfio-user-writer.h"
 
 #define AREA (8 * MiB)          /* of guest memory, all the engine's */
-#define AREA_SIZE (24 * MiB)
+#define AREA_SIZE (26 * MiB)
 #define OFTEN (4 * MiB)         /* its beginning, written to all the time */
 #define PIECE 64                /* bytes that the engine writes at a time */
 #define BURST 16                /* pieces on end */
@@ -51,6 +51,18 @@ static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
     return true;
 }
 
+/* A device that fills large buffers: runs of pages that are all dirty. */
+static void fill_at_once(VFIOUserWriter *w, GRand *rand)
+{
+    for (uint64_t i = w->walked; i < AREA_SIZE; i += 4) {
+        stl_he_p(w->copy + i, g_rand_int(rand));
+    }
+    for (uint64_t i = w->walked; i < AREA_SIZE; i += MiB) {
+        g_assert_true(write_piece(w, i, w->copy + i, MiB));
+    }
+    qatomic_set(&w->walked, AREA_SIZE);
+}
+
 static gpointer writer(gpointer opaque)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(7);
@@ -60,6 +72,9 @@ static gpointer writer(gpointer opaque)
     while (!qatomic_read(&w->stop)) {
         write_random(w, rand,
                      g_rand_int_range(rand, 0, OFTEN / PIECE) * PIECE);
+        if (w->at_once && qatomic_read(&w->walk) && w->walked < AREA_SIZE) {
+            fill_at_once(w, rand);
+        }
         if (qatomic_read(&w->walk) && w->walked < AREA_SIZE &&
             write_random(w, rand, w->walked)) {
             qatomic_set(&w->walked, w->walked + 4096);

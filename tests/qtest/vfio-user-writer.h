@@ -22,6 +22,7 @@
 typedef struct VFIOUserWriter {
     VFIOUserServer *server;
     bool by_message;
+    bool at_once;               /* all of the pages that it walks to */
     bool stop;
     bool walk;                  /* go through the other pages, too */
     uint64_t walked;            /* where it is there */

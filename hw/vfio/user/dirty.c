@@ -106,9 +106,9 @@ static uint8_t dirty_clients(void)
 void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
 {
     /* most is dirty already for whom it does not concern; a look is cheaper */
-    uint8_t clients = cpu_physical_memory_range_includes_clean(ram_addr, size,
-                                                               dirty_clients());
+    uint8_t clients = dirty_clients();
 
+    clients = cpu_physical_memory_range_includes_clean(ram_addr, size, clients);
     cpu_physical_memory_set_dirty_range(ram_addr, size, clients);
 }
 
