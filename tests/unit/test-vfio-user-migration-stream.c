@@ -70,7 +70,8 @@ static void test_round(void)
 /* Each bit of a record, flipped, is noticed. */
 static void test_flipped(void)
 {
-    const uint8_t payload[21] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
+    /* of each way in which words are summed, some */
+    const uint8_t payload[2 * 32 + 8 + 5] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
     uint8_t bytes[HEAD + sizeof(payload)];
     VFIOUserMigSum out = { };
     unsigned bit;

@@ -120,8 +120,8 @@ static bool is_full(const uint64_t *words, uint64_t n)
 }
 
 /*
- * Most of a large memory is clean, and what a device fills is large: then a look
- * at each word, and two atomic accesses, are what takes the time.
+ * Most of a large memory is clean, and what a device fills is large: then a
+ * look at each word, and two atomic accesses, are what takes the time.
  */
 static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
 {
