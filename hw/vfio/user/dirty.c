@@ -10,12 +10,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "cpu.h"
-#include "exec/ram_addr.h"
-#include "exec/target_page.h"
-#include "sysemu/tcg.h"
 #include "hw/vfio/user/dirty.h"
 #include "trace.h"
 
@@ -31,9 +26,6 @@
 
 /* Sizes of bitmaps are multiples of this many bits. */
 #define WORD_BITS 64
-
-/* So many words are looked at as one. */
-#define RUN_WORDS 64
 
 /* Heads of a reply with a bitmap, in front of the bits. */
 typedef struct QEMU_PACKED PagesHead {
@@ -91,93 +83,6 @@ uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d)
 
     return !d->caps->migration || size < MIN_WHOLE_MAP ?
            UINT64_MAX : QEMU_ALIGN_DOWN(size, MAX_PGSIZE);
-}
-
-/* Marking */
-
-static uint8_t dirty_clients(void)
-{
-    uint8_t clients = tcg_enabled() ? DIRTY_CLIENTS_ALL : DIRTY_CLIENTS_NOCODE;
-
-    return global_dirty_tracking ? clients
-                                 : clients & ~(1 << DIRTY_MEMORY_MIGRATION);
-}
-
-void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
-{
-    /* most is dirty already for whom it does not concern; a look is cheaper */
-    uint8_t clients = dirty_clients();
-
-    clients = cpu_physical_memory_range_includes_clean(ram_addr, size, clients);
-    cpu_physical_memory_set_dirty_range(ram_addr, size, clients);
-}
-
-static bool is_full(const uint64_t *words, uint64_t n)
-{
-    /* each word is as the one before it */
-    return words[0] == UINT64_MAX &&
-           memcmp(words, words + 1, (n - 1) * sizeof(*words)) == 0;
-}
-
-/*
- * Most of a large memory is clean, and what a device fills is large: then a
- * look at each word, and two atomic accesses, are what takes the time.
- */
-static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
-{
-    uint64_t word_size = WORD_BITS * qemu_real_host_page_size();
-    uint64_t n;
-
-    for (; nwords; words += n, nwords -= n, ram_addr += n * word_size) {
-        n = MIN(nwords, RUN_WORDS);
-        if (is_full(words, n)) {
-            vfio_user_dirty_mark(ram_addr, n * word_size);
-        } else if (!buffer_is_zero(words, n * sizeof(*words))) {
-            cpu_physical_memory_set_dirty_lebitmap((unsigned long *)words,
-                                                   ram_addr, n * WORD_BITS);
-        }
-    }
-}
-
-/* Pages of the host's size, of which there may be no more than @size holds. */
-static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
-{
-    uint64_t page = qemu_real_host_page_size();
-    uint64_t pages = DIV_ROUND_UP(size, page);
-    uint64_t whole = QEMU_ALIGN_DOWN(pages, WORD_BITS);
-
-    mark_words(ram_addr, whole / WORD_BITS, bits);
-    if (pages != whole) {
-        /* a server may fill words: what is beyond the range is not meant */
-        unsigned long last = bits[whole / WORD_BITS] &
-                             MAKE_64BIT_MASK(0, pages - whole);
-
-        cpu_physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
-                                               pages - whole);
-    }
-}
-
-/* Of pages of any size. */
-static void mark_pages(const VFIOUserDirty *d, ram_addr_t ram_addr,
-                       uint64_t size, const uint64_t *bits)
-{
-    uint64_t nbits = DIV_ROUND_UP(size, d->pgsize);
-    uint64_t i = find_first_bit((const unsigned long *)bits, nbits);
-
-    while (i < nbits) {
-        vfio_user_dirty_mark(ram_addr + i * d->pgsize, d->pgsize);
-        i = find_next_bit((const unsigned long *)bits, nbits, i + 1);
-    }
-}
-
-static void mark_bits(const VFIOUserDirty *d, ram_addr_t ram_addr,
-                      uint64_t size, const void *bits)
-{
-    if (d->pgsize == qemu_real_host_page_size()) {
-        mark_host_pages(ram_addr, size, (uint64_t *)bits);
-    } else {
-        mark_pages(d, ram_addr, size, bits);
-    }
 }
 
 /* Start and stop */
@@ -457,7 +362,8 @@ static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
         return;
     }
     trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), iova, size);
-    mark_bits(d, ram_addr, size, call.reply + p.head);
+    vfio_user_dirty_mark_bits(ram_addr, size, d->pgsize, call.reply + p.head);
+    vfio_user_proxy_reuse(d->proxy, &call);
 }
 
 void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
@@ -507,7 +413,8 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     if (check_echo(d, &call, &msg, sizeof(msg.unmap.argsz) +
                    sizeof(msg.unmap.flags), sizeof(msg), msg.unmap.argsz,
                    &err)) {
-        mark_bits(d, ram_addr, size, call.reply + sizeof(msg));
+        vfio_user_dirty_mark_bits(ram_addr, size, d->pgsize,
+                                  call.reply + sizeof(msg));
     } else {
         vfio_user_dirty_mark(ram_addr, size);
         give_up(d, err);

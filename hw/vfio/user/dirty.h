@@ -113,4 +113,15 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
  */
 void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size);
 
+/**
+ * vfio_user_dirty_mark_bits:
+ * @size: bytes
+ * @pgsize: bytes for which a bit stands, a power of two
+ * @bits: of which those beyond @size do not count; 64-bit words, aligned
+ *
+ * Marks those pages of a range dirty whose bits are set.
+ */
+void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
+                               uint64_t pgsize, const void *bits);
+
 #endif /* HW_VFIO_USER_DIRTY_H */

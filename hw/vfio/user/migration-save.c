@@ -84,6 +84,7 @@ static int save_some(VFIOUserMigration *m, QEMUFile *f, uint32_t *bytes)
         }
         vfio_mig_add_bytes_transferred(got);
     }
+    vfio_user_proxy_reuse(m->d.udev->proxy, &call);
     *bytes = got;
     return got == size;
 }

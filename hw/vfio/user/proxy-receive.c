@@ -168,6 +168,7 @@ static void fill_reply(VFIOUserCall *call, VFIOUserMessage *msg)
     call->reply_size = msg->size;
     if (msg->heap) {
         call->heap = g_steal_pointer(&msg->heap);
+        call->heap_is_body = true;
         call->reply = call->heap;
     } else if (msg->size <= sizeof(call->short_reply)) {
         memcpy(call->short_reply, msg->payload, msg->size);

@@ -428,8 +428,18 @@ void vfio_user_call_clear(VFIOUserCall *call)
     call->reply_nfds = 0;
     g_free(call->heap);
     call->heap = NULL;
+    call->heap_is_body = false;
     call->reply = NULL;
     call->reply_size = 0;
+}
+
+void vfio_user_proxy_reuse(VFIOUserProxy *proxy, VFIOUserCall *call)
+{
+    if (call->heap_is_body) {
+        vfio_user_stream_give_back(proxy->stream, g_steal_pointer(&call->heap),
+                                   call->reply_size);
+    }
+    vfio_user_call_clear(call);
 }
 
 /* The object */

@@ -99,6 +99,7 @@ typedef struct VFIOUserCall {
     int result;                 /* 0 or -errno, once waiter.done */
     uint8_t slot;
     uint8_t *heap;
+    bool heap_is_body;          /* of the stream */
     uint8_t short_reply[VFIO_USER_SHORT_REPLY];
 } VFIOUserCall;
 
@@ -109,6 +110,14 @@ typedef struct VFIOUserCall {
  */
 void vfio_user_call_clear(VFIOUserCall *call);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserCall, vfio_user_call_clear)
+
+/**
+ * vfio_user_proxy_reuse:
+ *
+ * Clears a call, and keeps the memory of a long reply for the next one: for who
+ * expects many.
+ */
+void vfio_user_proxy_reuse(VFIOUserProxy *proxy, VFIOUserCall *call);
 
 /* What the proxy counted since it was made. */
 typedef struct VFIOUserProxyStats {

@@ -16,10 +16,18 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/atomic.h"
+#include "qemu/units.h"
 #include "io/channel-socket.h"
 #include "hw/vfio/user/stream.h"
 
 #define STREAM_BUFFER (64 * KiB)
+
+/*
+ * All bodies up to here are this large, so that the next message can have the
+ * one before's: to touch fresh memory takes as long as to receive into it.
+ */
+#define SPARE_BODY (1 * MiB + 4 * KiB)
 
 struct VFIOUserStream {
     QIOChannel *ioc;
@@ -38,6 +46,7 @@ struct VFIOUserStream {
     uint8_t *body;
     size_t body_size;
     size_t body_done;
+    uint8_t *spare;             /* atomic: given back, SPARE_BODY bytes */
 
     /* Received and not yet taken: this message's and one read ahead. */
     struct {
@@ -86,6 +95,7 @@ void vfio_user_stream_free(VFIOUserStream *s)
     }
     object_unref(OBJECT(s->ioc));
     g_free(s->body);
+    g_free(s->spare);
     g_free(s);
 }
 
@@ -195,7 +205,12 @@ static int stream_begin_body(VFIOUserStream *s, const VFIOUserHeader *header,
 {
     size_t size = header->size - sizeof(*header);
 
-    s->body = g_try_malloc(size);
+    if (size <= SPARE_BODY) {
+        s->body = qatomic_xchg(&s->spare, NULL);
+    }
+    if (!s->body) {
+        s->body = g_try_malloc(MAX(size, SPARE_BODY));
+    }
     if (!s->body) {
         error_setg(errp, "no memory for a message of %u bytes", header->size);
         return -ENOMEM;
@@ -221,6 +236,13 @@ static int stream_read_body(VFIOUserStream *s, Error **errp)
         s->taken += len;
     }
     return 1;
+}
+
+void vfio_user_stream_give_back(VFIOUserStream *s, uint8_t *heap, size_t size)
+{
+    if (!heap || size > SPARE_BODY || qatomic_cmpxchg(&s->spare, NULL, heap)) {
+        g_free(heap);
+    }
 }
 
 /* Moves the descriptors of the message that ends at s->taken into @msg. */

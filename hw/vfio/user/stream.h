@@ -93,6 +93,14 @@ int vfio_user_stream_take(VFIOUserStream *s, VFIOUserMessage *msg,
                           Error **errp);
 
 /**
+ * vfio_user_stream_give_back:
+ * @heap: of a message whose payload had @size bytes, or NULL
+ *
+ * Frees it, or keeps it for a message to come.  Any thread.
+ */
+void vfio_user_stream_give_back(VFIOUserStream *s, uint8_t *heap, size_t size);
+
+/**
  * vfio_user_stream_has_message:
  *
  * Returns whether a whole message has been read ahead: no byte needs to come,

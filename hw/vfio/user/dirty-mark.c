@@ -1,0 +1,149 @@
+/*
+ * vfio-user dirty tracking: marks in QEMU's own record
+ *
+ * Bits of a server become bits of QEMU.  Most of a large memory is clean, what
+ * is not lies far apart, and what a device fills is large: to find words, to
+ * wait for memory, and to mark page by page are what would take the time.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "cpu.h"
+#include "exec/ram_addr.h"
+#include "exec/target_page.h"
+#include "sysemu/tcg.h"
+#include "hw/vfio/user/dirty.h"
+
+#define WORD_BITS 64
+
+/* So many words are looked at as one: they share a line of the cache. */
+#define LINE_WORDS 8
+
+/* As many words are looked at before the first of them is marked. */
+#define BLOCK_WORDS 2048
+QEMU_BUILD_BUG_ON(BLOCK_WORDS % LINE_WORDS);
+
+static uint8_t dirty_clients(void)
+{
+    uint8_t clients = tcg_enabled() ? DIRTY_CLIENTS_ALL : DIRTY_CLIENTS_NOCODE;
+
+    return global_dirty_tracking ? clients
+                                 : clients & ~(1 << DIRTY_MEMORY_MIGRATION);
+}
+
+void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
+{
+    /* most is dirty already for whom it does not concern; a look is cheaper */
+    uint8_t clients = dirty_clients();
+
+    clients = cpu_physical_memory_range_includes_clean(ram_addr, size, clients);
+    cpu_physical_memory_set_dirty_range(ram_addr, size, clients);
+}
+
+static bool is_full(const uint64_t *words, uint64_t n)
+{
+    /* each word is as the one before it */
+    return words[0] == UINT64_MAX &&
+           memcmp(words, words + 1, (n - 1) * sizeof(*words)) == 0;
+}
+
+/* Has a word of QEMU's record come into the cache, which will change. */
+static void call_in(ram_addr_t ram_addr, uint8_t clients)
+{
+    uint64_t page = ram_addr >> TARGET_PAGE_BITS;
+
+    for (unsigned i = 0; i < DIRTY_MEMORY_NUM; i++) {
+        if (clients & (1 << i)) {
+            unsigned long *const *blocks =
+                qatomic_rcu_read(&ram_list.dirty_memory[i])->blocks;
+
+            __builtin_prefetch(&blocks[page / DIRTY_MEMORY_BLOCK_SIZE]
+                                      [BIT_WORD(page %
+                                                DIRTY_MEMORY_BLOCK_SIZE)], 1);
+        }
+    }
+}
+
+/* Of a block, those that are far apart; the others come one after the other. */
+static void call_in_lines(ram_addr_t ram_addr, const uint64_t *words)
+{
+    uint64_t line = LINE_WORDS * WORD_BITS * qemu_real_host_page_size();
+    uint8_t clients = dirty_clients();
+
+    RCU_READ_LOCK_GUARD();
+    for (unsigned i = 0; i < BLOCK_WORDS; i += LINE_WORDS, ram_addr += line) {
+        uint64_t any = 0;
+
+        for (unsigned j = 0; j < LINE_WORDS; j++) {
+            any |= words[i + j];
+        }
+        if (any) {
+            call_in(ram_addr, clients);
+        }
+    }
+}
+
+static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
+{
+    uint64_t word_size = WORD_BITS * qemu_real_host_page_size();
+    uint64_t n;
+
+    for (; nwords; words += n, nwords -= n, ram_addr += n * word_size) {
+        n = MIN(nwords, BLOCK_WORDS);
+        if (buffer_is_zero(words, n * sizeof(*words))) {
+            continue;
+        }
+        if (is_full(words, n)) {
+            vfio_user_dirty_mark(ram_addr, n * word_size);
+            continue;
+        }
+        if (n == BLOCK_WORDS) {
+            call_in_lines(ram_addr, words);
+        }
+        cpu_physical_memory_set_dirty_lebitmap((unsigned long *)words,
+                                               ram_addr, n * WORD_BITS);
+    }
+}
+
+/* Pages of the host's size, of which there may be no more than @size holds. */
+static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
+{
+    uint64_t page = qemu_real_host_page_size();
+    uint64_t pages = DIV_ROUND_UP(size, page);
+    uint64_t whole = QEMU_ALIGN_DOWN(pages, WORD_BITS);
+
+    mark_words(ram_addr, whole / WORD_BITS, bits);
+    if (pages != whole) {
+        /* a server may fill words: what is beyond the range is not meant */
+        unsigned long last = bits[whole / WORD_BITS] &
+                             MAKE_64BIT_MASK(0, pages - whole);
+
+        cpu_physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
+                                               pages - whole);
+    }
+}
+
+/* Of pages of any size. */
+static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
+                       const uint64_t *bits)
+{
+    uint64_t nbits = DIV_ROUND_UP(size, pgsize);
+    uint64_t i = find_first_bit((const unsigned long *)bits, nbits);
+
+    while (i < nbits) {
+        vfio_user_dirty_mark(ram_addr + i * pgsize, pgsize);
+        i = find_next_bit((const unsigned long *)bits, nbits, i + 1);
+    }
+}
+
+void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
+                               uint64_t pgsize, const void *bits)
+{
+    if (pgsize == qemu_real_host_page_size()) {
+        mark_host_pages(ram_addr, size, (uint64_t *)bits);
+    } else {
+        mark_pages(ram_addr, size, pgsize, bits);
+    }
+}
