@@ -277,6 +277,7 @@ static int proxy_receive(VFIOUserProxy *p)
     if (ret > 0 && (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
         ret = -EPROTO;
     }
+    vfio_user_stream_give_back(p->stream, g_steal_pointer(&msg.heap), msg.size);
     if (ret < 0) {
         vfio_user_proxy_fail(p, err);
         return -ECONNRESET;
