@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,11 +47,6 @@ static volatile sig_atomic_t terminated;
 static void terminate(int sig)
 {
     terminated = 1;
-}
-
-static void log_line(vfu_ctx_t *ctx, int level, const char *text)
-{
-    fprintf(stderr, "bench-server: %s\n", text);
 }
 
 static ssize_t access_bar(vfu_ctx_t *ctx, char *buf, size_t count,
@@ -90,7 +84,6 @@ static vfu_ctx_t *create(const char *path, Bench *b)
     if (!ctx) {
         err(1, "%s: cannot listen", path);
     }
-    vfu_setup_log(ctx, log_line, LOG_ERR);
     if (vfu_pci_init(ctx, VFU_PCI_TYPE_CONVENTIONAL,
                      PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
         vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, BENCH_BAR_SIZE,

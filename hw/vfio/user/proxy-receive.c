@@ -452,16 +452,45 @@ static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
     return true;
 }
 
+/*
+ * Waits for the socket, without the turn.  While a server moves data by message
+ * it asks again at once: to sleep and be woken takes as long as to serve it.
+ * @poll_ns: for how long looking paid lately; 0, while nothing goes on.  Half
+ *           of what a caller may poll at most, as no vCPU waits for this one.
+ */
+static int proxy_await(VFIOUserProxy *p, int64_t *poll_ns)
+{
+    struct epoll_event ev;
+    int64_t begun = proxy_clock_ns();
+    int64_t most = p->poll_max_ns / 2;
+    int64_t took = 0;
+    int ret = 0;
+
+    while (ret == 0 && took < *poll_ns) {
+        ret = epoll_wait(p->epoll_fd, &ev, 1, 0);
+        took = proxy_clock_ns() - begun;
+    }
+    if (ret == 0) {
+        ret = epoll_wait(p->epoll_fd, &ev, 1, -1);
+        took = proxy_clock_ns() - begun;
+    }
+    if (took > most) {
+        *poll_ns = *poll_ns / 2 < POLL_MIN_NS ? 0 : *poll_ns / 2;
+    } else if (took > *poll_ns) {
+        *poll_ns = MIN(2 * took, most);
+    }
+    return ret;
+}
+
 static void *proxy_receive_thread(void *opaque)
 {
     VFIOUserProxy *p = opaque;
+    int64_t poll_ns = 0;
     bool stop = false;
 
     rcu_register_thread();      /* the room above may read guest memory */
     while (!stop) {
-        struct epoll_event ev;
-
-        if (epoll_wait(p->epoll_fd, &ev, 1, -1) < 0 ||
+        if (proxy_await(p, &poll_ns) < 0 ||
             !proxy_claim_readers_turn(p, &stop)) {
             continue;
         }
