@@ -98,9 +98,9 @@ typedef struct VFIOUserCall {
     int64_t deadline;           /* ns on the host's monotonic clock */
     int result;                 /* 0 or -errno, once waiter.done */
     uint8_t slot;
-    uint8_t *heap;
     bool heap_is_body;          /* of the stream */
-    uint8_t short_reply[VFIO_USER_SHORT_REPLY];
+    uint8_t *heap;
+    uint8_t short_reply[VFIO_USER_SHORT_REPLY] QEMU_ALIGNED(8);
 } VFIOUserCall;
 
 /**
