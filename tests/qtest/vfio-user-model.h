@@ -17,6 +17,7 @@
 #include "vfio-user-migration-model.h"
 #include "vfio-user-migration1-model.h"
 #include "vfio-user-packet.h"
+#include "vfio-user-personality.h"
 
 #define VFIO_USER_MODEL_REGIONS 16
 #define VFIO_USER_MODEL_AREAS 4
@@ -32,6 +33,7 @@ typedef struct VFIOUserModelRegion {
 } VFIOUserModelRegion;
 
 typedef struct VFIOUserModel {
+    const VFIOUserPersonality *personality;     /* NULL: an honest server */
     const char *version;        /* JSON; NULL: a VERSION reply without */
     bool twin;                  /* descriptor 0 of that is a twin socket */
     uint32_t flags;             /* VFIO_DEVICE_FLAGS_ */

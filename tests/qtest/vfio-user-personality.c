@@ -1,0 +1,64 @@
+/*
+ * Personalities of the scripted vfio-user server
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/units.h"
+
+#include "vfio-user-personality.h"
+
+const VFIOUserPersonality vfio_user_personalities[] = {
+    {
+        .name = "libvfio-user-2022",
+        .one_recv = true,
+        .no_migration2 = true,
+        .fixed_rom = true,
+    },
+    {
+        .name = "libvfio-user-2026",
+        .one_recv = true,
+        .pads_reads = true,
+        .most_read = 100000,
+        .no_migration1 = true,
+        .fixed_rom = true,
+    },
+    {
+        .name = "rust-vmm",
+        .undrained = true,
+        .one_client = true,
+        .no_migration1 = true,
+        .no_migration2 = true,
+        .flagless_msix = true,
+    },
+    {
+        .name = "spdk",
+        .one_recv = true,
+        .no_migration1 = true,
+        .no_migration2 = true,
+        .map_align = 2 * MiB,
+        .most_maps = 64,
+    },
+    {
+        .name = "x-vfio-user-server",
+        .one_recv = true,
+        .no_migration1 = true,
+        .no_migration2 = true,
+        .fixed_rom = true,
+    },
+    { }
+};
+
+const VFIOUserPersonality *vfio_user_personality(const char *name)
+{
+    const VFIOUserPersonality *p = vfio_user_personalities;
+
+    while (p->name && strcmp(p->name, name)) {
+        p++;
+    }
+    g_assert_nonnull(p->name);
+    return p;
+}

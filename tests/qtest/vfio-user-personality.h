@@ -1,0 +1,49 @@
+/*
+ * Personalities of the scripted vfio-user server
+ *
+ * The habits of released servers, as data: a row per server, a field per
+ * habit.  A model without a personality answers by the text of the
+ * specification.  What a habit does is implemented where the command is
+ * answered, in vfio-user-model*.c and vfio-user-migration-model.c; faults,
+ * which no released server has, are rules (vfio-user-rules.h).
+ *
+ * Pure data.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_PERSONALITY_H
+#define TESTS_QTEST_VFIO_USER_PERSONALITY_H
+
+typedef struct VFIOUserPersonality {
+    const char *name;           /* of the server, in the names of tests */
+    const char *version;        /* JSON; NULL: the model's */
+
+    /* Requests */
+    bool one_recv;              /* a body is what the first recv() returns */
+    bool undrained;             /* an unknown command's payload stays unread */
+    bool one_client;            /* others are accepted and not served */
+
+    /* Migration v2 */
+    bool pads_reads;            /* MIG_DATA_READ: as long as was asked for */
+    uint32_t most_read;         /* bytes in one MIG_DATA_READ; 0: any number */
+    bool no_migration2;         /* knows no DEVICE_FEATURE */
+    bool no_migration1;         /* knows no DIRTY_PAGES */
+
+    /* Memory */
+    bool short_unmap;           /* DMA_UNMAP is answered by a header only */
+    uint64_t map_align;         /* maps that are not aligned are not used */
+    uint32_t most_maps;         /* 0: any number */
+
+    /* PCI */
+    bool flagless_msix;         /* DEVICE_GET_IRQ_INFO: MSI-X has flags 0 */
+    bool fixed_rom;             /* the ROM BAR ignores the sizing write */
+} VFIOUserPersonality;
+
+/* Ends with a row without name. */
+extern const VFIOUserPersonality vfio_user_personalities[];
+
+/* Fails the test where there is none of that name. */
+const VFIOUserPersonality *vfio_user_personality(const char *name);
+
+#endif /* TESTS_QTEST_VFIO_USER_PERSONALITY_H */
