@@ -7,7 +7,7 @@
  *   i    vendor and device id, then the size of BAR 0
  *   r    times batches of 32-bit reads; what the last one read, then the time
  *        of each batch in ticks of the time-stamp counter
- *   w    the same for posted writes; what is read back after the last one
+ *   w    the same for writes by message; what is read back after the last one
  *   d    the same for writes to the doorbell
  *   h    halts with interrupts off, for ever
  *

@@ -37,6 +37,7 @@ typedef struct Bench {
     uint64_t reads;
     uint64_t writes;
     uint64_t signals;
+    bool has_doorbell;
     int doorbell;               /* eventfd */
     uint32_t scratch;
     struct timespec write_time;
@@ -91,7 +92,8 @@ static vfu_ctx_t *create(const char *path, Bench *b)
                          NULL, 0, -1, 0) < 0) {
         err(1, "cannot set up the device");
     }
-    if (vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, b->doorbell,
+    if (b->has_doorbell &&
+        vfu_create_ioeventfd(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, b->doorbell,
                              BENCH_DOORBELL, sizeof(uint32_t), 0, 0) < 0) {
         err(1, "cannot set up the doorbell");
     }
@@ -163,6 +165,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "sleep", no_argument, NULL, 's' },
         { "poll", no_argument, NULL, 'p' },
+        { "doorbell", no_argument, NULL, 'd' },
         { "write-us", required_argument, NULL, 'w' },
         { }
     };
@@ -178,6 +181,9 @@ int main(int argc, char **argv)
         case 'p':
             mode = opt;
             break;
+        case 'd':
+            b.has_doorbell = true;
+            break;
         case 'w':
             b.write_time.tv_nsec = atoi(optarg) % 1000000 * 1000;
             break;
@@ -187,7 +193,8 @@ int main(int argc, char **argv)
         }
     }
     if (!mode || optind != argc - 1) {
-        errx(2, "usage: %s --sleep|--poll [--write-us N] SOCKET\n"
+        errx(2, "usage: %s --sleep|--poll [--doorbell] [--write-us N] SOCKET\n"
+             "--doorbell: with an eventfd, so that no write is posted\n"
              "--write-us: each register write takes N (< 1000000) "
              "microseconds", argv[0]);
     }

@@ -336,6 +336,7 @@ int main(int argc, char **argv)
     vfio_user_add_fault_tests();
     vfio_user_add_region_tests();
     vfio_user_add_mapping_tests();
+    vfio_user_add_order_tests();
     vfio_user_add_rom_tests();
     vfio_user_add_migration_both_tests();
     vfio_user_add_migration_fault_tests();

@@ -29,6 +29,7 @@ void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);
 void vfio_user_add_region_tests(void);
 void vfio_user_add_mapping_tests(void);
+void vfio_user_add_order_tests(void);
 void vfio_user_add_rom_tests(void);
 void vfio_user_add_migration_both_tests(void);
 void vfio_user_add_migration_fault_tests(void);

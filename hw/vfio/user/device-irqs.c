@@ -6,7 +6,7 @@
  * nothing else: who listens to it, QEMU or KVM, is not its business.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock.  A vCPU waits for
- * no server.
+ * the server only where it gives descriptors to a device with a direct path.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -68,8 +68,26 @@ int vfio_user_device_get_irq_info(VFIODevice *vbasedev,
 }
 
 /*
+ * Waits for the answer.  A vCPU does so with the big QEMU lock: a server that
+ * is late once does not get another chance to stop the VM.
+ */
+static int call_irq_set(VFIOUserDevice *udev, VFIOUserCall *call)
+{
+    Error *err = NULL;
+    int ret = vfio_user_proxy_call(udev->proxy, call, &err);
+
+    if (ret == -ETIMEDOUT && current_cpu) {
+        vfio_user_proxy_fail(udev->proxy, g_steal_pointer(&err));
+    }
+    error_free(err);
+    return ret;
+}
+
+/*
  * One message.  A vCPU does not wait for the answer: an error is reported
- * when it arrives, and a later command cannot overtake this one.
+ * when it arrives, and a later command cannot overtake this one.  A doorbell
+ * that is no command could: then the device would finish its work and find no
+ * descriptor for its interrupt, which is lost.
  */
 static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
                         const void *data, size_t size,
@@ -86,8 +104,9 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
     };
 
     msg->argsz = sizeof(*msg) + size;
-    return current_cpu ? vfio_user_proxy_notify(udev->proxy, &call, NULL)
-                       : vfio_user_proxy_call(udev->proxy, &call, NULL);
+    return current_cpu && !(nfds && udev->direct_path) ?
+        vfio_user_proxy_notify(udev->proxy, &call, NULL) :
+        call_irq_set(udev, &call);
 }
 
 /*

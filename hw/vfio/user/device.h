@@ -41,6 +41,8 @@ typedef struct VFIOUserDevice {
     uint64_t unlocked_regions;
     /* By region, NULL where there are none; the big QEMU lock's. */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
+    /* A write of the guest may overtake a message; constant in use. */
+    bool direct_path;
     VFIOUserIRQs irqs[VFIO_USER_IRQ_INDEXES];
     /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
     int unmask_fd;

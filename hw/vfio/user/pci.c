@@ -29,6 +29,7 @@
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
+#include "hw/vfio/user/pci-order.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-region.h"
 #include "hw/vfio/user/twin.h"
@@ -264,7 +265,6 @@ static bool populate(VFIOUserPCIDevice *vudev, Error **errp)
         VFIORegion *region = &vdev->bars[i].region;
 
         vudev->user.unlocked_regions |= 1ULL << i;
-        region->post_wr = true;
         if (region->mem) {
             /* many vCPUs wait for the server at once, without the lock */
             region->mem->disable_reentrancy_guard = true;
@@ -343,6 +343,12 @@ static bool setup_ioeventfds(VFIOUserPCIDevice *vudev, Error **errp)
 static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
 {
     vfio_user_pci_ioeventfds_teardown(&vudev->ioeventfds);
+}
+
+static bool order_writes(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    vfio_user_pci_order_writes(&vudev->parent_obj, &vudev->user);
+    return true;
 }
 
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
@@ -440,6 +446,7 @@ static const Step steps[] = {
     { add_capabilities, NULL },
     { setup_interrupts, teardown_interrupts },
     { setup_ioeventfds, teardown_ioeventfds },
+    { order_writes, NULL },
     { setup_migration, teardown_migration },
     { follow_vm, unfollow_vm },
     { arm_signals, disarm_signals },
