@@ -8,8 +8,10 @@
 
 #include "qemu/osdep.h"
 #include <netinet/in.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/capability.h>
 #include <linux/vm_sockets.h>
 #include <glib/gstdio.h>
 
@@ -17,6 +19,8 @@
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
+
+#define TIMEOUT_MS 600
 
 /* How it is named */
 
@@ -192,55 +196,192 @@ static void test_socket_fd_name(void)
     qpci_unplug_acpi_device_test(rig->qts, "dut", 4);
 }
 
-/* Nobody there */
+/* Nobody there: one line, with the socket, the cause and what to do */
 
-static void check_gives_up(const char *socket)
+static void check_gives_up(const char *socket, const char *hint)
 {
-    g_autofree char *args = g_strdup_printf(VFIO_USER_RIG_RAM
-                                            "-device vfio-user-pci,socket=%s",
-                                            socket);
+    g_autofree char *args =
+        g_strdup_printf(VFIO_USER_RIG_RAM "-device vfio-user-pci,"
+                        "x-timeout-ms=%u,socket=%s", TIMEOUT_MS, socket);
     g_autofree char *text = NULL;
-    g_autofree char *name = g_strdup_printf("vfio-user %s: ", socket);
+    g_autofree char *start = g_strdup_printf("vfio-user %s: ", socket);
 
     g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
-    g_assert_nonnull(strstr(text, name));
+    g_assert_nonnull(strstr(text, start));
+    g_assert_nonnull(strstr(text, hint));
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
-    /* what to try */
-    g_assert_nonnull(strstr(text, "?"));
 }
+
+static void check_cannot_connect(const char *socket, const char *hint)
+{
+    g_autofree char *text = g_strdup_printf("%s: cannot connect: %s", socket,
+                                            hint);
+
+    check_gives_up(socket, text);
+}
+
+/* A socket that is bound and, with @backlog 0 or more, listens. */
+static int make_socket(const char *path, int type, int backlog)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    if (backlog >= 0) {
+        g_assert_cmpint(listen(fd, backlog), ==, 0);
+    }
+    return fd;
+}
+
+/* A folder and a path in it. */
+typedef struct Place {
+    char *dir;
+    char *path;
+} Place;
+
+static void place_init(Place *place)
+{
+    place->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    place->path = g_strdup_printf("%s/socket", place->dir);
+}
+
+static void place_clear(Place *place)
+{
+    g_remove(place->path);
+    g_rmdir(place->dir);
+    g_free(place->path);
+    g_free(place->dir);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
 
 static void test_nobody_missing(void)
 {
-    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
-    g_autofree char *path = g_strdup_printf("%s/missing", dir);
+    g_auto(Place) place = { };
 
-    check_gives_up(path);
-    g_rmdir(dir);
+    place_init(&place);
+    check_cannot_connect(place.path, "the socket does not exist; start the"
+                         " server first");
 }
 
 static void test_nobody_refusing(void)
 {
-    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_auto(Place) place = { };
 
-    g_snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/refusing", dir);
-    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
-    close(fd);
-    check_gives_up(addr.sun_path);
-    g_unlink(addr.sun_path);
-    g_rmdir(dir);
+    place_init(&place);
+    close(make_socket(place.path, SOCK_STREAM, -1));
+    check_cannot_connect(place.path, "no server listens on the socket; start"
+                         " the server first");
 }
 
 static void test_nobody_plain_file(void)
 {
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("vfio-user-XXXXXX", &path, NULL);
+    g_auto(Place) place = { };
 
-    g_assert_cmpint(fd, >=, 0);
+    place_init(&place);
+    g_assert_true(g_file_set_contents(place.path, "", 0, NULL));
+    check_cannot_connect(place.path, "it is not a socket; name the socket of"
+                         " a running server");
+}
+
+static void test_nobody_under_plain_file(void)
+{
+    g_auto(Place) place = { };
+    g_autofree char *path = NULL;
+
+    place_init(&place);
+    path = g_strdup_printf("%s/cntrl", place.path);
+    g_assert_true(g_file_set_contents(place.path, "", 0, NULL));
+    check_cannot_connect(path, "the socket does not exist; start the server"
+                         " first");
+}
+
+static void test_nobody_directory(void)
+{
+    g_auto(Place) place = { };
+
+    place_init(&place);
+    check_cannot_connect(place.dir, "it is a directory; name the socket in"
+                         " it, which is 'cntrl' for SPDK");
+}
+
+static void test_nobody_datagrams(void)
+{
+    g_auto(Place) place = { };
+    int fd;
+
+    place_init(&place);
+    fd = make_socket(place.path, SOCK_DGRAM, -1);
+    check_cannot_connect(place.path, "it is not a stream socket; name the"
+                         " socket of a vfio-user server");
     close(fd);
-    check_gives_up(path);
-    g_unlink(path);
+}
+
+static void test_nobody_long_path(void)
+{
+    g_autofree char *path = g_strnfill(200, 'x');
+
+    path[0] = '/';
+    check_cannot_connect(path, "the path is too long for a socket; use a"
+                         " shorter one");
+}
+
+/*
+ * In a thread of its own, which gives up for good what lets root do without
+ * permissions; its children do not get it back.
+ */
+static void *connect_without_override(void *path)
+{
+    if (prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) < 0 &&
+        geteuid() == 0) {
+        g_test_skip("root that cannot do without its privileges");
+        return NULL;
+    }
+    check_cannot_connect(path, "permission denied; the socket must be"
+                         " writable by the user that runs QEMU");
+    return NULL;
+}
+
+static void test_nobody_permitted(void)
+{
+    g_auto(Place) place = { };
+    int fd;
+
+    place_init(&place);
+    fd = make_socket(place.path, SOCK_STREAM, 1);
+    g_assert_cmpint(chmod(place.path, 0400), ==, 0);
+    g_thread_join(g_thread_new("unprivileged", connect_without_override,
+                               place.path));
+    close(fd);
+}
+
+/* A server that never accepts and has no room for one more to wait. */
+static void test_nobody_accepting(void)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    g_auto(Place) place = { };
+    int fd, waiting;
+
+    place_init(&place);
+    fd = make_socket(place.path, SOCK_STREAM, 0);
+    waiting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_strlcpy(addr.sun_path, place.path, sizeof(addr.sun_path));
+    g_assert_cmpint(connect(waiting, (struct sockaddr *)&addr, sizeof(addr)),
+                    ==, 0);
+    check_cannot_connect(place.path, "the server does not accept connections;"
+                         " another client may be connected to it");
+    close(waiting);
+    close(fd);
+}
+
+/* A server that serves one client at a time, and has one. */
+static void test_nobody_free(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    check_gives_up(vfio_user_server_path(rig->server), "VERSION: no reply"
+                   " within " stringify(TIMEOUT_MS) " ms (x-timeout-ms):"
+                   " another client may be connected to the server");
 }
 
 static void test_nobody_without_socket(void)
@@ -249,8 +390,42 @@ static void test_nobody_without_socket(void)
 
     g_assert_cmpint(vfio_user_rig_run(VFIO_USER_RIG_RAM
                                       "-device vfio-user-pci", &text), ==, 1);
-    g_assert_nonnull(strstr(text, "socket="));
+    g_assert_nonnull(strstr(text, "'socket' is required, for example"
+                            " socket=/run/device.sock\n"));
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
+}
+
+static void test_nobody_in_an_object(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     NULL);
+    QDict *response = qtest_qmp(rig->qts, "{'execute': 'device_add',"
+                                "'arguments': {'driver': 'vfio-user-pci',"
+                                "'socket': {'type': 'unix', 'path': %s}}}",
+                                vfio_user_server_path(rig->server));
+    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
+                                     "desc");
+
+    g_assert_nonnull(strstr(text, "'socket' is required"));
+    g_assert_nonnull(strstr(text, "; device_add takes a string, not an"
+                            " object"));
+    qobject_unref(response);
+}
+
+/* Later versions of QEMU call it so. */
+static void test_other_timeout(void)
+{
+    g_autoptr(VFIOUserServer) s = vfio_user_server_new(NULL, NULL);
+    QTestState *qts =
+        qtest_initf(VFIO_USER_RIG_RAM "-device vfio-user-pci,id=dut,"
+                    "x-msg-timeout=12345,socket=%s", vfio_user_server_path(s));
+    QDict *response = qtest_qmp(qts, "{'execute': 'qom-get', 'arguments': {"
+                                "'path': '/machine/peripheral/dut',"
+                                "'property': 'x-timeout-ms'}}");
+
+    g_assert_cmpint(qdict_get_int(response, "return"), ==, 12345);
+    qobject_unref(response);
+    qtest_quit(qts);
 }
 
 void vfio_user_add_socket_tests(void)
@@ -265,6 +440,17 @@ void vfio_user_add_socket_tests(void)
     qtest_add_func("/vfio-user/nobody/missing", test_nobody_missing);
     qtest_add_func("/vfio-user/nobody/refusing", test_nobody_refusing);
     qtest_add_func("/vfio-user/nobody/plain-file", test_nobody_plain_file);
+    qtest_add_func("/vfio-user/nobody/under-plain-file",
+                   test_nobody_under_plain_file);
+    qtest_add_func("/vfio-user/nobody/directory", test_nobody_directory);
+    qtest_add_func("/vfio-user/nobody/datagrams", test_nobody_datagrams);
+    qtest_add_func("/vfio-user/nobody/long-path", test_nobody_long_path);
+    qtest_add_func("/vfio-user/nobody/permitted", test_nobody_permitted);
+    qtest_add_func("/vfio-user/nobody/accepting", test_nobody_accepting);
+    qtest_add_func("/vfio-user/nobody/free", test_nobody_free);
     qtest_add_func("/vfio-user/nobody/without-socket",
                    test_nobody_without_socket);
+    qtest_add_func("/vfio-user/nobody/in-an-object",
+                   test_nobody_in_an_object);
+    qtest_add_func("/vfio-user/socket/other-timeout", test_other_timeout);
 }

@@ -25,6 +25,7 @@
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
+#include "hw/vfio/user/dial.h"
 #include "hw/vfio/user/mapping.h"
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
@@ -144,28 +145,19 @@ typedef struct Step {
 
 static bool dial(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    ERRP_GUARD();
-
     if (!vudev->socket) {
-        error_setg(errp, "the property 'socket' is missing: say"
-                   " socket=/path/of/the/server's/socket");
+        /* what QMP has as an object never gets here in QEMU 7.2 */
+        error_setg(errp, "'socket' is required, for example"
+                   " socket=/run/device.sock%s", DEVICE(vudev)->hotplugged ?
+                   "; device_add takes a string, not an object" : "");
         return false;
     }
     if (!vudev->timeout_ms) {
         error_setg(errp, "x-timeout-ms must not be 0");
         return false;
     }
-    vudev->channel = qio_channel_socket_new();
-    qio_channel_set_name(QIO_CHANNEL(vudev->channel), "vfio-user");
-    if (qio_channel_socket_connect_sync(vudev->channel, vudev->socket,
-                                        errp) < 0) {
-        error_prepend(errp, "vfio-user %s: no connection, is the server"
-                      " running and its socket there?: ",
-                      vudev->socket_name);
-        g_clear_pointer(&vudev->channel, object_unref);
-        return false;
-    }
-    return true;
+    vudev->channel = vfio_user_dial(vudev->socket, vudev->timeout_ms, errp);
+    return vudev->channel != NULL;
 }
 
 /* Back from anywhere in the handshake, too. */
@@ -673,6 +665,10 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user);
     vdev->vbasedev.enable_migration = true;
+    /* the name that later versions of QEMU have for it */
+    object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
+    object_property_set_description(obj, "x-msg-timeout",
+                                    "Alias of x-timeout-ms");
 }
 
 static void vfio_user_pci_finalize(Object *obj)
