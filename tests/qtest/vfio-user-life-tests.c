@@ -454,6 +454,37 @@ static void test_plug_express(void)
 /* What a user says of it */
 
 static void test_bootindex(void)
+/* A device that the guest does not release goes with the next reset. */
+static void check_reset_unplugs(const char *args)
+{
+    g_autoptr(Machine) m = machine_new(args);
+
+    for (unsigned i = 0; i < 2; i++) {
+        qtest_qmp_device_del_send(m->qts, "dut");
+        qtest_qmp_assert_success(m->qts, "{'execute': 'system_reset'}");
+        qtest_qmp_eventwait(m->qts, "DEVICE_DELETED");
+        vfio_user_server_wait_client(m->server[0], false);
+        qtest_qmp_device_add(m->qts, "vfio-user-pci", "dut",
+                             "{'bus': %s, 'addr': %s, 'socket': %s}",
+                             strstr(args, "q35") ? "rootport" : "pci.0",
+                             strstr(args, "q35") ? "0" : "4",
+                             vfio_user_server_path(m->server[0]));
+    }
+}
+
+static void test_reset_unplugs(void)
+{
+    check_reset_unplugs(VFIO_USER_RIG_RAM
+                        "-device vfio-user-pci,id=dut,addr=4,socket=%s");
+}
+
+static void test_reset_unplugs_express(void)
+{
+    check_reset_unplugs("-machine q35 -nodefaults -m 64 "
+                        VFIO_USER_RIG_Q35_PORT
+                        "-device vfio-user-pci,id=dut,bus=rootport,socket=%s");
+}
+
 {
     g_autoptr(Machine) m = machine_new(
         VFIO_USER_RIG_RAM
@@ -593,3 +624,6 @@ void vfio_user_add_life_tests(void)
     qtest_add_func("/vfio-user/life/does-not-migrate", test_does_not_migrate);
     qtest_add_func("/vfio-user/life/help", test_help);
 }
+    qtest_add_func("/vfio-user/life/reset/unplugs", test_reset_unplugs);
+    qtest_add_func("/vfio-user/life/reset/unplugs-express",
+                   test_reset_unplugs_express);
