@@ -146,6 +146,23 @@ static void test_areas_with_fds(void)
     check_areas(true);
 }
 
+/* Areas of nothing are left out, wherever they claim to be. */
+static void test_areas_empty(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
+            16 * PAGE, MAPPED, 4,
+            { { PAGE, PAGE }, { 0, 0 }, { 4 * PAGE, PAGE },
+              { 99 * PAGE + 1, 0 } },
+        }));
+
+    check_bar(rig, 2, 0, true);
+    check_bar(rig, 2, PAGE, false);
+    check_bar(rig, 2, 2 * PAGE, true);
+    check_bar(rig, 2, 4 * PAGE, false);
+    check_bar(rig, 2, 5 * PAGE, true);
+}
+
 /* As the sample "server" of libvfio-user has it. */
 static void test_no_power_of_two(void)
 {
@@ -470,7 +487,6 @@ static const Lie lies[] = {
     { "area-far-outside", false, AREA(0), LE64(-(uint64_t)PAGE) },
     { "area-unaligned", false, AREA(0), LE64(PAGE + 16) },
     { "area-of-8-exbibytes", false, AREA(0) + 8, LE64(1ULL << 63) },
-    { "area-empty", false, AREA(0) + 8, LE64(0) },
     { "area-of-half-a-page", false, AREA(0) + 8, LE64(PAGE / 2) },
     { "areas-overlap", false, AREA(1), LE64(0) },
     { "no-areas", false, CAP + 8, LE32(0) },
@@ -566,6 +582,23 @@ static void check_warning(const VFIOUserModel *model,
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
+/* Nothing to map is what the server wants, and nobody is warned. */
+static void test_no_warning(void)
+{
+    g_autoptr(VFIOUserServer) server =
+        vfio_user_server_new(MODEL_WITH(0, {
+            4 * PAGE, MAPPED, 2, { { PAGE, 0 }, { 0, 0 } },
+        }), NULL);
+    g_autofree char *args =
+        g_strdup_printf(VFIO_USER_RIG_SHARED "-device vfio-user-pci,socket=%s "
+                        "-device vfio-user-pci,socket=/nowhere",
+                        vfio_user_server_path(server));
+    g_autofree char *text = NULL;
+
+    g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
+    g_assert_null(strstr(text, "warning: "));
+}
+
 static void test_warnings(void)
 {
     check_warning(NULL, no_file, "no descriptor came with it");
@@ -585,6 +618,7 @@ void vfio_user_add_region_tests(void)
     qtest_add_func("/vfio-user/region/whole", test_whole);
     qtest_add_func("/vfio-user/region/offset", test_offset);
     qtest_add_func("/vfio-user/region/areas", test_areas);
+    qtest_add_func("/vfio-user/region/areas-empty", test_areas_empty);
     qtest_add_func("/vfio-user/region/areas-with-fds", test_areas_with_fds);
     qtest_add_func("/vfio-user/region/no-power-of-two", test_no_power_of_two);
     qtest_add_func("/vfio-user/region/no-power-of-two-whole",
@@ -603,6 +637,7 @@ void vfio_user_add_region_tests(void)
 
         qtest_add_data_func(path, &lies[i], test_lie);
     }
+    qtest_add_func("/vfio-user/region/no-warning", test_no_warning);
     qtest_add_func("/vfio-user/region/warnings", test_warnings);
     /* these want a VM of their own */
     qtest_add_func("/vfio-user/region/dma", test_dma);

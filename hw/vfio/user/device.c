@@ -225,6 +225,9 @@ static int take_region_fd(VFIODevice *vbasedev, VFIOUserCall *call,
     int fd = call->reply_nfds ? call->reply_fds[0] : -1;
     Error *why = NULL;
 
+    if (vfio_user_region_info_is_empty(call->reply)) {
+        return -1;
+    }
     if (!vfio_user_region_info_mappable(call->reply, fd, &why)) {
         warn_report("vfio-user %s: region %u is accessed by message, not"
                     " mapped: %s", vfio_user_proxy_name(udev->proxy),

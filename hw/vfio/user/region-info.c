@@ -126,6 +126,14 @@ bool vfio_user_region_info_check(const void *reply, size_t size,
            check_caps(reply, &info, errp);
 }
 
+/* @at: of the capability */
+static Area area_at(const uint8_t *reply, uint32_t at, uint32_t i)
+{
+    const uint8_t *area = reply + at + SPARSE_HEAD + i * SPARSE_AREA;
+
+    return (Area) { ldq_le_p(area), ldq_le_p(area + sizeof(uint64_t)) };
+}
+
 /* Offset of the areas' capability; 0 where there is none. */
 static uint32_t find_sparse(const uint8_t *reply,
                             const VFIOUserRegionInfo *info)
@@ -139,12 +147,30 @@ static uint32_t find_sparse(const uint8_t *reply,
     return at;
 }
 
-/* Fills @areas; returns how many there are, 0 with @errp set on failure. */
+bool vfio_user_region_info_is_empty(const void *reply)
+{
+    VFIOUserRegionInfo info;
+    uint32_t at;
+
+    memcpy(&info, reply, sizeof(info));
+    at = find_sparse(reply, &info);
+    for (uint32_t i = 0; at && i < sparse_areas(reply, at); i++) {
+        if (area_at(reply, at, i).size) {
+            return false;
+        }
+    }
+    return at;
+}
+
+/*
+ * Fills @areas with those that are not empty; returns how many there are, 0
+ * with @errp set on failure.
+ */
 static uint32_t get_areas(const uint8_t *reply, const VFIOUserRegionInfo *info,
                           Area *areas, Error **errp)
 {
     uint32_t at = find_sparse(reply, info);
-    uint32_t n;
+    uint32_t n, found = 0;
 
     if (!at) {
         areas[0] = (Area) { 0, info->size };
@@ -157,12 +183,17 @@ static uint32_t get_areas(const uint8_t *reply, const VFIOUserRegionInfo *info,
         return 0;
     }
     for (uint32_t i = 0; i < n; i++) {
-        const uint8_t *area = reply + at + SPARSE_HEAD + i * SPARSE_AREA;
+        Area area = area_at(reply, at, i);
 
-        areas[i].offset = ldq_le_p(area);
-        areas[i].size = ldq_le_p(area + sizeof(uint64_t));
+        /* hw/vfio leaves it out, too */
+        if (area.size) {
+            areas[found++] = area;
+        }
     }
-    return n;
+    if (!found) {
+        error_setg(errp, "all of its areas are empty");
+    }
+    return found;
 }
 
 static bool overlap(const Area *a, const Area *b)

@@ -35,13 +35,24 @@ bool vfio_user_region_info_check(const void *reply, size_t size,
                                  Error **errp);
 
 /**
+ * vfio_user_region_info_is_empty:
+ * @reply: as checked, complete
+ *
+ * Returns whether the region has a list of areas to map in which there is
+ * nothing: its server wants all of it accessed by message.
+ */
+bool vfio_user_region_info_is_empty(const void *reply);
+
+/**
  * vfio_user_region_info_mappable:
  * @reply: as checked, complete
  * @fd: the descriptor that came with it, or -1
  *
  * Checks that what the region wants to have mapped, its areas or the whole of
  * it, consists of pages inside the region, none of them twice, which are in
- * the file now.  That the file does not shrink later is not known here.
+ * the file now.  Areas of size 0 are left out.
+ *
+ * That the file does not shrink later is not known here.
  *
  * Returns true, or false with the reason in @errp.
  */
