@@ -47,14 +47,6 @@ static void test_count_intx_0(void)
     check_no_intx(&model);
 }
 
-static void test_count_intx_without_eventfd(void)
-{
-    const VFIOUserModel model =
-        vfio_user_irq_model(INTX, 1, VFIO_IRQ_INFO_MASKABLE);
-
-    check_no_intx(&model);
-}
-
 /* The vectors that there are work. */
 static void check_msix_count(uint32_t count)
 {
@@ -412,8 +404,6 @@ void vfio_user_add_interrupt_fault_tests(void)
     size_t i;
 
     qtest_add_func("/vfio-user/interrupt/count/intx-0", test_count_intx_0);
-    qtest_add_func("/vfio-user/interrupt/count/intx-without-eventfd",
-                   test_count_intx_without_eventfd);
     qtest_add_func("/vfio-user/interrupt/count/msix-0", test_count_msix_0);
     qtest_add_func("/vfio-user/interrupt/count/msix-3", test_count_msix_3);
     qtest_add_func("/vfio-user/interrupt/count/msix-20", test_count_msix_20);

@@ -84,6 +84,52 @@ static void test_msix_late(void)
     check_late(&model, 0);
 }
 
+/* Servers that do not say how an interrupt gets here: by eventfd, as ever */
+
+static void test_flagless_personality(const void *personality)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.personality = personality;
+    check_late(&model, 0);
+}
+
+static void test_flagless_intx(void)
+{
+    const VFIOUserModel model =
+        vfio_user_irq_model(INTX, 1, VFIO_IRQ_INFO_MASKABLE);
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
+
+    g_assert_cmphex(qpci_config_readb(rig->dev, PCI_INTERRUPT_PIN), ==, 1);
+    vfio_user_irq_route_intx(rig);
+    vfio_user_irq_check_intx(rig);
+}
+
+static void test_flagless_msi(void)
+{
+    const VFIOUserModel model =
+        vfio_user_irq_model(MSI, VFIO_USER_MODEL_MSI_VECTORS, 0);
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
+
+    vfio_user_irq_enable_msi(rig, true);
+    vfio_user_server_trigger(rig->server, MSI, 3);
+    vfio_user_rig_wait(rig, qtest_readl(rig->qts, VFIO_USER_IRQ_RAM) ==
+                            0x4563);
+    vfio_user_irq_enable_msi(rig, false);
+}
+
+static void test_flagless_signals(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
+
+    model.irq[VFIO_PCI_ERR_IRQ_INDEX].flags = 0;
+    model.irq[VFIO_PCI_REQ_IRQ_INDEX].flags = 0;
+    rig = vfio_user_irq_plugged(&model, NULL, 0);
+    g_assert_true(vfio_user_irq_armed(rig, VFIO_PCI_ERR_IRQ_INDEX, 0));
+    g_assert_true(vfio_user_irq_armed(rig, VFIO_PCI_REQ_IRQ_INDEX, 0));
+}
+
 static void check_chunks(unsigned max_msg_fds, unsigned messages)
 {
     const VFIOUserModel model = model_that_takes(max_msg_fds);
@@ -466,6 +512,20 @@ static void test_unmask_kills(void)
 
 void vfio_user_add_interrupt_tests(void)
 {
+    const VFIOUserPersonality *p;
+
+    for (p = vfio_user_personalities; p->name; p++) {
+        if (p->flagless_msix) {
+            g_autofree char *path =
+                g_strdup_printf("/vfio-user/interrupt/flagless/%s", p->name);
+
+            qtest_add_data_func(path, p, test_flagless_personality);
+        }
+    }
+    qtest_add_func("/vfio-user/interrupt/flagless/intx", test_flagless_intx);
+    qtest_add_func("/vfio-user/interrupt/flagless/msi", test_flagless_msi);
+    qtest_add_func("/vfio-user/interrupt/flagless/signals",
+                   test_flagless_signals);
     qtest_add_func("/vfio-user/interrupt/intx/masks-itself",
                    test_intx_masks_itself);
     qtest_add_func("/vfio-user/interrupt/intx/without-mask",

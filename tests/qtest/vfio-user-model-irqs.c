@@ -43,6 +43,7 @@ int device_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
                         VFIOUserPacket *reply)
 {
     const VFIOUserIRQInfo *head = device_head_of(request, sizeof(*head));
+    const VFIOUserPersonality *p = dev->model->personality;
     VFIOUserIRQInfo info;
 
     if (!head || head->index >= VFIO_PCI_NUM_IRQS) {
@@ -54,6 +55,9 @@ int device_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
         .index = head->index,
         .count = dev->model->irq[head->index].count,
     };
+    if (p && p->flagless_msix && info.index == VFIO_PCI_MSIX_IRQ_INDEX) {
+        info.flags = 0;
+    }
     vfio_user_packet_put(reply, &info, sizeof(info));
     return 0;
 }

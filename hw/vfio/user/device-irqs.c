@@ -331,15 +331,13 @@ uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
         warn_report_err(err);
         return VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE;
     }
-    if (!(info.flags & VFIO_IRQ_INFO_EVENTFD)) {
-        info.count = 0;         /* by descriptor or not at all */
-    }
     irqs->known = true;
     irqs->count = info.count;
     if (info.count < wanted) {
         warn_report("vfio-user %s: DEVICE_GET_IRQ_INFO: interrupt index %u has"
-                    " %u interrupts with eventfds where the device has %u: the"
+                    " %u interrupts where the device has %u: the"
                     " others never arrive", name, index, info.count, wanted);
     }
-    return info.count ? info.flags : 0;
+    /* usbvfiod has flags 0: there is no other way than by eventfd */
+    return info.count ? info.flags | VFIO_IRQ_INFO_EVENTFD : 0;
 }

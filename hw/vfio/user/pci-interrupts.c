@@ -71,7 +71,7 @@ static bool is_there(VFIODevice *vbasedev, uint32_t index)
 
     return index < vbasedev->num_irqs &&
            vbasedev->io_ops->get_irq_info(vbasedev, &info) == 0 &&
-           info.count && info.flags & VFIO_IRQ_INFO_EVENTFD;
+           info.count;
 }
 
 static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
