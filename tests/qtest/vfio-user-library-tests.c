@@ -2,7 +2,7 @@
  * qtest of the vfio-user client: migration between servers on libvfio-user
  *
  * A device of a library that others wrote migrates: its memory, mapped and by
- * message, its registers and its armed timer arrive.
+ * message, its registers and its armed timer arrive.  Its option ROM is shown.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +11,7 @@
 #include <glib/gstdio.h>
 #include <sys/prctl.h>
 
+#include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-server.h"
@@ -194,8 +195,36 @@ static void test_dirty_size(void)
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
+#define ROM_AT 0xd0000000
+#define ROM_SIZE 2048
+
+/* The library's register of the ROM takes no writes; the region has a size. */
+static void test_rom(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    g_autofree char *errors = g_build_filename(dir, "errors", NULL);
+    g_autofree char *more = g_strdup_printf("2>%s", errors);
+    g_autofree char *said = NULL;
+    Side side = { };
+
+    start(&side, dir, "from", more);
+    qpci_device_enable(side.dev);
+    qpci_config_writel(side.dev, PCI_ROM_ADDRESS, 0xfffffffe);
+    g_assert_cmphex(qpci_config_readl(side.dev, PCI_ROM_ADDRESS), ==,
+                    (uint32_t)-ROM_SIZE);
+    qpci_config_writel(side.dev, PCI_ROM_ADDRESS,
+                       ROM_AT | PCI_ROM_ADDRESS_ENABLE);
+    g_assert_cmphex(qtest_readl(side.qts, ROM_AT + 0x104), ==, 0x07060504);
+    end(&side, dir, "from");
+    g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
+    g_assert_cmpstr(said, ==, "");
+    g_unlink(errors);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
 void vfio_user_add_library_tests(void)
 {
+    qtest_add_func("/vfio-user/library/rom", test_rom);
     qtest_add_func("/vfio-user/library/dirty-size", test_dirty_size);
     qtest_add_func("/vfio-user/library/timer", test_timer);
 }

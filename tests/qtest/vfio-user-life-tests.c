@@ -105,12 +105,15 @@ static bool has_inventory(VFIOUserRig *rig, const char *wanted)
 }
 
 /* Descriptors and threads are counted by the rig, at its end. */
-static void test_plug_at_work(void)
+static void test_plug_at_work(const void *personality)
 {
-    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model,
                                                      NULL);
     g_autofree char *before = inventory(rig);
     unsigned i;
+
+    model.personality = personality;
 
     for (i = 0; i < TIMES; i++) {
         work_and_go(rig);
@@ -451,9 +454,6 @@ static void test_plug_express(void)
     g_free(port);
 }
 
-/* What a user says of it */
-
-static void test_bootindex(void)
 /* A device that the guest does not release goes with the next reset. */
 static void check_reset_unplugs(const char *args)
 {
@@ -485,6 +485,9 @@ static void test_reset_unplugs_express(void)
                         "-device vfio-user-pci,id=dut,bus=rootport,socket=%s");
 }
 
+/* What a user says of it */
+
+static void test_bootindex(void)
 {
     g_autoptr(Machine) m = machine_new(
         VFIO_USER_RIG_RAM
@@ -609,10 +612,24 @@ static void test_help(void)
 
 void vfio_user_add_life_tests(void)
 {
-    qtest_add_func("/vfio-user/life/plug-at-work", test_plug_at_work);
+    const VFIOUserPersonality *p;
+
+    qtest_add_data_func("/vfio-user/life/plug-at-work/honest", NULL,
+                        test_plug_at_work);
+    for (p = vfio_user_personalities; p->name; p++) {
+        if (p->flagless_msix || p->fixed_rom) {
+            g_autofree char *path =
+                g_strdup_printf("/vfio-user/life/plug-at-work/%s", p->name);
+
+            qtest_add_data_func(path, p, test_plug_at_work);
+        }
+    }
     qtest_add_func("/vfio-user/life/plug-express", test_plug_express);
     qtest_add_func("/vfio-user/life/reset/10-times", test_reset_10_times);
     qtest_add_func("/vfio-user/life/reset/asserted", test_reset_asserted);
+    qtest_add_func("/vfio-user/life/reset/unplugs", test_reset_unplugs);
+    qtest_add_func("/vfio-user/life/reset/unplugs-express",
+                   test_reset_unplugs_express);
     qtest_add_func("/vfio-user/life/several/work", test_several);
     qtest_add_func("/vfio-user/life/several/one-stuck",
                    test_several_one_stuck);
@@ -624,6 +641,3 @@ void vfio_user_add_life_tests(void)
     qtest_add_func("/vfio-user/life/does-not-migrate", test_does_not_migrate);
     qtest_add_func("/vfio-user/life/help", test_help);
 }
-    qtest_add_func("/vfio-user/life/reset/unplugs", test_reset_unplugs);
-    qtest_add_func("/vfio-user/life/reset/unplugs-express",
-                   test_reset_unplugs_express);

@@ -298,10 +298,15 @@ static int answer_get_region_io_fds(VFIOUserDevice *dev,
     return 0;
 }
 
-/* Base address registers hold no bits below the size of their region. */
-static void settle_base_addresses(VFIOUserDevice *dev)
+/*
+ * Base address registers hold no bits below the size of their region.  Returns
+ * -EINVAL for a write that the server refuses.
+ */
+static int settle_base_addresses(VFIOUserDevice *dev)
 {
     uint8_t *config = dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes;
+    const VFIOUserPersonality *p = dev->model->personality;
+    int ret = 0;
     uint32_t i;
 
     for (i = 0; i <= VFIO_PCI_ROM_REGION_INDEX; i++) {
@@ -311,6 +316,14 @@ static void settle_base_addresses(VFIOUserDevice *dev)
         uint32_t type = pci_get_long(dev->model->config + at);
         uint32_t value = pci_get_long(config + at);
 
+        if (rom && p && p->fixed_rom) {
+            /* as libvfio-user, which takes masks and no address */
+            if (value && value != type && value < PCI_ROM_ADDRESS_MASK) {
+                ret = -EINVAL;
+            }
+            pci_set_long(config + at, type);
+            continue;
+        }
         if (rom) {
             type = value & PCI_ROM_ADDRESS_ENABLE;
         }
@@ -320,6 +333,7 @@ static void settle_base_addresses(VFIOUserDevice *dev)
             pci_set_long(config + at, 0);
         }
     }
+    return ret;
 }
 
 static bool is_migration_register(VFIOUserDevice *dev,
@@ -378,6 +392,7 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
 {
     const VFIOUserRegionRW *head = access_of(dev, request);
     uint8_t *bytes;
+    int ret = 0;
 
     if (!head || request->payload->len != sizeof(*head) + head->count) {
         return -EINVAL;
@@ -393,10 +408,10 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
         memcpy(bytes, head + 1, head->count);
     }
     if (head->region == VFIO_PCI_CONFIG_REGION_INDEX) {
-        settle_base_addresses(dev);
+        ret = settle_base_addresses(dev);
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
-    return 0;
+    return ret;
 }
 
 /* The device as a whole */

@@ -47,7 +47,6 @@ const VFIOUserPersonality vfio_user_personalities[] = {
         .one_recv = true,
         .no_migration1 = true,
         .no_migration2 = true,
-        .fixed_rom = true,
     },
     { }
 };

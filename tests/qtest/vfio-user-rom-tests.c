@@ -99,6 +99,81 @@ static void test_rom_read_once(void)
                      ==, 1);
 }
 
+/* Servers whose ROM BAR takes no writes: the region's size is what counts */
+
+typedef struct Fixed {
+    const char *name;
+    uint64_t size;              /* of the region */
+    uint32_t bar;               /* what the BAR always reads as */
+    uint32_t mask;              /* to the guest; 0: it has none */
+} Fixed;
+
+static const Fixed fixed_roms[] = {
+    { "2-kib", 2 * KiB, 0, (uint32_t)-(2 * KiB) },
+    { "64-kib", 64 * KiB, 0, (uint32_t)-(64 * KiB) },
+    { "3-bytes", 3, 0, (uint32_t)-(2 * KiB) },
+    { "2564-bytes", 2564, 0, (uint32_t)-(4 * KiB) },
+    { "16-mib", 16 * MiB, 0, (uint32_t)-(16 * MiB) },
+    { "more-than-16-mib", 16 * MiB + 4, 0, 0 },
+    { "none", 0, 0, 0 },
+    { "with-address", 64 * KiB, 0xfebc0000, (uint32_t)-(64 * KiB) },
+    { "with-crooked-address", 64 * KiB, 0xfeb41000, (uint32_t)-(64 * KiB) },
+    { "none-with-address", 0, 0xfebc0000, 0 },
+};
+
+static void check_fixed(const char *more, const Fixed *row, uint32_t mask,
+                        bool read)
+{
+    static const VFIOUserPersonality personality = {
+        .name = "fixed", .fixed_rom = true,
+    };
+    g_autofree char *errors = NULL;
+    g_autofree char *args = NULL;
+    g_autofree char *said = NULL;
+    VFIOUserModel model = model_with_rom(row->size);
+    int fd = g_file_open_tmp("vfio-user-rom-XXXXXX", &errors, NULL);
+    VFIOUserRig *rig;
+
+    close(fd);
+    model.personality = &personality;
+    pci_set_long(model.config + PCI_ROM_ADDRESS, row->bar);
+    args = g_strdup_printf(VFIO_USER_RIG_RAM "%s 2>%s", more, errors);
+    rig = plug_model(args, &model);
+    g_assert_cmphex(rom_mask(rig), ==, mask);
+    if (mask && read) {
+        const uint8_t value = 0x5a;
+
+        vfio_user_server_poke(rig->server, VFIO_PCI_ROM_REGION_INDEX, 2,
+                              &value, sizeof(value));
+        show_rom(rig);
+        g_assert_cmphex(qtest_readb(rig->qts, ROM_AT + 2), ==, value);
+        g_assert_cmphex(qtest_readb(rig->qts, ROM_AT + ~mask), ==,
+                        ~mask < row->size ? 0 : 0xff);
+    }
+    vfio_user_rig_end(rig);
+    vfio_user_rig_quit();
+    g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
+    unlink(errors);
+    g_test_message("%s", said);
+    /* the server refuses the ROM's address, and nobody needs to know */
+    g_assert_null(strstr(said, "cannot write"));
+    g_assert_cmpint(!!strstr(said, "no option ROM"), ==, row->size && !mask);
+}
+
+static void test_rom_fixed(const void *opaque)
+{
+    const Fixed *row = opaque;
+
+    check_fixed("", row, row->mask, true);
+}
+
+static void test_rom_fixed_disabled(void)
+{
+    static const Fixed row = { "", 0, 0, 0 };
+
+    check_fixed("-global vfio-user-pci.rombar=0", &row, 0, false);
+}
+
 /* A ROM that firmware finds and calls, and that leaves a mark in RAM. */
 
 #define MARK_AT 0x4f0           /* for communication between applications */
@@ -146,4 +221,11 @@ void vfio_user_add_rom_tests(void)
     qtest_add_func("/vfio-user/rom/disabled", test_rom_disabled);
     qtest_add_func("/vfio-user/rom/file", test_rom_file);
     qtest_add_func("/vfio-user/rom/boot", test_rom_boot);
+    qtest_add_func("/vfio-user/rom/fixed/disabled", test_rom_fixed_disabled);
+    for (size_t i = 0; i < ARRAY_SIZE(fixed_roms); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/rom/fixed/%s",
+                                                fixed_roms[i].name);
+
+        qtest_add_data_func(path, &fixed_roms[i], test_rom_fixed);
+    }
 }

@@ -4,7 +4,8 @@
  * What libvfio-user's sample "server" shows, put right where it cannot serve a
  * VM.  BAR 0 has two registers of 8 bytes: when the timer expires, in ms since
  * the epoch, and how often it did.  BAR 1 is 12 KiB of memory of which the
- * first and the last page can be mapped.  Both are the device's state.
+ * first and the last page can be mapped.  Both are the device's state.  The
+ * option ROM has 2 KiB, each byte the lower half of its offset.
  *
  *     vfio-user-timer-server SOCKET
  *
@@ -29,6 +30,7 @@
 
 #define PAGE 4096
 #define MEMORY_SIZE (3 * PAGE)
+#define ROM_SIZE 2048
 
 struct registers {
     uint64_t expires;
@@ -82,6 +84,19 @@ static ssize_t access_memory(vfu_ctx_t *ctx, char *buf, size_t count,
         return -1;
     }
     memcpy(is_write ? (void *)at : buf, is_write ? buf : (void *)at, count);
+    return count;
+}
+
+static ssize_t access_rom(vfu_ctx_t *ctx, char *buf, size_t count,
+                          loff_t offset, bool is_write)
+{
+    if (is_write) {
+        errno = EPERM;
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        buf[i] = offset + i;
+    }
     return count;
 }
 
@@ -205,6 +220,9 @@ static vfu_ctx_t *set_up(const char *path)
                            access_registers, flags, NULL, 0, -1, 0), "BAR 0");
     check(vfu_setup_region(ctx, VFU_PCI_DEV_BAR1_REGION_IDX, MEMORY_SIZE,
                            access_memory, flags, areas, 2, fd, 0), "BAR 1");
+    check(vfu_setup_region(ctx, VFU_PCI_DEV_ROM_REGION_IDX, ROM_SIZE,
+                           access_rom, VFU_REGION_FLAG_READ, NULL, 0, -1, 0),
+          "option ROM");
     check(vfu_setup_region(ctx, VFU_PCI_DEV_MIGR_REGION_IDX,
                            registers + 4 * PAGE, NULL, VFU_REGION_FLAG_RW,
                            NULL, 0, -1, 0), "migration region");

@@ -76,7 +76,8 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                                          VFIO_PCI_CONFIG_REGION_INDEX, addr,
                                          len, &wire, false);
     vfio_user_device_relock(unlocked);
-    if (ret != len) {
+    /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
+    if (ret != len && addr != PCI_ROM_ADDRESS) {
         error_report("%s: cannot write %d bytes of configuration space at"
                      " 0x%x: %s", vbasedev->name, len, addr,
                      vfio_io_strerror(ret));
