@@ -106,6 +106,30 @@ class Exports(Test):
             self.check_disks(disk)
             self.end(guest, disk, card)
 
+    def test_function_level_reset(self):
+        """An nvme that the guest resets by itself, idle and at work.
+
+        The server's registers are then at their defaults.  The driver writes
+        those again that it finds changed, and finds the BARs as they were.
+        """
+        with Scene() as scene:
+            disk = Disk(scene, "disk", "00:04.0")
+            guest = self.start(scene, disk, args=["-smp", "2"])
+            self.bind(disk)
+            disk.appear()
+            before = self.counts(guest, disk)
+            self.check_disks(disk)
+            for _ in range(3):
+                disk.reset()
+                disk.appear()
+                self.check_disks(disk)
+            disk.begin(4)
+            disk.reset()
+            for sums in disk.finish():
+                self.assertEqual(sums, sums[:1] * 4)
+            self.assertEqual(self.counts(guest, disk), before)
+            self.end(guest, disk)
+
     def test_two_nvme(self):
         """Two of a kind, with a server each, at the same time."""
         with Scene() as scene:

@@ -121,6 +121,11 @@ class Exported:
         self.guest.sh(f"modprobe $(cat {self.folder}/modalias)")
         return self.guest.sh(f"basename $(readlink {self.folder}/driver)")
 
+    def reset(self) -> None:
+        """Reset the function, as a user of the guest does."""
+        self.guest.sh(f"grep -q flr {self.folder}/reset_method &&"
+                      f" echo 1 >{self.folder}/reset", LONG)
+
     def interrupts(self) -> dict[str, int]:
         """How often each of its vectors has come, all processors together."""
         lines = self.guest.sh(

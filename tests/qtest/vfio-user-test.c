@@ -335,6 +335,7 @@ int main(int argc, char **argv)
     vfio_user_add_engine_tests();
     vfio_user_add_fault_tests();
     vfio_user_add_region_tests();
+    vfio_user_add_restore_tests();
     vfio_user_add_mapping_tests();
     vfio_user_add_order_tests();
     vfio_user_add_rom_tests();

@@ -28,6 +28,7 @@ void vfio_user_add_migration1_tests(void);
 void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);
 void vfio_user_add_region_tests(void);
+void vfio_user_add_restore_tests(void);
 void vfio_user_add_mapping_tests(void);
 void vfio_user_add_order_tests(void);
 void vfio_user_add_rom_tests(void);

@@ -34,7 +34,8 @@ typedef struct VFIOUserIRQs {
 } VFIOUserIRQs;
 
 /* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
-typedef struct VFIOUserDevice {
+typedef struct VFIOUserDevice VFIOUserDevice;
+struct VFIOUserDevice {
     VFIOUserProxy *proxy;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
     /* Bit per region: an access by a vCPU lets the big QEMU lock go. */
@@ -47,7 +48,12 @@ typedef struct VFIOUserDevice {
     /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
     int unmask_fd;
     uint32_t unmask_index;
-} VFIOUserDevice;
+    /*
+     * After a reset that nobody ordered but QEMU, to leave an error.  Any
+     * thread, with the big QEMU lock or without.  NULL: nobody wants to know.
+     */
+    void (*was_reset)(VFIOUserDevice *udev);
+};
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;
 

@@ -13,6 +13,7 @@
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/pci-config.h"
+#include "hw/vfio/user/pci-restore.h"
 
 uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
 {
@@ -62,15 +63,35 @@ static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
                     PCI_AF_CTRL_FLR);
 }
 
-void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
-                                int len)
+/* To the power state D0 */
+static bool powers_up(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
+{
+    uint8_t cap = VFIO_PCI_DEVICE(pdev)->pm_cap;
+    uint32_t byte = cap + PCI_PM_CTRL;
+
+    return cap && range_covers_byte(addr, len, byte) &&
+           !(value >> 8 * (byte - addr) & PCI_PM_CTRL_STATE_MASK);
+}
+
+/* Whether a device that is powered up then has been reset */
+static bool resets_with_power(PCIDevice *pdev, const VFIOUserPCIConfig *before)
+{
+    uint8_t cap = VFIO_PCI_DEVICE(pdev)->pm_cap;
+    uint16_t pmcsr = pci_get_word(before->bytes + cap + PCI_PM_CTRL);
+
+    /* D3hot */
+    return (pmcsr & PCI_PM_CTRL_STATE_MASK) == 3 &&
+           !(pmcsr & PCI_PM_CTRL_NO_SOFT_RESET);
+}
+
+static void write_through(PCIDevice *pdev, uint32_t addr, uint32_t value,
+                          int len)
 {
     VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
     uint32_t wire = cpu_to_le32(value);
     bool unlocked;
     int ret;
 
-    object_ref(OBJECT(pdev));
     unlocked = vfio_user_device_unlock();
     ret = vbasedev->io_ops->region_write(vbasedev,
                                          VFIO_PCI_CONFIG_REGION_INDEX, addr,
@@ -82,10 +103,26 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                      " 0x%x: %s", vbasedev->name, len, addr,
                      vfio_io_strerror(ret));
     }
+}
+
+void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
+                                int len)
+{
+    VFIOPCIDevice *vdev = VFIO_PCI_DEVICE(pdev);
+    bool reset = resets(pdev, addr, value, len);
+    bool power = powers_up(pdev, addr, value, len);
+    VFIOUserPCIConfig before;
+    bool taken;
+
+    object_ref(OBJECT(pdev));
+    taken = (reset || power) && vfio_user_pci_config_take(vdev, &before);
+    write_through(pdev, addr, value, len);
     if (qatomic_read(&pdev->qdev.realized)) {
         vfio_pci_config_written(pdev, addr, value, len);
-        if (resets(pdev, addr, value, len)) {
-            vfio_user_device_unmask_irqs(vbasedev);
+        reset |= power && taken && resets_with_power(pdev, &before);
+        if (reset) {
+            vfio_user_pci_config_restore(vdev, taken ? &before : NULL);
+            vfio_user_device_unmask_irqs(&vdev->vbasedev);
         }
     }
     object_unref(OBJECT(pdev));

@@ -2,8 +2,10 @@
  * vfio-user PCI configuration cycles
  *
  * What the guest reads of configuration space and writes to it: the server's
- * bytes, with those of QEMU over them where hw/vfio emulates.  Checks nothing;
- * that was done once, when the device was realized.
+ * bytes, with those of QEMU over them where hw/vfio emulates.  A write by which
+ * the guest resets the function leaves the server with what was programmed
+ * before, see pci-restore.h.  Checks nothing; that was done once, when the
+ * device was realized.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock, which a vCPU lets
  * go while the server answers.

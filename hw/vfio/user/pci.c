@@ -31,6 +31,7 @@
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/pci-order.h"
+#include "hw/vfio/user/pci-restore.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-region.h"
 #include "hw/vfio/user/twin.h"
@@ -135,6 +136,30 @@ static const VFIOUserProxyOps twin_ops = {
     .request = on_request,
     .lost = on_twin_lost,
 };
+
+/* What the guest has programmed outlives a reset of which it does not know. */
+static void restore_config(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    if (qatomic_read(&DEVICE(vudev)->realized)) {
+        vfio_user_pci_config_restore(&vudev->parent_obj, NULL);
+        vfio_user_device_unmask_irqs(&vudev->parent_obj.vbasedev);
+    }
+    object_unref(OBJECT(vudev));
+}
+
+static void on_device_reset(VFIOUserDevice *udev)
+{
+    VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
+
+    object_ref(OBJECT(vudev));
+    if (qemu_mutex_iothread_locked()) {
+        restore_config(vudev);
+    } else {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), restore_config, vudev);
+    }
+}
 
 /* Steps of realize, and what takes each back */
 
@@ -532,6 +557,7 @@ static void vfio_user_pci_reset(DeviceState *dev)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
     VFIOPCIDevice *vdev = &vudev->parent_obj;
+    bool late = vudev->reset_later;
     Error *err = NULL;
 
     vudev->reset_later = vfio_user_container_is_stopped(&vudev->container);
@@ -545,6 +571,12 @@ static void vfio_user_pci_reset(DeviceState *dev)
     }
     vfio_user_migration_was_reset(vudev->migration);
     vfio_pci_post_reset(vdev);
+    if (late) {
+        /* QEMU's copy was cleared when the reset was put off */
+        vfio_user_pci_config_restore(vdev, NULL);
+    } else {
+        vfio_user_pci_config_forget(vdev);
+    }
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
 }
 
@@ -664,6 +696,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.dev = DEVICE(obj);
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user);
+    vudev->user.was_reset = on_device_reset;
     vdev->vbasedev.enable_migration = true;
     /* the name that later versions of QEMU have for it */
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");

@@ -1,0 +1,224 @@
+/*
+ * vfio-user PCI configuration space after a reset
+ *
+ * Registers are written as a driver writes them, each with its own size, since
+ * libvfio-user knows them by offset; and only if the server has another value,
+ * so that a server whose reset keeps them sees no writes.
+ *
+ * Threads: see the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "hw/vfio/user/device.h"
+#include "hw/vfio/user/pci-restore.h"
+#include "trace.h"
+
+typedef struct Register {
+    uint8_t offset;
+    uint8_t size;
+    bool copied;                /* QEMU's copy counts in its writable bits */
+} Register;
+
+/* As the kernel does, from the end: BARs before what makes them decode */
+static const Register header[] = {
+    { PCI_INTERRUPT_LINE, 1 },
+    { PCI_ROM_ADDRESS, 4, true },
+    { PCI_BASE_ADDRESS_5, 4, true },
+    { PCI_BASE_ADDRESS_4, 4, true },
+    { PCI_BASE_ADDRESS_3, 4, true },
+    { PCI_BASE_ADDRESS_2, 4, true },
+    { PCI_BASE_ADDRESS_1, 4, true },
+    { PCI_BASE_ADDRESS_0, 4, true },
+    { PCI_LATENCY_TIMER, 1 },
+    { PCI_CACHE_LINE_SIZE, 1 },
+    { PCI_COMMAND, 2, true },
+};
+
+/* The last two are those of version 2 */
+static const Register express[] = {
+    { PCI_EXP_DEVCTL, 2 },
+    { PCI_EXP_LNKCTL, 2 },
+    { PCI_EXP_DEVCTL2, 2 },
+    { PCI_EXP_LNKCTL2, 2 },
+};
+
+#define MAX_REGISTERS 24
+
+/* Registers and what each should be */
+typedef struct Plan {
+    Register reg[MAX_REGISTERS];
+    unsigned n;
+    VFIOUserPCIConfig wanted;
+} Plan;
+
+static void plan_add(Plan *plan, uint8_t base, const Register *reg, unsigned n)
+{
+    assert(plan->n + n <= MAX_REGISTERS);
+    for (unsigned i = 0; i < n; i++) {
+        plan->reg[plan->n] = reg[i];
+        plan->reg[plan->n++].offset += base;
+    }
+}
+
+static void plan_msi(Plan *plan, PCIDevice *pdev)
+{
+    uint8_t cap = pdev->msi_cap;
+    uint16_t flags = pci_get_word(pdev->config + cap + PCI_MSI_FLAGS);
+    bool wide = flags & PCI_MSI_FLAGS_64BIT;
+    const Register address = { PCI_MSI_ADDRESS_LO, 4, true };
+    const Register upper = { PCI_MSI_ADDRESS_HI, 4, true };
+    const Register data = { wide ? PCI_MSI_DATA_64 : PCI_MSI_DATA_32, 2,
+                            true };
+    const Register mask = { wide ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32, 4,
+                            true };
+    const Register control = { PCI_MSI_FLAGS, 2, true };
+
+    plan_add(plan, cap, &address, 1);
+    if (wide) {
+        plan_add(plan, cap, &upper, 1);
+    }
+    plan_add(plan, cap, &data, 1);
+    if (flags & PCI_MSI_FLAGS_MASKBIT) {
+        plan_add(plan, cap, &mask, 1);
+    }
+    plan_add(plan, cap, &control, 1);
+}
+
+static void plan_registers(Plan *plan, PCIDevice *pdev)
+{
+    static const Register msix_control = { PCI_MSIX_FLAGS, 2, true };
+    uint8_t cap = pdev->exp.exp_cap;
+    bool v2;
+
+    if (cap) {
+        v2 = (pci_get_word(pdev->config + cap + PCI_EXP_FLAGS) &
+              PCI_EXP_FLAGS_VERS) > 1;
+        plan_add(plan, cap, express, ARRAY_SIZE(express) - (v2 ? 0 : 2));
+    }
+    plan_add(plan, 0, header, ARRAY_SIZE(header));
+    if (pdev->cap_present & QEMU_PCI_CAP_MSI) {
+        plan_msi(plan, pdev);
+    }
+    if (pdev->cap_present & QEMU_PCI_CAP_MSIX) {
+        plan_add(plan, pdev->msix_cap, &msix_control, 1);
+    }
+}
+
+/* Puts QEMU's copy over what the server had. */
+static void plan_values(Plan *plan, PCIDevice *pdev,
+                        const VFIOUserPCIConfig *base)
+{
+    uint8_t *wanted = plan->wanted.bytes;
+
+    plan->wanted = *base;
+    for (unsigned i = 0; i < plan->n; i++) {
+        const Register *reg = &plan->reg[i];
+
+        for (unsigned at = reg->offset; reg->copied &&
+             at < reg->offset + reg->size; at++) {
+            wanted[at] = (wanted[at] & ~pdev->wmask[at]) |
+                         (pdev->config[at] & pdev->wmask[at]);
+        }
+    }
+    if (pdev->exp.exp_cap) {
+        /* should read as 0; must not be written as 1 */
+        pci_word_test_and_clear_mask(wanted + pdev->exp.exp_cap +
+                                     PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
+    }
+}
+
+static void write_register(VFIOPCIDevice *vdev, const Register *reg,
+                           const uint8_t *value)
+{
+    int ret = vfio_pci_config_space_write(vdev, reg->offset, reg->size,
+                                          (void *)value);
+
+    /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
+    if (ret != reg->size && reg->offset != PCI_ROM_ADDRESS) {
+        error_report("%s: cannot restore %u bytes of configuration space at"
+                     " 0x%x after a reset: %s", vdev->vbasedev.name, reg->size,
+                     reg->offset, vfio_io_strerror(ret));
+    }
+}
+
+static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
+                      const VFIOUserPCIConfig *is)
+{
+    for (unsigned i = 0; i < plan->n; i++) {
+        const Register *reg = &plan->reg[i];
+        const uint8_t *wanted = plan->wanted.bytes + reg->offset;
+
+        if (memcmp(wanted, is->bytes + reg->offset, reg->size)) {
+            write_register(vdev, reg, wanted);
+        }
+    }
+}
+
+bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
+{
+    bool unlocked = vfio_user_device_unlock();
+    int ret = vfio_pci_config_space_read(vdev, 0, sizeof(config->bytes),
+                                         config->bytes);
+
+    vfio_user_device_relock(unlocked);
+    if (ret != sizeof(config->bytes)) {
+        error_report("%s: cannot read the configuration space that a reset"
+                     " changes: %s", vdev->vbasedev.name,
+                     vfio_io_strerror(ret));
+        return false;
+    }
+    return true;
+}
+
+void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
+                                  const VFIOUserPCIConfig *before)
+{
+    PCIDevice *pdev = &vdev->pdev;
+    VFIOUserPCIConfig is;
+    Plan plan = { };
+    bool unlocked;
+
+    if (!vfio_user_pci_config_take(vdev, &is) ||
+        !qatomic_read(&pdev->qdev.realized)) {
+        return;
+    }
+    trace_vfio_user_pci_restore(vdev->vbasedev.name);
+    plan_registers(&plan, pdev);
+    plan_values(&plan, pdev, before ?: &is);
+    unlocked = vfio_user_device_unlock();
+    carry_out(vdev, &plan, &is);
+    vfio_user_device_relock(unlocked);
+}
+
+/* Clears what the guest may have set in a register. */
+static void forget(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
+{
+    const Register reg = { offset, size };
+    const uint8_t *config = vdev->pdev.config + offset;
+    const uint8_t *wmask = vdev->pdev.wmask + offset;
+    uint8_t value[4], set = 0;
+
+    for (unsigned i = 0; i < size; i++) {
+        value[i] = config[i] & ~wmask[i];
+        set |= config[i] & wmask[i];
+    }
+    if (set) {
+        write_register(vdev, &reg, value);
+    }
+}
+
+void vfio_user_pci_config_forget(VFIOPCIDevice *vdev)
+{
+    PCIDevice *pdev = &vdev->pdev;
+
+    if (pdev->cap_present & QEMU_PCI_CAP_MSI) {
+        forget(vdev, pdev->msi_cap + PCI_MSI_FLAGS, 2);
+    }
+    if (pdev->cap_present & QEMU_PCI_CAP_MSIX) {
+        forget(vdev, pdev->msix_cap + PCI_MSIX_FLAGS, 2);
+    }
+    forget(vdev, PCI_ROM_ADDRESS, 4);
+}
