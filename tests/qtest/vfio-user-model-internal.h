@@ -29,6 +29,9 @@ struct VFIOUserDevice {
 typedef int DeviceAnswer(VFIOUserDevice *dev, VFIOUserPacket *request,
                          VFIOUserPacket *reply);
 
+/* Its server's, or one without habits. */
+const VFIOUserPersonality *device_habits(const VFIOUserDevice *dev);
+
 /* Returns what the payload begins with, or NULL where it is shorter. */
 const void *device_head_of(const VFIOUserPacket *packet, size_t size);
 

@@ -45,15 +45,25 @@ unsigned vfio_user_device_maps(VFIOUserDevice *dev)
     return dev->maps->len;
 }
 
+/* Whether the server has the habit of using such a map. */
+static bool uses(VFIOUserDevice *dev, const VFIOUserDMAMap *head)
+{
+    uint64_t align = device_habits(dev)->map_align ?: 1;
+
+    return (head->offset | head->size) % align == 0;
+}
+
 int device_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
                    VFIOUserPacket *reply)
 {
     const VFIOUserDMAMap *head = device_head_of(request, sizeof(*head));
+    uint32_t most = device_habits(dev)->most_maps ?: UINT32_MAX;
     VFIOUserMap map;
     unsigned i;
 
     if (!head || head->argsz != sizeof(*head) || request->fds->len > 1 ||
-        !head->size || head->iova + (head->size - 1) < head->iova) {
+        !head->size || head->iova + (head->size - 1) < head->iova ||
+        dev->maps->len >= most) {
         return -EINVAL;
     }
     for (i = 0; i < dev->maps->len; i++) {
@@ -64,7 +74,7 @@ int device_dma_map(VFIOUserDevice *dev, VFIOUserPacket *request,
     }
 
     map = (VFIOUserMap) { head->iova, head->size, head->flags };
-    if (request->fds->len) {
+    if (request->fds->len && uses(dev, head)) {
         int prot = (head->flags & VFIO_USER_DMA_READABLE ? PROT_READ : 0) |
                    (head->flags & VFIO_USER_DMA_WRITEABLE ? PROT_WRITE : 0);
 
@@ -107,6 +117,9 @@ int device_dma_unmap(VFIOUserDevice *dev, VFIOUserPacket *request,
                 }
             }
             drop_map(dev, i);
+            if (device_habits(dev)->short_unmap) {
+                vfio_user_packet_resize(reply, 0);
+            }
             return 0;
         }
     }

@@ -100,6 +100,13 @@ vfio_user_model_migration1(const VFIOUserModelMigration1 *migration)
     return model;
 }
 
+const VFIOUserPersonality *device_habits(const VFIOUserDevice *dev)
+{
+    static const VFIOUserPersonality honest;
+
+    return dev->model->personality ?: &honest;
+}
+
 const void *device_head_of(const VFIOUserPacket *packet, size_t size)
 {
     return packet->payload->len >= size ? packet->payload->data : NULL;
@@ -531,6 +538,14 @@ static DeviceAnswer *const answers[VFIO_USER_COMMANDS] = {
     [VFIO_USER_MIG_DATA_READ] = answer_migration,
     [VFIO_USER_MIG_DATA_WRITE] = answer_migration,
 };
+
+bool vfio_user_device_drains(const VFIOUserDevice *dev, uint16_t command)
+{
+    return !device_habits(dev)->undrained ||
+           (command >= VFIO_USER_VERSION &&
+            command <= VFIO_USER_DEVICE_RESET &&
+            command != VFIO_USER_DEVICE_GET_REGION_IO_FDS);
+}
 
 int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply)

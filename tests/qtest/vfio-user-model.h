@@ -113,6 +113,14 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply);
 
 /**
+ * vfio_user_device_drains:
+ *
+ * Returns whether it reads the payload of @command; if not, it refuses the
+ * command with errno 0 and takes the payload for the next header.
+ */
+bool vfio_user_device_drains(const VFIOUserDevice *dev, uint16_t command);
+
+/**
  * vfio_user_device_bytes:
  *
  * Returns @count bytes of a region, or NULL where they are not all there.

@@ -27,9 +27,17 @@ const VFIOUserPersonality vfio_user_personalities[] = {
         .fixed_rom = true,
     },
     {
+        /* a device that never called vfu_setup_device_dma() */
+        .name = "libvfio-user-no-dma",
+        .one_recv = true,
+        .no_migration1 = true,
+        .no_migration2 = true,
+        .short_unmap = true,
+        .fixed_rom = true,
+    },
+    {
         .name = "rust-vmm",
         .undrained = true,
-        .one_client = true,
         .no_migration1 = true,
         .no_migration2 = true,
         .flagless_msix = true,

@@ -7,6 +7,9 @@
  * answered, in vfio-user-model*.c and vfio-user-migration-model.c; faults,
  * which no released server has, are rules (vfio-user-rules.h).
  *
+ * One client at a time is no field: all of them leave others in the listening
+ * socket's queue, and so does the scripted server.
+ *
  * Pure data.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -22,7 +25,6 @@ typedef struct VFIOUserPersonality {
     /* Requests */
     bool one_recv;              /* a body is what the first recv() returns */
     bool undrained;             /* an unknown command's payload stays unread */
-    bool one_client;            /* others are accepted and not served */
 
     /* Migration v2 */
     bool pads_reads;            /* MIG_DATA_READ: as long as was asked for */

@@ -173,6 +173,49 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
     return pending ? give_answer(s, pending, rules) : send_pending(s, false);
 }
 
+/*
+ * A server that does not drain what it refuses takes whatever a single read
+ * returns for a header, even where that is less than one.  Returns whether the
+ * next message was such a one; *going as serve_packet().
+ */
+static bool refuse_undrained(VFIOUserServer *s, bool *going)
+{
+    g_auto(VFIOUserPacket) packet = { };
+    VFIOUserHeader *header = &packet.header;
+    ssize_t n;
+
+    vfio_user_packet_init(&packet);
+    n = recv(s->conn, header, sizeof(*header), MSG_PEEK);
+    if (n <= 0 || vfio_user_device_drains(s->device, header->command)) {
+        return false;
+    }
+    g_assert_cmpint(recv(s->conn, header, n, 0), ==, n);
+    qemu_mutex_lock(&s->lock);
+    server_log_locked(s, &packet);
+    qemu_mutex_unlock(&s->lock);
+    *header = (VFIOUserHeader) {
+        .id = header->id,
+        .command = header->command,
+        .size = sizeof(*header),
+        .flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR,
+    };
+    *going = vfio_user_packet_send(s->conn, &packet, UINT64_MAX, UINT64_MAX);
+    return true;
+}
+
+static bool serve_next(VFIOUserServer *s)
+{
+    g_auto(VFIOUserPacket) request = { };
+    bool going;
+
+    if (refuse_undrained(s, &going)) {
+        return going;
+    }
+    vfio_user_packet_init(&request);
+    return vfio_user_packet_receive(s->conn, &request) &&
+           serve_packet(s, &request);
+}
+
 /* On the twin socket there are only replies. */
 static void serve_twin(VFIOUserServer *s)
 {
@@ -298,11 +341,7 @@ void *server_thread(void *opaque)
             serve_twin(s);
             going = send_pending(s, false);
         } else if (fds[1].revents) {
-            g_auto(VFIOUserPacket) request = { };
-
-            vfio_user_packet_init(&request);
-            going = vfio_user_packet_receive(s->conn, &request) &&
-                    serve_packet(s, &request);
+            going = serve_next(s);
         }
         if (!going) {
             disconnect(s);
