@@ -214,6 +214,33 @@ static void test_change(const void *opaque)
                     VALUE);
 }
 
+/* An unmap that should bring bits and brings a header: all of it counts. */
+static void test_no_bits(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DMA_UNMAP), DO_LENGTH, 0 },
+        { }
+    };
+    static const Case c = { .migration = { 64 * KiB, 4 * KiB } };
+    VFIOUserModel model = model_of(&c, false);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    protect(pair, PAM0_RAM);
+    start_slowly(pair);
+    vfio_user_server_set_rules(server, rules);
+    vfio_user_server_forget(server);
+    g_assert_true(write_value(server));
+    protect(pair, PAM0_READ_ONLY);
+    check_unmap(server, false);
+
+    finish_fast(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
+                     ==, 1);
+    g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], PLACE), ==,
+                    VALUE);
+}
+
 /*
  * A migration that is cancelled ends the record, which a server would not
  * begin twice.
@@ -249,6 +276,7 @@ static void test_again(const void *second)
 
 void vfio_user_add_dirty_tests(void)
 {
+    qtest_add_func("/vfio-user/dirty/no-bits", test_no_bits);
     qtest_add_data_func("/vfio-user/dirty/again", NULL, test_again);
     qtest_add_data_func("/vfio-user/logging/again", &changes, test_again);
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {

@@ -1,8 +1,10 @@
 /*
- * qtest of the vfio-user client: migration between servers on libvfio-user
+ * qtest of the vfio-user client: servers on libvfio-user
  *
  * A device of a library that others wrote migrates: its memory, mapped and by
  * message, its registers and its armed timer arrive.  Its option ROM is shown.
+ * The library's sample of a device without DMA follows changes of the memory
+ * layout.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,9 +28,14 @@
     "-object memory-backend-memfd,id=ram,size=64M,share=on "     \
     "-device vfio-user-pci,id=dut,addr=4,socket=%s/%s %s"
 
+/* The library's samples are built beside the test. */
+#define SAMPLES "../../subprojects/libvfio-user/samples"
+#define PAM0 0x59
+
 typedef struct Side {
     QTestState *qts;
     GPid server;
+    int input;                  /* of the server */
     QPCIBus *bus;
     QPCIDevice *dev;
 } Side;
@@ -38,25 +45,48 @@ static void die_with_parent(void *opaque)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
-static void start(Side *side, const char *dir, const char *name,
-                  const char *more)
+/* Returns when the server has a socket. */
+static void start_server(Side *side, const char *program, char *path)
 {
-    g_autofree char *path = g_build_filename(dir, name, NULL);
-    char *argv[] = { (char *)VFIO_USER_TIMER_SERVER, path, NULL };
+    char *argv[] = { (char *)program, path, NULL };
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     GError *err = NULL;
 
-    g_spawn_async(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, die_with_parent,
-                  NULL, &side->server, &err);
+    g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
+                             G_SPAWN_STDOUT_TO_DEV_NULL, die_with_parent,
+                             NULL, &side->server, &side->input, NULL, NULL,
+                             &err);
     g_assert_no_error(err);
     while (!g_file_test(path, G_FILE_TEST_EXISTS)) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
         g_thread_yield();
     }
+}
+
+static void start_with(Side *side, const char *program, const char *dir,
+                       const char *name, const char *more)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+
+    start_server(side, program, path);
     side->qts = qtest_initf(ARGS, dir, name, more);
     side->bus = qpci_new_pc(side->qts, NULL);
     side->dev = qpci_device_find(side->bus, QPCI_DEVFN(4, 0));
     g_assert_nonnull(side->dev);
+}
+
+static void start(Side *side, const char *dir, const char *name,
+                  const char *more)
+{
+    start_with(side, VFIO_USER_TIMER_SERVER, dir, name, more);
+}
+
+static void end_vm(Side *side)
+{
+    g_free(side->dev);
+    qpci_free_pc(side->bus);
+    qtest_quit(side->qts);
+    close(side->input);
 }
 
 static void end(Side *side, const char *dir, const char *name)
@@ -64,9 +94,7 @@ static void end(Side *side, const char *dir, const char *name)
     g_autofree char *path = g_build_filename(dir, name, NULL);
     int status;
 
-    g_free(side->dev);
-    qpci_free_pc(side->bus);
-    qtest_quit(side->qts);
+    end_vm(side);
     /* it ends with its client */
     g_assert_cmpint(waitpid(side->server, &status, 0), ==, side->server);
     g_assert_cmpint(status, ==, 0);
@@ -222,8 +250,47 @@ static void test_rom(void)
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
+/*
+ * A device without vfu_setup_device_dma(): the library takes maps and answers
+ * unmaps with a header.  As firmware does, the test has the chipset put RAM
+ * where ROM was, and back.
+ */
+static void test_no_dma(void)
+{
+    g_autofree char *build = g_path_get_dirname(VFIO_USER_TIMER_SERVER);
+    g_autofree char *sample = g_build_filename(build, SAMPLES, "null", NULL);
+    g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "null", NULL);
+    g_autofree char *errors = g_build_filename(dir, "errors", NULL);
+    g_autofree char *more = g_strdup_printf("2>%s", errors);
+    g_autofree char *said = NULL;
+    QPCIDevice *host;
+    Side side = { };
+
+    start_with(&side, sample, dir, "null", more);
+    host = qpci_device_find(side.bus, QPCI_DEVFN(0, 0));
+    for (unsigned i = 0; i < 4; i++) {
+        qpci_config_writeb(host, PAM0, i % 2 ? 0 : 0x30);
+    }
+    g_assert_cmphex(qpci_config_readl(side.dev, PCI_VENDOR_ID), !=,
+                    UINT32_MAX);
+    g_free(host);
+    end_vm(&side);
+    g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
+    g_test_message("%s", said);
+    g_assert_null(strstr(said, "connection lost"));
+
+    /* it waits for a user to press enter, twice */
+    kill(side.server, SIGKILL);
+    g_assert_cmpint(waitpid(side.server, NULL, 0), ==, side.server);
+    g_unlink(path);
+    g_unlink(errors);
+    g_assert_cmpint(g_rmdir(dir), ==, 0);
+}
+
 void vfio_user_add_library_tests(void)
 {
+    qtest_add_func("/vfio-user/library/no-dma", test_no_dma);
     qtest_add_func("/vfio-user/library/rom", test_rom);
     qtest_add_func("/vfio-user/library/dirty-size", test_dirty_size);
     qtest_add_func("/vfio-user/library/timer", test_timer);

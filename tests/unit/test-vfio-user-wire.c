@@ -223,6 +223,7 @@ static void test_shape_fits(void)
     static const VFIOUserShape list = { 16, 64, false, 0 };
     static const VFIOUserShape data = { 16, 16, true, 0 };
     static const VFIOUserShape nothing = { 0, 0, false, 0 };
+    static const VFIOUserShape bare = { 16, 16, false, 0, true };
     static const struct {
         const VFIOUserShape *shape;
         uint64_t size;
@@ -246,6 +247,11 @@ static void test_shape_fits(void)
         { &data, UINT64_MAX, 1 << 20, false },
         { &nothing, 0, 1 << 20, true },
         { &nothing, 1, 1 << 20, false },
+        { &bare, 0, 1 << 20, true },
+        { &bare, 1, 1 << 20, false },
+        { &bare, 15, 1 << 20, false },
+        { &bare, 16, 1 << 20, true },
+        { &bare, 17, 1 << 20, false },
     };
     size_t i;
 

@@ -33,9 +33,14 @@ static const VFIOUserCommandInfo commands[VFIO_USER_COMMANDS] = {
     [VFIO_USER_DMA_UNMAP] = {
         .name = "DMA_UNMAP",
         .request = UPTO(VFIOUserDMAUnmap, sizeof(VFIOUserBitmap), 0),
+        /*
+         * or_nothing: libvfio-user without vfu_setup_device_dma() answers with
+         * a header (/vfio-user/library/no-dma).  Who wants a bitmap checks
+         * that it is there.
+         */
         .reply = { sizeof(VFIOUserDMAUnmap),
                    sizeof(VFIOUserDMAUnmap) + sizeof(VFIOUserBitmap),
-                   true, 0 },
+                   true, 0, .or_nothing = true },
     },
     [VFIO_USER_DEVICE_GET_INFO] = {
         .name = "DEVICE_GET_INFO",
@@ -140,8 +145,9 @@ const char *vfio_user_command_name(uint16_t command)
 bool vfio_user_shape_fits(const VFIOUserShape *shape, uint64_t size,
                           uint64_t max_data)
 {
-    return size >= shape->min &&
-           size <= shape->max + (shape->data ? max_data : 0);
+    return (shape->or_nothing && !size) ||
+           (size >= shape->min &&
+            size <= shape->max + (shape->data ? max_data : 0));
 }
 
 int vfio_user_errno(uint32_t error)

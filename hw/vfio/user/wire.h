@@ -275,6 +275,7 @@ typedef struct VFIOUserShape {
     uint32_t max;               /* bytes, data excluded */
     bool data;                  /* up to max_data_xfer_size bytes more */
     uint8_t fds;                /* most descriptors */
+    bool or_nothing;            /* or no payload at all */
 } VFIOUserShape;
 
 typedef struct VFIOUserCommandInfo {
