@@ -32,6 +32,7 @@ static uint32_t ask(VFIOUserDevice *udev, VFIOUserCall *call, uint32_t index,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = argsz,
+        .optional = "x-no-region-io-fds",
     };
     if (vfio_user_proxy_call(udev->proxy, call, NULL) < 0) {
         return 0;

@@ -184,6 +184,8 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
         .head = feature,
         .head_size = argsz,
         .reply_max = argsz,
+        .optional = flags & VFIO_DEVICE_FEATURE_PROBE ?
+                    "x-no-device-feature" : NULL,
     };
     VFIOUserDeviceFeature msg;
     int ret = vfio_user_proxy_call(udev->proxy, &call, errp);

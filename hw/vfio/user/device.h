@@ -38,6 +38,9 @@ typedef struct VFIOUserDevice VFIOUserDevice;
 struct VFIOUserDevice {
     VFIOUserProxy *proxy;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
+    /* Commands that the server is not to be asked with */
+    bool no_region_io_fds;
+    bool no_device_feature;
     /* Bit per region: an access by a vCPU lets the big QEMU lock go. */
     uint64_t unlocked_regions;
     /* By region, NULL where there are none; the big QEMU lock's. */

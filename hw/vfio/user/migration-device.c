@@ -36,8 +36,8 @@ static const char *name_of(VFIOUserMigDevice *d)
 static int feature(VFIOUserDevice *udev, Feature *f, uint32_t flags,
                    Error **errp)
 {
-    f->head.argsz = flags & VFIO_DEVICE_FEATURE_PROBE ? sizeof(f->head) :
-                                                        sizeof(*f);
+    /* a PROBE has no data, and is as long all the same: see proxy-stray.c */
+    f->head.argsz = sizeof(*f);
     f->head.flags = flags;
     return vfio_user_device_feature(udev, (void *)f, errp);
 }
@@ -48,6 +48,9 @@ int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp)
     Feature f = { };
     int ret;
 
+    if (udev->no_device_feature) {
+        return 0;
+    }
     ret = feature(udev, &f, VFIO_DEVICE_FEATURE_PROBE |
                   VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION,
                   &err);

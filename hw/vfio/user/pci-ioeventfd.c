@@ -116,7 +116,7 @@ bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
                                     Error **errp)
 {
     *pci = (VFIOUserPCIIoeventfds) { .vdev = vdev, .user = user };
-    if (!vfio_user_proxy_passes_fds(user->proxy)) {
+    if (!vfio_user_proxy_passes_fds(user->proxy) || user->no_region_io_fds) {
         return true;
     }
     for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {

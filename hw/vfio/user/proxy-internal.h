@@ -3,7 +3,8 @@
  *
  * proxy.c has the object and its calls, proxy-send.c the writer's turn,
  * proxy-multi.c small writes that wait for it, proxy-receive.c the reader's
- * turn.  No other room includes this.
+ * turn, proxy-stray.c a message that comes once too often.  No other room
+ * includes this.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,6 +35,8 @@ typedef struct ProxySlot {
     VFIOUserCall *call;
     uint16_t command;
     uint8_t generation;
+    const char *optional;       /* as the call's */
+    uint16_t payload[2];        /* then what its payload begins with */
 } ProxySlot;
 
 /* The rest of a reply that the socket did not take at once. */
@@ -66,6 +69,10 @@ struct VFIOUserProxy {
 
     /* How long the last reader polled; whoever has set @reading. */
     int64_t poll_ns;
+
+    /* Refused just now, or nothing; whoever has set @reading. */
+    ProxySlot stray;
+    bool warned_stray;
 
     /*
      * The leaf lock.  Order: big QEMU lock, then this one; nothing is taken
@@ -184,5 +191,13 @@ void proxy_ignore_socket_locked(VFIOUserProxy *p);
 
 bool proxy_start_receive_thread(VFIOUserProxy *p, Error **errp);
 void proxy_stop_receive_thread(VFIOUserProxy *p);
+
+/* proxy-stray.c: both with the reader's turn */
+
+/* The call of @slot was answered by an error. */
+void proxy_expect_stray(VFIOUserProxy *p, const ProxySlot *slot);
+
+/* Whether the next message, @h, is to be dropped.  Asked once a message. */
+bool proxy_is_stray(VFIOUserProxy *p, const VFIOUserHeader *h);
 
 #endif /* HW_VFIO_USER_PROXY_INTERNAL_H */

@@ -206,6 +206,9 @@ static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
             }
             proxy_wake_locked(&call->waiter);
         }
+        if (slot && error) {
+            proxy_expect_stray(p, slot);
+        }
         if (slot) {
             proxy_release_slot_locked(p, slot);
         } else if ((h->id & 0xff) != PROXY_POST_SLOT &&
@@ -264,17 +267,22 @@ static int proxy_receive(VFIOUserProxy *p)
 {
     g_auto(VFIOUserMessage) msg = { };
     VFIOUserHeader header;
+    bool stray = false;
     Error *err = NULL;
     int ret;
 
     ret = vfio_user_stream_peek(p->stream, &header, &err);
-    if (ret > 0 && !check_header(p, &header, &err)) {
-        ret = -EPROTO;
+    if (ret > 0) {
+        stray = proxy_is_stray(p, &header);
+        if (!stray && !check_header(p, &header, &err)) {
+            ret = -EPROTO;
+        }
     }
     if (ret > 0) {
         ret = vfio_user_stream_take(p->stream, &msg, &err);
     }
-    if (ret > 0 && (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
+    if (ret > 0 && !stray &&
+        (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
         ret = -EPROTO;
     }
     vfio_user_stream_give_back(p->stream, g_steal_pointer(&msg.heap), msg.size);

@@ -284,6 +284,11 @@ static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
             slot->use = use;
             slot->call = use == SLOT_CALL ? call : NULL;
             slot->command = call->command;
+            slot->optional = call->optional;
+            if (call->optional) {
+                assert(call->head_size == sizeof(VFIOUserHeader));
+                memcpy(slot->payload, call->head, sizeof(slot->payload));
+            }
             call->slot = slot - p->slots;
             return slot->generation << 8 | call->slot;
         }

@@ -86,6 +86,11 @@ typedef struct VFIOUserCall {
     size_t nfds;
     size_t reply_max;           /* bytes of payload that the caller takes */
     unsigned timeout_factor;    /* of the proxy's time-out; 0 is 1 */
+    /*
+     * Of a command that servers need not know, the property that leaves it
+     * out; the payload is 16 bytes then, see proxy-stray.c.
+     */
+    const char *optional;
 
     /* The reply, until vfio_user_call_clear(). */
     const uint8_t *reply;
