@@ -189,10 +189,11 @@ static void test_dma_in_call(void)
 
 void vfio_user_add_dma_tests(void)
 {
-    qtest_add_func("/vfio-user/dma/message", test_dma_message);
+    vfio_user_rig_add("/vfio-user/dma/message", test_dma_message, false);
     qtest_add_func("/vfio-user/dma/refused", test_dma_refused);
     qtest_add_func("/vfio-user/dma/readonly", test_dma_readonly);
-    qtest_add_func("/vfio-user/dma/maps-follow", test_dma_maps_follow);
+    vfio_user_rig_add("/vfio-user/dma/maps-follow", test_dma_maps_follow,
+                      false);
     qtest_add_func("/vfio-user/dma/in-call", test_dma_in_call);
-    qtest_add_func("/vfio-user/dma/shared", test_dma_shared);
+    vfio_user_rig_add("/vfio-user/dma/shared", test_dma_shared, true);
 }

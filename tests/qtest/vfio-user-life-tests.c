@@ -105,15 +105,12 @@ static bool has_inventory(VFIOUserRig *rig, const char *wanted)
 }
 
 /* Descriptors and threads are counted by the rig, at its end. */
-static void test_plug_at_work(const void *personality)
+static void test_plug_at_work(void)
 {
-    VFIOUserModel model = vfio_user_model;
-    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model,
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
                                                      NULL);
     g_autofree char *before = inventory(rig);
     unsigned i;
-
-    model.personality = personality;
 
     for (i = 0; i < TIMES; i++) {
         work_and_go(rig);
@@ -612,20 +609,12 @@ static void test_help(void)
 
 void vfio_user_add_life_tests(void)
 {
-    const VFIOUserPersonality *p;
-
-    qtest_add_data_func("/vfio-user/life/plug-at-work/honest", NULL,
-                        test_plug_at_work);
-    for (p = vfio_user_personalities; p->name; p++) {
-        if (p->flagless_msix || p->fixed_rom) {
-            g_autofree char *path =
-                g_strdup_printf("/vfio-user/life/plug-at-work/%s", p->name);
-
-            qtest_add_data_func(path, p, test_plug_at_work);
-        }
-    }
-    qtest_add_func("/vfio-user/life/plug-express", test_plug_express);
-    qtest_add_func("/vfio-user/life/reset/10-times", test_reset_10_times);
+    vfio_user_rig_add("/vfio-user/life/plug-at-work", test_plug_at_work,
+                      false);
+    vfio_user_rig_add("/vfio-user/life/plug-express", test_plug_express,
+                      false);
+    vfio_user_rig_add("/vfio-user/life/reset/10-times", test_reset_10_times,
+                      false);
     qtest_add_func("/vfio-user/life/reset/asserted", test_reset_asserted);
     qtest_add_func("/vfio-user/life/reset/unplugs", test_reset_unplugs);
     qtest_add_func("/vfio-user/life/reset/unplugs-express",

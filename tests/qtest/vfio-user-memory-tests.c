@@ -435,15 +435,16 @@ void vfio_user_add_memory_tests(void)
 
         qtest_add_data_func(path, &unfits[i], test_unfit);
     }
-    qtest_add_func("/vfio-user/memory/offsets", test_offsets);
+    vfio_user_rig_add("/vfio-user/memory/offsets", test_offsets, true);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
     qtest_add_func("/vfio-user/memory/advice", test_advice);
-    qtest_add_func("/vfio-user/memory/two-backends", test_two_backends);
-    qtest_add_func("/vfio-user/memory/private-beside-shared",
-                   test_private_beside_shared);
-    qtest_add_func("/vfio-user/memory/virtio-mem", test_virtio_mem);
-    qtest_add_func("/vfio-user/memory/balloon", test_balloon);
-    qtest_add_func("/vfio-user/memory/hotplug", test_hotplug);
+    vfio_user_rig_add("/vfio-user/memory/two-backends", test_two_backends,
+                      true);
+    vfio_user_rig_add("/vfio-user/memory/private-beside-shared",
+                      test_private_beside_shared, true);
+    vfio_user_rig_add("/vfio-user/memory/virtio-mem", test_virtio_mem, false);
+    vfio_user_rig_add("/vfio-user/memory/balloon", test_balloon, true);
+    vfio_user_rig_add("/vfio-user/memory/hotplug", test_hotplug, false);
     qtest_add_data_func("/vfio-user/memory/hotplug-refused", refusal,
                         test_hotplug_refused);
     qtest_add_data_func("/vfio-user/memory/hotplug-never-answered", silence,

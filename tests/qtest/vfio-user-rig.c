@@ -30,6 +30,9 @@ static struct {
     unsigned threads;
 } vm;
 
+/* What a server without model is, in the row that runs. */
+static VFIOUserModel row_model;
+
 static unsigned count_entries(const char *what)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/%s", vm.pid, what);
@@ -174,6 +177,9 @@ VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
         vm_start(args);
     }
     rig->qts = vm.qts;
+    if (!model && row_model.personality) {
+        model = &row_model;
+    }
     rig->server = vfio_user_server_new(model, rules);
     return rig;
 }
@@ -197,6 +203,44 @@ void vfio_user_rig_end(VFIOUserRig *rig)
     vfio_user_rig_wait(rig, count_entries("fd") == vm.fds &&
                             count_entries("task") == vm.threads);
     g_free(rig);
+}
+
+typedef struct Row Row;
+
+struct Row {
+    const VFIOUserPersonality *personality;
+    void (*test)(void);
+    Row *next;
+};
+
+static Row *rows;               /* all of them, for as long as tests may run */
+
+static void run_row(const void *data)
+{
+    const Row *row = data;
+
+    row_model = vfio_user_model;
+    row_model.personality = row->personality;
+    row->test();
+    row_model = (VFIOUserModel) { };
+}
+
+void vfio_user_rig_add(const char *path, void (*test)(void), bool uses_maps)
+{
+    const VFIOUserPersonality *p;
+
+    qtest_add_func(path, test);
+    for (p = vfio_user_personalities; p->name; p++) {
+        g_autofree char *name = g_strdup_printf("%s/%s", path, p->name);
+        Row *row;
+
+        if (!uses_maps || !p->map_align) {
+            row = g_new(Row, 1);
+            *row = (Row) { p, test, rows };
+            rows = row;
+            qtest_add_data_func(name, row, run_row);
+        }
+    }
 }
 
 /* Reads until the other end closes; false at the deadline. */

@@ -55,6 +55,15 @@ VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
 void vfio_user_rig_end(VFIOUserRig *rig);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserRig, vfio_user_rig_end)
 
+/**
+ * vfio_user_rig_add:
+ * @uses_maps: fails where the server does not use each map that it is given
+ *
+ * Adds a test, and a row of it for every personality whose server can pass it:
+ * the same test, in which vfio_user_rig_begin() without model has that server.
+ */
+void vfio_user_rig_add(const char *path, void (*test)(void), bool uses_maps);
+
 /* Ends the VM. */
 void vfio_user_rig_quit(void);
 
