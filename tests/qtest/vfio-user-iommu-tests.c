@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 
+#include "hw/pci/pci.h"
 #include "qapi/qmp/qdict.h"
 #include "qemu/thread.h"
 #include "vfio-user-rig.h"
@@ -68,6 +69,10 @@ static void check_leads(VFIOUserRig *rig, uint64_t iova, uint64_t at,
     VFIOUserMap map;
 
     qtest_writeq(rig->qts, at + size - 8, value);
+    qpci_config_writew(rig->dev, PCI_COMMAND, PCI_COMMAND_MEMORY);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, iova + size - 8,
+                                              &is, 8), ==, EFAULT);
+    qpci_device_enable(rig->dev);
     g_assert_cmpint(vfio_user_server_dma_read(rig->server, iova + size - 8,
                                               &is, 8), ==, 0);
     g_assert_cmphex(is, ==, value);
@@ -287,6 +292,8 @@ static void test_reset(void)
     response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
     qobject_unref(response);
     qtest_qmp_eventwait(rig->qts, "RESET");
+    check_nowhere(rig, IOVA);
+    vfio_user_rig_enable(rig);
     check_nowhere(rig, IOVA);
     check_leads(rig, RAM, RAM, PAGE);
     vfio_user_rig_ping(rig);

@@ -9,6 +9,8 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 
+#include "hw/pci/pci.h"
+#include "libqos/pci-pc.h"
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-pair.h"
 
@@ -28,6 +30,15 @@ static void start(VFIOUserPair *pair, VFIOUserSide side, const char *more)
     pair->qts[side] = qtest_init(args);
 }
 
+/* As the guest's driver does: the device may reach memory. */
+static void enable(QTestState *qts)
+{
+    QPCIBus *bus = qpci_new_pc(qts, NULL);
+
+    bus->config_writew(bus, QPCI_DEVFN(4, 0), PCI_COMMAND, PCI_COMMAND_MASTER);
+    qpci_free_pc(bus);
+}
+
 static VFIOUserPair *new_pair(bool shared, const char *args,
                               const VFIOUserModel *source,
                               const VFIOUserModel *destination)
@@ -44,6 +55,7 @@ static VFIOUserPair *new_pair(bool shared, const char *args,
         g_strdup_printf("%s/destination", pair->dir);
     pair->server[VFIO_USER_SOURCE] = vfio_user_server_new(source, NULL);
     start(pair, VFIO_USER_SOURCE, "");
+    enable(pair->qts[VFIO_USER_SOURCE]);
     if (destination) {
         vfio_user_pair_add(pair, destination, pair->uri);
     }

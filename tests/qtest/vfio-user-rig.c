@@ -113,6 +113,14 @@ char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms)
     return message;
 }
 
+void vfio_user_rig_enable(VFIOUserRig *rig)
+{
+    if (has_port()) {
+        open_port(rig);
+    }
+    qpci_device_enable(rig->dev);
+}
+
 void vfio_user_rig_plug(VFIOUserRig *rig, unsigned timeout_ms)
 {
     g_autofree char *message = vfio_user_rig_try_plug(rig, timeout_ms);

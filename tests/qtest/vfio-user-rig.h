@@ -79,6 +79,9 @@ char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms);
 void vfio_user_rig_plug(VFIOUserRig *rig, unsigned timeout_ms);
 void vfio_user_rig_unplug(VFIOUserRig *rig);
 
+/* Enables the device and what is in front of it, as after a reset. */
+void vfio_user_rig_enable(VFIOUserRig *rig);
+
 /* Begins with an honest server and plugs. */
 VFIOUserRig *vfio_user_rig_plugged(const char *args, unsigned timeout_ms);
 

@@ -349,6 +349,7 @@ int main(int argc, char **argv)
     vfio_user_add_migration_stream_tests();
     vfio_user_add_migration_tests();
     vfio_user_add_socket_tests();
+    vfio_user_add_master_tests();
     vfio_user_add_personality_tests();
     vfio_user_add_twin_tests();
     vfio_user_add_ioeventfd_tests();

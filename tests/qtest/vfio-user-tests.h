@@ -41,6 +41,7 @@ void vfio_user_add_migration_pace_tests(void);
 void vfio_user_add_migration_irq_tests(void);
 void vfio_user_add_migration_stream_tests(void);
 void vfio_user_add_migration_tests(void);
+void vfio_user_add_master_tests(void);
 void vfio_user_add_personality_tests(void);
 void vfio_user_add_twin_tests(void);
 void vfio_user_add_ioeventfd_tests(void);

@@ -239,7 +239,33 @@ static void test_in_flight(void)
     }
 }
 
+static bool may_dma(void *device)
+{
+    return qatomic_read((bool *)device);
+}
+
+/* What would be granted is refused while the device may not reach memory. */
+static void test_may_not(void)
+{
+    g_autoptr(Fixture) f = fixture_new();
+    g_autofree uint8_t *before = g_memdup2(f->memory, 2 * MiB);
+    uint8_t is[8];
+    bool may = false;
+
+    f->serve.may_dma = may_dma;
+    f->serve.device = &may;
+    g_assert_cmpuint(dma(f, VFIO_USER_DMA_READ, BASE, 8, NULL, 0, is), ==,
+                     EFAULT);
+    g_assert_cmpuint(dma(f, VFIO_USER_DMA_WRITE, BASE, 8, "refused", 8, NULL),
+                     ==, EFAULT);
+    g_assert_cmpmem(f->memory, 2 * MiB, before, 2 * MiB);
+    qatomic_set(&may, true);
+    g_assert_cmpuint(dma(f, VFIO_USER_DMA_READ, BASE, 8, NULL, 0, is), ==, 0);
+    g_assert_cmpmem(is, 1, &f->memory[place(0)], 1);
+}
+
 static const RigTest tests[] = {
+    { "/vfio-user/serve/may-not", test_may_not },
     { "/vfio-user/serve/read", test_read },
     { "/vfio-user/serve/write", test_write },
     { "/vfio-user/serve/refused", test_refused },

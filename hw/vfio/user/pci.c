@@ -30,6 +30,7 @@
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
+#include "hw/vfio/user/pci-master.h"
 #include "hw/vfio/user/pci-order.h"
 #include "hw/vfio/user/pci-restore.h"
 #include "hw/vfio/user/migration.h"
@@ -51,6 +52,7 @@ struct VFIOUserPCIDevice {
     VFIOUserProxy *twin;        /* where the server's requests come from */
     VFIOUserContainer container;
     VFIOUserServe serve;
+    VFIOUserPCIMaster master;
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
@@ -70,6 +72,13 @@ static void on_request(void *opaque, VFIOUserProxy *proxy,
     VFIOUserPCIDevice *vudev = opaque;
 
     vfio_user_serve(&vudev->serve, proxy, msg);
+}
+
+static bool may_dma(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    return vfio_user_pci_master_is_on(&vudev->master);
 }
 
 /* One socket takes the other along. */
@@ -223,9 +232,12 @@ static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
         return false;
     }
     vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
+    vfio_user_pci_master_init(&vudev->master, PCI_DEVICE(vudev));
     vudev->serve = (VFIOUserServe) {
         .memory = &vfio_user_container_memory_ops,
         .opaque = &vudev->container,
+        .may_dma = may_dma,
+        .device = vudev,
         .max_data = vfio_user_caps_proposed.max_data_xfer_size,
     };
     vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
@@ -518,14 +530,19 @@ static void vfio_user_pci_exit(PCIDevice *pdev)
     take_steps_back(VFIO_USER_PCI(pdev));
 }
 
-/* A write can turn INTx on, or off. */
+/* A write can turn INTx on or off, and bus mastering. */
 static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                          int len)
 {
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
+    bool masters = vfio_user_pci_master_begin(&vudev->master, addr, value,
+                                              len);
+
     object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
     vfio_user_pci_config_write(pdev, addr, value, len);
+    vfio_user_pci_master_end(&vudev->master, masters);
     if (qatomic_read(&pdev->qdev.realized)) {
-        vfio_user_pci_ioeventfds_update(&VFIO_USER_PCI(pdev)->ioeventfds);
+        vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
     }
     object_unref(OBJECT(pdev));
 }

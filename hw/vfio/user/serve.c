@@ -73,10 +73,16 @@ static int (*const handlers[VFIO_USER_COMMANDS])(VFIOUserServe *s,
     [VFIO_USER_DMA_WRITE] = serve_dma_write,
 };
 
+/*
+ * A device that may not reach memory is told what it is told of an address
+ * that leads nowhere.
+ */
 void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
                      const VFIOUserMessage *msg)
 {
-    int ret = handlers[msg->header.command](s, proxy, msg);
+    bool refused = s->may_dma && !s->may_dma(s->device);
+    int ret = refused ? -EFAULT :
+                        handlers[msg->header.command](s, proxy, msg);
 
     if (ret < 0) {
         vfio_user_proxy_reply_error(proxy, &msg->header, -ret);

@@ -30,6 +30,9 @@ typedef struct VFIOUserMemoryOps {
 typedef struct VFIOUserServe {
     const VFIOUserMemoryOps *memory;
     void *opaque;               /* of @memory */
+    /* Whether the device may reach memory at all; NULL: always. */
+    bool (*may_dma)(void *device);
+    void *device;
     uint64_t max_data;          /* most bytes in one request */
 } VFIOUserServe;
 

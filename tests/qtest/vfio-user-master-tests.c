@@ -1,0 +1,143 @@
+/*
+ * qtest of the vfio-user client: bus mastering
+ *
+ * A server reaches guest memory by message while the guest lets its device, and
+ * from the moment at which the server can know that.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "hw/pci/pci.h"
+#include "libqos/pci-pc.h"
+#include "qapi/qmp/qdict.h"
+#include "vfio-user-pair.h"
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+
+#define RAM 0x200000            /* an address in it, far from anything */
+#define VALUE 0x1122334455667788ull
+#define OFF (PCI_COMMAND_IO | PCI_COMMAND_MEMORY)
+#define ON_TOO (OFF | PCI_COMMAND_MASTER)
+
+static void check_served(VFIOUserServer *server, QTestState *qts)
+{
+    uint64_t is, value = ~VALUE;
+
+    qtest_writeq(qts, RAM, VALUE);
+    g_assert_cmpint(vfio_user_server_dma_read(server, RAM, &is, 8), ==, 0);
+    g_assert_cmphex(is, ==, VALUE);
+    g_assert_cmpint(vfio_user_server_dma_write(server, RAM, &value, 8), ==, 0);
+    g_assert_cmphex(qtest_readq(qts, RAM), ==, value);
+}
+
+static void check_refused(VFIOUserServer *server, QTestState *qts)
+{
+    uint64_t is = 0, value = ~VALUE;
+
+    qtest_writeq(qts, RAM, VALUE);
+    g_assert_cmpint(vfio_user_server_dma_read(server, RAM, &is, 8), ==,
+                    EFAULT);
+    g_assert_cmpint(vfio_user_server_dma_write(server, RAM, &value, 8), ==,
+                    EFAULT);
+    g_assert_cmphex(qtest_readq(qts, RAM), ==, VALUE);
+}
+
+static void test_off(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     NULL);
+    g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
+
+    g_assert_cmpstr(message, ==, NULL);
+    check_refused(rig->server, rig->qts);
+    for (unsigned i = 0; i < 3; i++) {
+        qpci_config_writew(rig->dev, PCI_COMMAND, OFF);
+        check_refused(rig->server, rig->qts);
+        qpci_config_writew(rig->dev, PCI_COMMAND, ON_TOO);
+        check_served(rig->server, rig->qts);
+    }
+    /* in other pieces */
+    qpci_config_writeb(rig->dev, PCI_COMMAND, OFF);
+    check_refused(rig->server, rig->qts);
+    qpci_config_writel(rig->dev, PCI_COMMAND, ON_TOO);
+    check_served(rig->server, rig->qts);
+    qpci_config_writeb(rig->dev, PCI_COMMAND + 1, 0);
+    check_served(rig->server, rig->qts);
+}
+
+static const VFIOUserRule ask_in_write[] = {
+    { ON(VFIO_USER_REGION_WRITE,
+         AT_OFFSET(VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND)), DO_ASK,
+      VFIO_USER_DMA_READ, STRUCT(VFIOUserDMARW, RAM, 8) },
+    { }
+};
+
+/* A server may act on a write before it answers it. */
+static void test_in_write(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     NULL);
+    g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
+    VFIOUserSeen seen;
+
+    g_assert_cmpstr(message, ==, NULL);
+    vfio_user_server_set_rules(rig->server, ask_in_write);
+    qpci_config_writew(rig->dev, PCI_COMMAND, OFF);
+    seen = vfio_user_server_see(rig->server, VFIO_USER_DMA_READ);
+    g_assert_cmphex(seen.header.flags, ==,
+                    VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR);
+    g_assert_cmpuint(seen.header.error, ==, EFAULT);
+
+    vfio_user_server_forget(rig->server);
+    qpci_config_writew(rig->dev, PCI_COMMAND, ON_TOO);
+    seen = vfio_user_server_see(rig->server, VFIO_USER_DMA_READ);
+    g_assert_cmphex(seen.header.flags, ==, VFIO_USER_TYPE_REPLY);
+    vfio_user_server_set_rules(rig->server, NULL);
+}
+
+static void test_reset(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+
+    check_served(rig->server, rig->qts);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(rig->qts, "RESET");
+    check_refused(rig->server, rig->qts);
+}
+
+static void write_command(VFIOUserPair *pair, uint16_t value)
+{
+    QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
+
+    bus->config_writew(bus, QPCI_DEVFN(4, 0), PCI_COMMAND, value);
+    qpci_free_pc(bus);
+}
+
+/* It goes where the VM goes. */
+static void test_migrated(const void *on)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserPair) pair = NULL;
+
+    model.migration = (VFIOUserMigrationModel) {
+        .flags = VFIO_USER_MODEL_STOP_COPY,
+    };
+    pair = vfio_user_pair_new(true, &model, &model);
+    write_command(pair, on ? ON_TOO : OFF);
+    vfio_user_pair_migrate(pair);
+    (on ? check_served : check_refused)(pair->server[VFIO_USER_DESTINATION],
+                                        pair->qts[VFIO_USER_DESTINATION]);
+}
+
+void vfio_user_add_master_tests(void)
+{
+    static const bool on = true;
+
+    qtest_add_func("/vfio-user/master/off", test_off);
+    qtest_add_func("/vfio-user/master/in-write", test_in_write);
+    qtest_add_func("/vfio-user/master/reset", test_reset);
+    qtest_add_data_func("/vfio-user/master/migrated-off", NULL, test_migrated);
+    qtest_add_data_func("/vfio-user/master/migrated-on", &on, test_migrated);
+}
