@@ -2,7 +2,8 @@
  * qtest of the vfio-user client: bus mastering
  *
  * A server reaches guest memory by message while the guest lets its device, and
- * from the moment at which the server can know that.
+ * from the moment at which the server can know that.  Memory that is not shared
+ * is worth a warning when a guest first lets a device reach it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,6 +15,7 @@
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-pair.h"
 #include "vfio-user-rig.h"
+#include "vfio-user-said.h"
 #include "vfio-user-tests.h"
 
 #define RAM 0x200000            /* an address in it, far from anything */
@@ -107,11 +109,11 @@ static void test_reset(void)
     check_refused(rig->server, rig->qts);
 }
 
-static void write_command(VFIOUserPair *pair, uint16_t value)
+static void write_command(QTestState *qts, unsigned slot, uint16_t value)
 {
-    QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
+    QPCIBus *bus = qpci_new_pc(qts, NULL);
 
-    bus->config_writew(bus, QPCI_DEVFN(4, 0), PCI_COMMAND, value);
+    bus->config_writew(bus, QPCI_DEVFN(slot, 0), PCI_COMMAND, value);
     qpci_free_pc(bus);
 }
 
@@ -125,10 +127,84 @@ static void test_migrated(const void *on)
         .flags = VFIO_USER_MODEL_STOP_COPY,
     };
     pair = vfio_user_pair_new(true, &model, &model);
-    write_command(pair, on ? ON_TOO : OFF);
+    write_command(pair->qts[VFIO_USER_SOURCE], 4, on ? ON_TOO : OFF);
     vfio_user_pair_migrate(pair);
     (on ? check_served : check_refused)(pair->server[VFIO_USER_DESTINATION],
                                         pair->qts[VFIO_USER_DESTINATION]);
+}
+
+/* Advice */
+
+#define ADVICE "-object memory-backend-memfd,id=ram,size=SIZE,share=on"
+#define PRIVATE "is not shared: servers that need shared memory will not work"
+
+/* Devices that no driver lets do DMA are worth no word, others one in all. */
+static void check_advice(const char *machine, unsigned times)
+{
+    g_autoptr(VFIOUserServer) a = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserServer) b = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserSaid) said =
+        vfio_user_said_new("%s -device vfio-user-pci,addr=4,socket=%s"
+                           " -device vfio-user-pci,addr=5,socket=%s", machine,
+                           vfio_user_server_path(a), vfio_user_server_path(b));
+
+    write_command(said->qts, 4, OFF);
+    write_command(said->qts, 5, OFF);
+    g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, 0);
+    write_command(said->qts, 4, ON_TOO);
+    g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, times);
+    g_assert_cmpuint(vfio_user_said_count(said, PRIVATE), ==, times);
+    write_command(said->qts, 5, ON_TOO);
+    write_command(said->qts, 4, OFF);
+    write_command(said->qts, 4, ON_TOO);
+    g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, times);
+}
+
+static void test_advice(void)
+{
+    check_advice(VFIO_USER_RIG_RAM, 1);
+}
+
+static void test_no_advice(void)
+{
+    check_advice(VFIO_USER_RIG_SHARED, 0);
+}
+
+/* Memory that comes later. */
+static void test_advice_later(void)
+{
+    g_autoptr(VFIOUserServer) server = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserSaid) said =
+        vfio_user_said_new("-machine pc,memory-backend=ram -nodefaults"
+                           " -m 64,slots=2,maxmem=1G -object"
+                           " memory-backend-memfd,id=ram,size=64M,share=on"
+                           " -object memory-backend-ram,id=late,size=128M"
+                           " -device vfio-user-pci,addr=4,socket=%s",
+                           vfio_user_server_path(server));
+
+    write_command(said->qts, 4, ON_TOO);
+    g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, 0);
+    qtest_qmp_assert_success(said->qts, "{'execute': 'device_add',"
+                             " 'arguments': {'driver': 'pc-dimm', 'id': 'd',"
+                             " 'memdev': 'late'}}");
+    g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, 1);
+}
+
+/* A destination is told, too. */
+static void test_advice_migrated(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserPair) pair = NULL;
+
+    model.migration = (VFIOUserMigrationModel) {
+        .flags = VFIO_USER_MODEL_STOP_COPY,
+    };
+    pair = vfio_user_pair_new(false, &model, &model);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_DESTINATION, ADVICE),
+                     ==, 0);
+    vfio_user_pair_migrate(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_DESTINATION, ADVICE),
+                     ==, 1);
 }
 
 void vfio_user_add_master_tests(void)
@@ -138,6 +214,10 @@ void vfio_user_add_master_tests(void)
     qtest_add_func("/vfio-user/master/off", test_off);
     qtest_add_func("/vfio-user/master/in-write", test_in_write);
     qtest_add_func("/vfio-user/master/reset", test_reset);
+    qtest_add_func("/vfio-user/master/advice", test_advice);
+    qtest_add_func("/vfio-user/master/no-advice", test_no_advice);
+    qtest_add_func("/vfio-user/master/advice-later", test_advice_later);
+    qtest_add_func("/vfio-user/master/advice-migrated", test_advice_migrated);
     qtest_add_data_func("/vfio-user/master/migrated-off", NULL, test_migrated);
     qtest_add_data_func("/vfio-user/master/migrated-on", &on, test_migrated);
 }

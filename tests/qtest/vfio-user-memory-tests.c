@@ -155,29 +155,6 @@ static void test_no_descriptors(void)
     g_assert_cmpuint(maps, >, 0);
 }
 
-/* How often QEMU tells how memory is shared, with two devices. */
-static unsigned advice(const char *machine)
-{
-    g_autoptr(VFIOUserServer) a = vfio_user_server_new(NULL, NULL);
-    g_autoptr(VFIOUserServer) b = vfio_user_server_new(NULL, NULL);
-    g_autofree char *args = g_strdup_printf(
-        "%s -device vfio-user-pci,socket=%s -device vfio-user-pci,socket=%s"
-        " -device vfio-user-pci,socket=/nowhere", machine,
-        vfio_user_server_path(a), vfio_user_server_path(b));
-    g_autofree char *out = NULL;
-    g_auto(GStrv) parts = NULL;
-
-    g_assert_cmpint(vfio_user_rig_run(args, &out), ==, 1);
-    parts = g_strsplit(out, "-object memory-backend-memfd", -1);
-    return g_strv_length(parts) - 1;
-}
-
-static void test_advice(void)
-{
-    g_assert_cmpuint(advice(VFIO_USER_RIG_RAM), ==, 1);
-    g_assert_cmpuint(advice(VFIO_USER_RIG_SHARED), ==, 0);
-}
-
 /* Memory comes and goes */
 
 static void command(VFIOUserRig *rig, QDict *response)
@@ -437,7 +414,6 @@ void vfio_user_add_memory_tests(void)
     }
     vfio_user_rig_add("/vfio-user/memory/offsets", test_offsets, true);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
-    qtest_add_func("/vfio-user/memory/advice", test_advice);
     vfio_user_rig_add("/vfio-user/memory/two-backends", test_two_backends,
                       true);
     vfio_user_rig_add("/vfio-user/memory/private-beside-shared",

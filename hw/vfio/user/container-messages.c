@@ -156,18 +156,21 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
     }
 }
 
-/* Says how memory is shared, where the user could have shared it. */
+/*
+ * Says how memory is shared, where the user could have shared it and the
+ * device does DMA.
+ */
 static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
 {
     static bool said;
 
-    if (!said && mr && mr->owner &&
+    if (!said && c->does_dma && mr && mr->owner &&
         object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
         said = true;
-        warn_report("vfio-user %s: the server cannot share the guest's memory"
-                    " '%s' and asks for all of it by message, which is slow;"
-                    " to share it, say -object memory-backend-memfd,id=ram,"
-                    "size=SIZE,share=on -machine memory-backend=ram",
+        warn_report("vfio-user %s: guest memory '%s' is not shared: servers"
+                    " that need shared memory will not work, others will be"
+                    " slow; to share it, use -object memory-backend-memfd,"
+                    "id=ram,size=SIZE,share=on -machine memory-backend=ram",
                     vfio_user_proxy_name(c->proxy), memory_region_name(mr));
     }
 }
@@ -194,6 +197,23 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
     }
     *offset = in_block;
     return memory_region_get_fd(mr);
+}
+
+static void advise_for_map(VFIOUserContainer *c, const DMAMap *map,
+                           void *opaque)
+{
+    uint64_t offset;
+
+    shared_fd(c, (void *)(uintptr_t)map->translated_addr, &offset);
+}
+
+void vfio_user_container_expect_dma(VFIOUserContainer *c)
+{
+    if (!c->does_dma) {
+        c->does_dma = true;
+        vfio_user_container_each_map(c, 0, UINT64_MAX - 1, advise_for_map,
+                                     NULL);
+    }
 }
 
 bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map)

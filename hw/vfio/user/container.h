@@ -28,6 +28,7 @@ typedef struct VFIOUserContainer {
     VFIOUserProxy *proxy;
     const VFIOUserCaps *caps;
 
+    bool does_dma;              /* the guest has let the device do it */
     bool failed;                /* nothing is sent any more */
     Error *error;               /* the first one, until the container starts */
     bool in_transaction;        /* of the memory listener */
@@ -73,6 +74,14 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
  * Unmaps everything.  The connection may be closed or lost.
  */
 void vfio_user_container_detach(VFIOUserContainer *c);
+
+/**
+ * vfio_user_container_expect_dma:
+ *
+ * The guest lets the device do DMA: from now on users are told how memory is
+ * shared that is not, once.
+ */
+void vfio_user_container_expect_dma(VFIOUserContainer *c);
 
 /**
  * vfio_user_container_is_stopped:

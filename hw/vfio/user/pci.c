@@ -530,6 +530,14 @@ static void vfio_user_pci_exit(PCIDevice *pdev)
     take_steps_back(VFIO_USER_PCI(pdev));
 }
 
+/* The guest may just have let the device do DMA. */
+static void follow_master(VFIOUserPCIDevice *vudev)
+{
+    if (vfio_user_pci_master_is_on(&vudev->master)) {
+        vfio_user_container_expect_dma(&vudev->container);
+    }
+}
+
 /* A write can turn INTx on or off, and bus mastering. */
 static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                          int len)
@@ -543,6 +551,7 @@ static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     vfio_user_pci_master_end(&vudev->master, masters);
     if (qatomic_read(&pdev->qdev.realized)) {
         vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+        follow_master(vudev);
     }
     object_unref(OBJECT(pdev));
 }
@@ -560,13 +569,22 @@ static int hot_reset_multi(VFIODevice *vbasedev)
     return -EOPNOTSUPP;
 }
 
+static int load_config(VFIODevice *vbasedev, QEMUFile *f)
+{
+    VFIOPCIDevice *vdev = container_of(vbasedev, VFIOPCIDevice, vbasedev);
+    int ret = vfio_pci_load_config(vbasedev, f);
+
+    follow_master(VFIO_USER_PCI(vdev));
+    return ret;
+}
+
 static VFIODeviceOps device_ops = {
     .vfio_compute_needs_reset = compute_needs_reset,
     .vfio_hot_reset_multi = hot_reset_multi,
     .vfio_eoi = vfio_pci_intx_eoi,
     .vfio_get_object = vfio_pci_get_object,
     .vfio_save_config = vfio_pci_save_config,
-    .vfio_load_config = vfio_pci_load_config,
+    .vfio_load_config = load_config,
     .vfio_drain_irqs = vfio_pci_drain_irqs,
 };
 

@@ -1,0 +1,34 @@
+/*
+ * Test rig: a QEMU, and what it says on stderr
+ *
+ * For tests of messages to the user, which count them while QEMU runs.  The
+ * test's thread only.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_QTEST_VFIO_USER_SAID_H
+#define TESTS_QTEST_VFIO_USER_SAID_H
+
+#include "libqtest.h"
+
+typedef struct VFIOUserSaid {
+    QTestState *qts;
+    char *dir;
+    char *path;
+} VFIOUserSaid;
+
+/* Starts QEMU with these arguments. */
+VFIOUserSaid *vfio_user_said_new(const char *format, ...)
+    G_GNUC_PRINTF(1, 2);
+
+/* Returns all of it so far. */
+char *vfio_user_said_text(VFIOUserSaid *said);
+
+/* Returns how often @text is in it. */
+unsigned vfio_user_said_count(VFIOUserSaid *said, const char *text);
+
+void vfio_user_said_free(VFIOUserSaid *said);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserSaid, vfio_user_said_free)
+
+#endif /* TESTS_QTEST_VFIO_USER_SAID_H */
