@@ -351,6 +351,7 @@ int main(int argc, char **argv)
     vfio_user_add_socket_tests();
     vfio_user_add_master_tests();
     vfio_user_add_personality_tests();
+    vfio_user_add_report_tests();
     vfio_user_add_twin_tests();
     vfio_user_add_ioeventfd_tests();
     vfio_user_add_interrupt_tests();

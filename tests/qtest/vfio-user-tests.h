@@ -43,6 +43,7 @@ void vfio_user_add_migration_stream_tests(void);
 void vfio_user_add_migration_tests(void);
 void vfio_user_add_master_tests(void);
 void vfio_user_add_personality_tests(void);
+void vfio_user_add_report_tests(void);
 void vfio_user_add_twin_tests(void);
 void vfio_user_add_ioeventfd_tests(void);
 void vfio_user_add_interrupt_tests(void);

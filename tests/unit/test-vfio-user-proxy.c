@@ -304,6 +304,7 @@ static void test_notify_error(void)
 
         notify(rig, EACCES);
         rig_assert_in_sync(rig);
+        g_assert_cmpuint(qatomic_read(&rig->failed), ==, 1);
         return;
     }
     g_test_trap_subprocess(NULL, 0, 0);

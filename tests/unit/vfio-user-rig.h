@@ -28,6 +28,7 @@ struct Rig {
     /* Written by whoever reads the connection, read atomically. */
     unsigned requests;
     int request_tid;            /* thread of the last one */
+    unsigned failed;            /* notifies */
     unsigned lost;
     char *cause;
 
@@ -89,8 +90,17 @@ static void rig_lost(void *opaque, const char *cause)
     qatomic_inc(&rig->lost);
 }
 
+static void rig_failed(void *opaque, Error *err)
+{
+    Rig *rig = opaque;
+
+    error_report_err(err);
+    qatomic_inc(&rig->failed);
+}
+
 static const VFIOUserProxyOps rig_ops = {
     .request = rig_request,
+    .failed = rig_failed,
     .lost = rig_lost,
 };
 

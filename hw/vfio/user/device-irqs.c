@@ -25,6 +25,12 @@
 void vfio_user_device_init(VFIOUserDevice *udev)
 {
     udev->unmask_fd = -1;
+    vfio_user_reports_init(&udev->reports);
+}
+
+void vfio_user_device_destroy(VFIOUserDevice *udev)
+{
+    vfio_user_reports_destroy(&udev->reports);
 }
 
 /* Returns 0 or -errno; -EPROTO where the answer makes no sense. */

@@ -1,9 +1,10 @@
 /*
  * vfio-user device
  *
- * Errors: an op returns -errno and hw/vfio reports it, naming the device.  A
- * device whose connection is lost has been reported once, by whoever learned
- * it; from then on its regions read as all ones and take every write.
+ * Errors: an op returns -errno and hw/vfio reports it, naming the device.  An
+ * access by the guest that fails is reported here, as often as report.h allows;
+ * it reads as all ones, and a write is dropped.  A device whose connection is
+ * lost has been reported once, by whoever learned it; then all of them do so.
  *
  * Threads: see the header.
  *
@@ -64,11 +65,16 @@ static bool is_guests(VFIODevice *vbasedev, uint8_t nr)
     return !vbasedev->migration || vbasedev->migration->region.nr != nr;
 }
 
+/* What only guests access, and nothing of QEMU's. */
+static bool is_register(VFIOUserDevice *udev, uint8_t nr)
+{
+    return nr < 64 && (udev->unlocked_regions & (1ULL << nr));
+}
+
 /* Sub-page regions are accessed with the lock, whatever the region wants. */
 static bool unlock_for_region(VFIOUserDevice *udev, uint8_t nr)
 {
-    return nr < 64 && (udev->unlocked_regions & (1ULL << nr)) &&
-           vfio_user_device_unlock();
+    return is_register(udev, nr) && vfio_user_device_unlock();
 }
 
 /* Handshake, information, reset */
@@ -295,9 +301,55 @@ static int region_error(int ret)
     return ret == -EAGAIN || ret == -EINTR ? -EIO : ret;
 }
 
+void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    Error *err = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    error_setg(&err, "%s: %s", vbasedev->name, text);
+    vfio_user_report(&udev_of(vbasedev)->reports, err);
+}
+
+/*
+ * Whether what failed was an access by the guest, which is as good as done: it
+ * is reported.  QEMU itself is to know of other failures.  Takes @err, which
+ * may be NULL.
+ */
+static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
+                           uint32_t size, Error *err)
+{
+    VFIOUserDevice *udev = udev_of(vbasedev);
+    bool lost = is_lost(udev);
+    bool settled = lost ? is_guests(vbasedev, nr) : is_register(udev, nr);
+    Error *told = NULL;
+
+    if (settled && !lost) {
+        error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
+                   err ? error_get_pretty(err) : vbasedev->name, nr,
+                   (uint64_t)off, size);
+        vfio_user_report(&udev->reports, told);
+    }
+    error_free(err);
+    return settled;
+}
+
+/* The server's answer to an access is none. */
+static int bad_answer(VFIOUserDevice *udev, const VFIOUserCall *call,
+                      Error **errp)
+{
+    error_setg(errp, "vfio-user %s: %s: the server answered for another access"
+               " than it was asked for", vfio_user_proxy_name(udev->proxy),
+               vfio_user_command_name(call->command));
+    return -EPROTO;
+}
+
 /* One message of at most max_data_xfer_size; bytes read or -errno. */
 static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                     uint32_t size, void *data)
+                     uint32_t size, void *data, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -306,7 +358,7 @@ static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg) + size,
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
 
     if (ret < 0) {
         return ret;
@@ -314,14 +366,14 @@ static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
     memcpy(&msg, call.reply, sizeof(msg));
     if (msg.offset != off || msg.region != nr || msg.count > size ||
         call.reply_size != sizeof(msg) + msg.count) {
-        return -EPROTO;
+        return bad_answer(udev, &call, errp);
     }
     memcpy(data, call.reply + sizeof(msg), msg.count);
     return msg.count;
 }
 
 static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
-                      const VFIOUserRegionRW *msg)
+                      const VFIOUserRegionRW *msg, Error **errp)
 {
     VFIOUserWriteMultiEntry entry = {
         .offset = msg->offset,
@@ -330,14 +382,15 @@ static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
     };
 
     if (!udev->caps.write_multiple || msg->count > sizeof(entry.data)) {
-        return vfio_user_proxy_post(udev->proxy, call, NULL);
+        return vfio_user_proxy_post(udev->proxy, call, errp);
     }
     memcpy(&entry.data, call->data, msg->count);
-    return vfio_user_proxy_post_write(udev->proxy, call, &entry, NULL);
+    return vfio_user_proxy_post_write(udev->proxy, call, &entry, errp);
 }
 
 static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                      uint32_t size, const void *data, bool post)
+                      uint32_t size, const void *data, bool post,
+                      Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -351,15 +404,16 @@ static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
     int ret;
 
     if (post) {
-        ret = post_write(udev, &call, &msg);
+        ret = post_write(udev, &call, &msg, errp);
         return ret < 0 ? ret : size;
     }
-    ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
+    ret = vfio_user_proxy_call(udev->proxy, &call, errp);
     if (ret < 0) {
         return ret;
     }
     memcpy(&msg, call.reply, sizeof(msg));
-    return msg.region == nr && msg.count <= size ? msg.count : -EPROTO;
+    return msg.region == nr && msg.count <= size ? msg.count :
+           bad_answer(udev, &call, errp);
 }
 
 static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
@@ -368,18 +422,19 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
     VFIOUserDevice *udev = udev_of(vbasedev);
     bool unlocked = unlock_for_region(udev, nr);
     uint32_t done = 0;
+    Error *err = NULL;
     int ret = 0;
 
     while (done < size) {
         ret = read_some(udev, nr, off + done,
                         MIN(size - done, udev->caps.max_data_xfer_size),
-                        (uint8_t *)data + done);
+                        (uint8_t *)data + done, &err);
         if (ret <= 0) {
             break;
         }
         done += ret;
     }
-    if (ret < 0 && is_lost(udev) && is_guests(vbasedev, nr)) {
+    if (done < size && settle_failure(vbasedev, nr, off, size, err)) {
         memset(data, 0xff, size);
         done = size;
         ret = 0;
@@ -394,6 +449,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     VFIOUserDevice *udev = udev_of(vbasedev);
     uint32_t done = 0;
     uint32_t most = MIN(udev->caps.max_data_xfer_size, MAX_WRITE);
+    Error *err = NULL;
     bool unlocked;
     int ret = 0;
 
@@ -403,13 +459,13 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     unlocked = unlock_for_region(udev, nr);
     while (done < size) {
         ret = write_some(udev, nr, off + done, MIN(size - done, most),
-                         (const uint8_t *)data + done, post);
+                         (const uint8_t *)data + done, post, &err);
         if (ret <= 0) {
             break;
         }
         done += ret;
     }
-    if (ret < 0 && is_lost(udev) && is_guests(vbasedev, nr)) {
+    if (done < size && settle_failure(vbasedev, nr, off, size, err)) {
         done = size;
         ret = 0;
     }

@@ -18,6 +18,7 @@
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/ioeventfd.h"
 #include "hw/vfio/user/proxy.h"
+#include "hw/vfio/user/report.h"
 
 /* IRQ indexes of which the device keeps something; of others it does not. */
 #define VFIO_USER_IRQ_INDEXES 8
@@ -37,6 +38,7 @@ typedef struct VFIOUserIRQs {
 typedef struct VFIOUserDevice VFIOUserDevice;
 struct VFIOUserDevice {
     VFIOUserProxy *proxy;
+    VFIOUserReports reports;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
     /* Commands that the server is not to be asked with */
     bool no_region_io_fds;
@@ -88,6 +90,16 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
  * To be called before anything else, and before the proxy is there.
  */
 void vfio_user_device_init(VFIOUserDevice *udev);
+void vfio_user_device_destroy(VFIOUserDevice *udev);
+
+/**
+ * vfio_user_device_report:
+ *
+ * Reports an error that the guest can bring about, as often as report.h allows;
+ * the text gets the device's name.
+ */
+void G_GNUC_PRINTF(2, 3)
+vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...);
 
 /**
  * vfio_user_device_learn_irqs:

@@ -8,7 +8,6 @@
 
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
-#include "qemu/error-report.h"
 #include "qemu/range.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/device.h"
@@ -31,9 +30,9 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
                                             addr, len, &value);
         vfio_user_device_relock(unlocked);
         if (ret != len) {
-            error_report("%s: cannot read %d bytes of configuration space at"
-                         " 0x%x: %s", vbasedev->name, len, addr,
-                         vfio_io_strerror(ret));
+            vfio_user_device_report(vbasedev, "cannot read %d bytes of"
+                                    " configuration space at 0x%x: %s", len,
+                                    addr, vfio_io_strerror(ret));
             value = UINT32_MAX;
         }
         value = vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
@@ -99,9 +98,9 @@ static void write_through(PCIDevice *pdev, uint32_t addr, uint32_t value,
     vfio_user_device_relock(unlocked);
     /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
     if (ret != len && addr != PCI_ROM_ADDRESS) {
-        error_report("%s: cannot write %d bytes of configuration space at"
-                     " 0x%x: %s", vbasedev->name, len, addr,
-                     vfio_io_strerror(ret));
+        vfio_user_device_report(vbasedev, "cannot write %d bytes of"
+                                " configuration space at 0x%x: %s", len, addr,
+                                vfio_io_strerror(ret));
     }
 }
 

@@ -11,7 +11,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/pci-restore.h"
 #include "trace.h"
@@ -138,9 +137,10 @@ static void write_register(VFIOPCIDevice *vdev, const Register *reg,
 
     /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
     if (ret != reg->size && reg->offset != PCI_ROM_ADDRESS) {
-        error_report("%s: cannot restore %u bytes of configuration space at"
-                     " 0x%x after a reset: %s", vdev->vbasedev.name, reg->size,
-                     reg->offset, vfio_io_strerror(ret));
+        vfio_user_device_report(&vdev->vbasedev, "cannot restore %u bytes of"
+                                " configuration space at 0x%x after a reset:"
+                                " %s", reg->size, reg->offset,
+                                vfio_io_strerror(ret));
     }
 }
 
@@ -165,9 +165,9 @@ bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 
     vfio_user_device_relock(unlocked);
     if (ret != sizeof(config->bytes)) {
-        error_report("%s: cannot read the configuration space that a reset"
-                     " changes: %s", vdev->vbasedev.name,
-                     vfio_io_strerror(ret));
+        vfio_user_device_report(&vdev->vbasedev, "cannot read the configuration"
+                                " space that a reset changes: %s",
+                                vfio_io_strerror(ret));
         return false;
     }
     return true;

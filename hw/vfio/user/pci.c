@@ -118,9 +118,18 @@ static void on_lost(void *opaque, const char *cause)
     }
 }
 
+/* What was sent without waiting. */
+static void on_failed(void *opaque, Error *err)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    vfio_user_report(&vudev->user.reports, err);
+}
+
 static const VFIOUserProxyOps proxy_ops = {
     .request = on_request,
     .lost = on_lost,
+    .failed = on_failed,
 };
 
 static void on_twin_lost(void *opaque, const char *cause)
@@ -201,6 +210,7 @@ static void hang_up(VFIOUserPCIDevice *vudev)
         vfio_user_proxy_close(vudev->twin);
     }
     vfio_user_proxy_close(vudev->user.proxy);
+    vfio_user_reports_flush(&vudev->user.reports);
 }
 
 /* @fd: -1 where the server wants no twin socket. */
@@ -232,6 +242,7 @@ static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
         return false;
     }
     vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
+    user->reports.name = vudev->parent_obj.vbasedev.name;
     vfio_user_pci_master_init(&vudev->master, PCI_DEVICE(vudev));
     vudev->serve = (VFIOUserServe) {
         .memory = &vfio_user_container_memory_ops,
@@ -602,7 +613,7 @@ static void vfio_user_pci_reset(DeviceState *dev)
     vfio_pci_pre_reset(vdev);
     if (vdev->vbasedev.reset_works &&
         vfio_user_device_reset(&vudev->user, &err) < 0) {
-        error_report_err(err);
+        vfio_user_report(&vudev->user.reports, err);
     }
     vfio_user_migration_was_reset(vudev->migration);
     vfio_pci_post_reset(vdev);
@@ -751,6 +762,7 @@ static void vfio_user_pci_finalize(Object *obj)
     vfio_pci_bars_finalize(&vudev->parent_obj);
     vfio_pci_put_device(&vudev->parent_obj);
     vfio_user_container_destroy(&vudev->container);
+    vfio_user_device_destroy(&vudev->user);
     object_unref(OBJECT(vudev->twin));
     object_unref(OBJECT(vudev->user.proxy));
     qapi_free_SocketAddress(vudev->socket);

@@ -182,6 +182,15 @@ static void fill_reply(VFIOUserCall *call, VFIOUserMessage *msg)
     msg->nfds = 0;
 }
 
+static void notify_failed(VFIOUserProxy *p, const VFIOUserHeader *h, int error)
+{
+    Error *err = NULL;
+
+    error_setg_errno(&err, error, "vfio-user %s: %s: the server answered an"
+                     " error", p->name, vfio_user_command_name(h->command));
+    p->ops->failed(p->opaque, err);
+}
+
 static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
                            Error **errp)
 {
@@ -219,9 +228,7 @@ static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
     }
 
     if (use == SLOT_NOTIFY && error) {
-        error_report("vfio-user %s: %s: the server answered an error: %s",
-                     p->name, vfio_user_command_name(h->command),
-                     strerror(error));
+        notify_failed(p, h, error);
     }
     if (unmatched) {
         warn_report("vfio-user %s: reply to no call dropped (id 0x%x,"

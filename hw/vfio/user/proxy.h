@@ -56,6 +56,8 @@ typedef struct VFIOUserProxyOps {
      */
     void (*request)(void *opaque, VFIOUserProxy *proxy,
                     const VFIOUserMessage *msg);
+    /* A notify was answered by an error, which names the socket; taken. */
+    void (*failed)(void *opaque, Error *err);
     /* The connection went from UP to LOST.  Once. */
     void (*lost)(void *opaque, const char *cause);
 } VFIOUserProxyOps;
@@ -252,8 +254,8 @@ int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_notify:
  * @call: the request; nothing points at it after return
  *
- * Sends a request and does not wait.  An error reply is reported on QEMU's
- * standard error when it arrives.
+ * Sends a request and does not wait.  An error reply goes to
+ * VFIOUserProxyOps.failed when it arrives.
  *
  * Returns 0 or -errno with @errp set.
  */
