@@ -179,6 +179,17 @@ static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
     }
 }
 
+static int post_mask(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
+                     uint32_t count)
+{
+    int ret = post_irq_set(udev, flags, index, count);
+
+    if (flags & VFIO_IRQ_SET_ACTION_UNMASK && udev->unmasked) {
+        udev->unmasked(udev, index);
+    }
+    return ret;
+}
+
 /*
  * The eventfd that says when to unmask: KVM signals it when the guest has
  * dealt with the interrupt.  A server would write to it, not read from it, so
@@ -190,7 +201,7 @@ static void on_unmask_fd(void *opaque)
     uint64_t count;
 
     if (read(udev->unmask_fd, &count, sizeof(count)) == sizeof(count)) {
-        post_irq_set(udev, VFIO_IRQ_SET_ACTION_UNMASK, udev->unmask_index, 1);
+        post_mask(udev, VFIO_IRQ_SET_ACTION_UNMASK, udev->unmask_index, 1);
     }
 }
 
@@ -314,7 +325,7 @@ int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
         return set_irq_fds(udev, &msg, fds);
     }
     if (!bools && !(irqs->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
-        return post_irq_set(udev, irqs->flags, irqs->index, msg.count);
+        return post_mask(udev, irqs->flags, irqs->index, msg.count);
     }
     ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
                        bools ? msg.count : 0, NULL, 0);

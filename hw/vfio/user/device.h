@@ -58,6 +58,11 @@ struct VFIOUserDevice {
      * thread, with the big QEMU lock or without.  NULL: nobody wants to know.
      */
     void (*was_reset)(VFIOUserDevice *udev);
+    /*
+     * After an UNMASK was sent on hw/vfio's behalf, with the big QEMU lock.
+     * NULL: nobody wants to know.
+     */
+    void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
 };
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;

@@ -18,6 +18,7 @@
 #include "qemu/timer.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
+#include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "trace.h"
 
@@ -47,6 +48,34 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
                                             vdev->msix->entries, true);
         vdev->msix->noresize = flags & VFIO_IRQ_INFO_NORESIZE;
     }
+}
+
+/*
+ * A server has to signal INTx again when it is unmasked while the pin is up.
+ * QEMU's does not, and the guest would wait for ever: for an interrupt that
+ * came while it was serving another, say, and that its next access to a BAR
+ * ended.  So the client looks at the pin and signals in the server's place,
+ * at once: a guest that has served it in the meantime would get one for
+ * nothing.
+ */
+void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
+{
+    PCIDevice *pdev = &vdev->pdev;
+    uint16_t status;
+
+    object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
+    status = vfio_user_pci_config_read(pdev, PCI_STATUS, sizeof(status));
+    /* All ones: there is no server any more */
+    if (status & PCI_STATUS_INTERRUPT && status != UINT16_MAX &&
+        vdev->interrupt == VFIO_INT_INTx && !pci_irq_disabled(pdev)) {
+        trace_vfio_user_pci_intx_again(vdev->vbasedev.name);
+        if (vdev->intx.kvm_accel) {
+            event_notifier_set(&vdev->intx.interrupt);
+        } else {
+            vfio_pci_intx_set_pending(vdev);
+        }
+    }
+    object_unref(OBJECT(pdev));
 }
 
 /* ERR and REQ */

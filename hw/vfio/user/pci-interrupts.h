@@ -1,12 +1,13 @@
 /*
  * Interrupts of a vfio-user PCI device
  *
- * What hw/vfio does not do of them: to ask which there are; the index ERR, by
- * which a server says that its device is broken, and REQ, by which it asks to
- * have it unplugged.  Those two do not reach the guest; a device whose server
- * has neither, or refuses them, goes on without.
+ * What hw/vfio does not do of them: to ask which there are; to see that an
+ * INTx that stays up is signalled again; the index ERR, by which a server says
+ * that its device is broken, and REQ, by which it asks to have it unplugged.
+ * Those two do not reach the guest; a device whose server has neither, or
+ * refuses them, goes on without.
  *
- * Threads: the main loop, with the big QEMU lock.
+ * Threads: the main loop, and vCPUs that end an INTx; with the big QEMU lock.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,6 +44,15 @@ typedef struct VFIOUserPCISignals {
  * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
  */
 void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user);
+
+/**
+ * vfio_user_pci_intx_unmasked:
+ * @vdev: whose INTx the server was asked to unmask
+ *
+ * Signals INTx if the server's configuration space says that the pin is up.
+ * One message and its reply; a vCPU waits without the big QEMU lock.
+ */
+void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev);
 
 /**
  * vfio_user_pci_signals_arm:

@@ -179,6 +179,15 @@ static void on_device_reset(VFIOUserDevice *udev)
     }
 }
 
+static void on_unmasked(VFIOUserDevice *udev, uint32_t index)
+{
+    VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
+
+    if (index == VFIO_PCI_INTX_IRQ_INDEX) {
+        vfio_user_pci_intx_unmasked(&vudev->parent_obj);
+    }
+}
+
 /* Steps of realize, and what takes each back */
 
 typedef struct Step {
@@ -747,6 +756,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user);
     vudev->user.was_reset = on_device_reset;
+    vudev->user.unmasked = on_unmasked;
     vdev->vbasedev.enable_migration = true;
     /* the name that later versions of QEMU have for it */
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
