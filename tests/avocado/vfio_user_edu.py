@@ -12,6 +12,7 @@ except ImportError:
 
 from vfio_user_export import Exported
 from vfio_user_machine import Scene
+from vfio_user_models import Model
 
 IDENT, ALIVE, FACTORIAL, STATUS = 0x00, 0x04, 0x08, 0x20
 IRQ_STATUS, IRQ_RAISE, IRQ_ACK = 0x24, 0x60, 0x64
@@ -33,7 +34,7 @@ class Edu(Exported):
     """The device, by register."""
 
     def __init__(self, scene: Scene) -> None:
-        super().__init__(scene, "edu", "00:04.0", "edu")
+        super().__init__(scene, "edu", "00:04.0", Model("edu"))
         self.guest = scene.guest(self.option, modules=["uio_pci_generic"],
                                  append=KERNEL)
 

@@ -3,8 +3,8 @@
 
 An Export is a QEMU without processor or memory whose x-vfio-user-server
 offers one of its devices.  A Disk and a Card are such devices with what is
-behind them, seen from both sides.  They judge nothing; that is left to the
-tests.
+behind them, seen from both sides, whatever their Model.  They judge nothing;
+that is left to the tests.
 """
 
 import functools
@@ -17,8 +17,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_user_machine import (FIRMWARE, QEMU, Guest, PeerError, Scene,
+from vfio_user_machine import (BOOT, FIRMWARE, QEMU, Guest, PeerError, Scene,
                                Server)
+from vfio_user_models import E1000E, NVME, Model
 
 MIB = 1 << 20
 
@@ -47,8 +48,8 @@ class Export(Server):
             "-machine", "x-remote,vfio-user=on", "-trace", "vfu_dma_*"]
         for folder in FIRMWARE:
             command += ["-L", folder]
-        command += [*args, "-device", f"{device},id=device",
-                    "-object", "x-vfio-user-server,id=server,type=unix,"
+        command += ["-device", f"{device},id=device", *args, "-object",
+                    "x-vfio-user-server,id=server,type=unix,"
                     f"path={path},device=device"]
         super().__init__(device.split(",")[0], command, path, pass_fds)
 
@@ -82,19 +83,18 @@ class Export(Server):
 class Exported:
     """An exported device in a guest."""
 
-    DRIVER: str
-
-    # What QEMU says of the device, each once.
-    WARNINGS: tuple[str, ...] = ()
-
-    def __init__(self, scene: Scene, ident: str, where: str, device: str,
+    def __init__(self, scene: Scene, ident: str, where: str, model: Model,
                  args: Sequence[str | Path] = (),
                  pass_fds: Sequence[int] = ()) -> None:
         """Start the server; where is bus, slot and function in the guest."""
+        behind = ["-device", model.behind] if model.behind else []
         self.server: Export = scene.server(
-            functools.partial(Export, device, args, pass_fds))
+            functools.partial(Export, model.device.format(ident=ident),
+                              [*behind, *args], pass_fds))
+        self.model = model
         self.ident = ident
-        self.folder = f"/sys/bus/pci/devices/0000:{where}"
+        self.function = f"0000:{where}"
+        self.folder = f"/sys/bus/pci/devices/{self.function}"
         self.options = {
             "driver": "vfio-user-pci", "id": ident,
             "addr": where.partition(":")[2],
@@ -117,8 +117,10 @@ class Exported:
         self.guest.event("DEVICE_DELETED", device=self.ident)
 
     def bind(self) -> str:
-        """Load the driver that its modalias asks for and return its name."""
-        self.guest.sh(f"modprobe $(cat {self.folder}/modalias)")
+        """Load the driver that its modalias asks for, and those of what is
+        behind it; return the name of the first."""
+        self.guest.sh(f"modprobe $(cat {self.folder}/modalias) && "
+                      f"modprobe -a {' '.join(self.model.modules)}", BOOT)
         return self.guest.sh(f"basename $(readlink {self.folder}/driver)")
 
     def reset(self) -> None:
@@ -126,16 +128,26 @@ class Exported:
         self.guest.sh(f"grep -q flr {self.folder}/reset_method &&"
                       f" echo 1 >{self.folder}/reset", LONG)
 
+    def find(self, kind: str) -> str:
+        """Wait for what the drivers make of it, below /sys/block for one, and
+        return the name."""
+        return self.guest.sh(
+            f"until for at in {kind}/*; do case $(readlink $at) in "
+            f"*/{self.function}/*) name=${{at##*/}};; esac; done; [ $name ];"
+            " do usleep 10000; done; echo $name", BOOT)
+
     def interrupts(self) -> dict[str, int]:
-        """How often each of its vectors has come, all processors together."""
+        """How often each of its vectors, or its INTx, has come, all
+        processors together and all of one name."""
         lines = self.guest.sh(
-            f"for irq in $(ls {self.folder}/msi_irqs); do"
+            f"for irq in $(ls {self.folder}/msi_irqs 2>/dev/null || "
+            f"cat {self.folder}/irq); do"
             " grep \"^ *$irq:\" /proc/interrupts; done").splitlines()
-        found = {}
+        found: dict[str, int] = {}
         for line in lines:
             _, *words = line.split()
             counts = [int(word) for word in words if word.isdigit()]
-            found[words[-1]] = sum(counts)
+            found[words[-1]] = found.get(words[-1], 0) + sum(counts)
         return found
 
     def counter(self, name: str) -> int:
@@ -145,17 +157,18 @@ class Exported:
 
 
 class Disk(Exported):
-    """QEMU's nvme with a file of the host behind it, in two halves."""
+    """A disk with a file of the host behind it, in two halves."""
 
-    DRIVER = "nvme"
     HALF = 64 * MIB
 
-    def __init__(self, scene: Scene, ident: str, where: str) -> None:
+    def __init__(self, scene: Scene, ident: str, where: str,
+                 model: Model = NVME, half: int = HALF) -> None:
         self.image = scene.folder / ident
+        self.half = half
         with open(self.image, "wb") as file:
-            file.truncate(2 * self.HALF)
+            file.truncate(2 * half)
         super().__init__(
-            scene, ident, where, f"nvme,serial={ident},drive=image",
+            scene, ident, where, model,
             ["-drive", f"if=none,id=image,format=raw,file={self.image}"])
         self.scratch = f"/tmp/{ident}"
         self.node = ""
@@ -163,9 +176,13 @@ class Disk(Exported):
 
     def appear(self) -> None:
         """Wait for the driver's block device."""
-        self.node = "/dev/" + self.guest.sh(
-            f"until name=$(ls {self.folder}/nvme 2>/dev/null)n1; "
-            "[ -b /dev/$name ]; do usleep 10000; done; echo $name")
+        self.node = f"/dev/{self.find('/sys/block')}"
+        self.guest.sh(f"until [ -b {self.node} ]; do usleep 10000; done")
+
+    def reset_controller(self) -> None:
+        """Have the driver of an nvme reset it, by its registers."""
+        self.guest.sh(f"cd {self.folder}/nvme/nvme*; echo 1 >reset_controller;"
+                      " [ $(cat state) = live ]", LONG)
 
     def job(self, number: int, size: int, block: int) -> str:
         """Shell that copies a piece of the first half to the second.
@@ -173,7 +190,7 @@ class Disk(Exported):
         It prints the checksums of what it writes and of what is there then.
         """
         at, count = number * size // block, size // block
-        there = at + self.HALF // block
+        there = at + self.half // block
         piece = f"{self.scratch}.{number}"
         return (f"dd if={self.node} bs={block} skip={at} count={count}"
                 f" iflag=direct of={piece} && "
@@ -188,9 +205,9 @@ class Disk(Exported):
         self.jobs = jobs
         with open(self.image, "r+b") as file:
             for _ in range(jobs):
-                file.write(os.urandom(self.HALF // jobs))
+                file.write(os.urandom(self.half // jobs))
         self.guest.sh(
-            "".join(f"({self.job(number, self.HALF // jobs, block)}"
+            "".join(f"({self.job(number, self.half // jobs, block)}"
                     f"; touch {self.scratch}.over.{number})"
                     f" 2>/dev/null >{self.scratch}.sums.{number} & "
                     for number in range(jobs)))
@@ -206,7 +223,7 @@ class Disk(Exported):
         told = self.guest.sh(
             f"{self.over()} cut -c-64 {self.scratch}.sums.*; "
             f"rm {self.scratch}.*", LONG).splitlines()
-        size = self.HALF // self.jobs
+        size = self.half // self.jobs
         data = self.image.read_bytes()
         sums = [sha256(data[at:at + size]) for at in range(0, len(data), size)]
         return [[sums[job], *told[2 * job:2 * job + 2], sums[self.jobs + job]]
@@ -265,54 +282,71 @@ class Echo(threading.Thread):
 
 
 class Card(Exported):
-    """QEMU's e1000e with us behind it.
+    """A network card with us behind it.
 
     The server's end of the wire is a network of its own in which one
-    address and port, FAR, leads to a socket of ours.
+    address and port leads to a socket of ours.
     """
 
-    DRIVER = "e1000e"
-    # QEMU 7.2's server offers either MSI-X or MSI, and the card has both.
-    WARNINGS = ("DEVICE_GET_IRQ_INFO: interrupt index 1 has 0 interrupts",)
-    FAR = ("10.0.2.100", 7)
-    NEAR = "10.0.2.15/24"
+    PORT = 7
     BYTES = 20 * MIB
 
-    def __init__(self, scene: Scene, ident: str, where: str) -> None:
+    def __init__(self, scene: Scene, ident: str, where: str,
+                 model: Model = E1000E, size: int = BYTES) -> None:
+        """Size is that of what is sent, and sent back."""
+        # By its slot, so that each card of a guest has another.
+        self.net = f"10.0.{int(where[3:5], 16)}"
         ours, theirs = socket.socketpair()
-        address, port = self.FAR
         with theirs:
             super().__init__(
-                scene, ident, where, "e1000e,netdev=net,romfile=",
+                scene, ident, where, model,
                 ["-chardev", f"socket,id=far,fd={theirs.fileno()}",
                  "-netdev", "user,id=net,restrict=on,ipv6=off,"
-                 f"guestfwd=tcp:{address}:{port}-chardev:far"],
+                 f"net={self.net}.0/24,"
+                 f"guestfwd=tcp:{self.net}.100:{self.PORT}-chardev:far"],
                 [theirs.fileno()])
         scene.callback(ours.close)
         self.connection = ours
+        self.size = size
+        self.scratch = f"/tmp/{ident}"
+        self.name = ""
         self.echo: Echo
 
     def up(self) -> None:
         """Give it an address and wait for the link."""
+        self.name = self.find("/sys/class/net")
         self.guest.sh(
-            f"card=$(ls {self.folder}/net); ip addr add {self.NEAR} dev $card;"
-            " ip link set $card up; until [ $(cat /sys/class/net/$card/carrier"
-            ") = 1 ]; do usleep 10000; done")
+            f"ip addr add {self.net}.15/24 dev {self.name}; "
+            f"ip link set {self.name} up; "
+            f"until [ $(cat /sys/class/net/{self.name}/carrier) = 1 ];"
+            " do usleep 10000; done")
+
+    def down(self) -> None:
+        """Silence it: QEMU's server aborts where its device raises INTx and
+        there is no client."""
+        self.guest.sh(f"ip link set {self.name} down")
 
     def begin(self) -> None:
-        """Have the guest echo what we send, and begin to send."""
-        address, port = self.FAR
-        self.guest.sh(f"nc {address} {port} -e tee /tmp/echo <&- >&- 2>&- &"
-                      " echo $! >/tmp/echo.pid")
-        self.echo = Echo(self.connection, os.urandom(self.BYTES))
+        """Have the guest echo what we send, and begin to send.
+
+        Not before it is connected: QEMU's network would take the data for
+        those of the connection before.
+        """
+        self.guest.sh(
+            f"nc {self.net}.100 {self.PORT} -e tee {self.scratch}"
+            f" <&- >&- 2>&- & echo $! >{self.scratch}.pid; until netstat -tn |"
+            f" grep -q '{self.net}.100:{self.PORT} .*ESTABLISHED';"
+            " do usleep 10000; done")
+        self.echo = Echo(self.connection, os.urandom(self.size))
 
     def finish(self) -> list[str]:
         """Return the checksums of what we sent, of what the guest got and of
         what came back."""
         self.echo.join(LONG)
-        if len(self.echo.back) < self.BYTES:
+        if len(self.echo.back) < self.size:
             raise PeerError(f"{self.ident}: {len(self.echo.back)} bytes of "
-                            f"{self.BYTES} came back")
-        got = self.guest.sh("kill $(cat /tmp/echo.pid); "
-                            "sha256sum </tmp/echo | cut -c-64; rm /tmp/echo*")
+                            f"{self.size} came back")
+        got = self.guest.sh(
+            f"kill $(cat {self.scratch}.pid); "
+            f"sha256sum <{self.scratch} | cut -c-64; rm {self.scratch}*")
         return [sha256(self.echo.data), got, sha256(self.echo.back)]

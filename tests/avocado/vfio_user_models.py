@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The device models of QEMU's that the tests export, as rows of a table.
+
+A row has what the server's command line and the guest need for a model.  The
+model of a disk uses the drive `image`, that of a card the netdev `net`; who
+starts the server makes those.
+
+Two models cannot work and are not here.  pvscsi reads and writes the memory of
+its own process; SeaBIOS, which has a driver for it, waits for it for ever.
+lsi53c895a runs programs out of its own BAR, which its DMA does not reach in a
+process that knows no memory but the guest's.
+"""
+
+from typing import NamedTuple
+
+
+class Model(NamedTuple):
+    """A device model: the server's -device, in which {ident} is the device's
+    id, and the -device of what is on its bus; the driver's name in sysfs and
+    the modules of that and of what is on the bus; what QEMU says of it."""
+    device: str
+    driver: str = ""
+    modules: tuple[str, ...] = ()
+    behind: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+# virtio takes addresses for those of its own process without this.
+VIRTIO = "disable-legacy=on,iommu_platform=on"
+
+# QEMU 7.2's server offers either MSI-X or MSI, and some models have both.
+NO_MSI = ("DEVICE_GET_IRQ_INFO: interrupt index 1 has 0 interrupts",)
+
+NVME = Model("nvme,serial={ident},drive=image", "nvme", ("nvme",))
+
+DISKS = {
+    "nvme": NVME,
+    "virtio-blk": Model(f"virtio-blk-pci,drive=image,{VIRTIO}", "virtio-pci",
+                        ("virtio_pci", "virtio_blk")),
+    "megasas": Model("megasas", "megaraid_sas", ("megaraid_sas", "sd_mod"),
+                     "scsi-hd,bus=device.0,drive=image", NO_MSI),
+    "xhci": Model("qemu-xhci", "xhci_hcd",
+                  ("xhci_pci", "usb_storage", "sd_mod"),
+                  "usb-storage,bus=device.0,drive=image"),
+    "ahci": Model("ich9-ahci", "ahci", ("ahci", "sd_mod"),
+                  "ide-hd,bus=device.0,drive=image"),
+    "sdhci": Model("sdhci-pci", "sdhci-pci", ("sdhci_pci", "mmc_block"),
+                   "sd-card,drive=image"),
+    "am53c974": Model("am53c974", "am53c974", ("am53c974", "sd_mod"),
+                      "scsi-hd,bus=device.0,drive=image"),
+}
+
+E1000E = Model("e1000e,netdev=net,romfile=", "e1000e", ("e1000e",),
+               warnings=NO_MSI)
+
+CARDS = {
+    "e1000": Model("e1000,netdev=net,romfile=", "e1000", ("e1000",)),
+    "rtl8139": Model("rtl8139,netdev=net,romfile=", "8139cp", ("8139cp",)),
+    "virtio-net": Model(f"virtio-net-pci,netdev=net,romfile=,{VIRTIO}",
+                        "virtio-pci", ("virtio_pci", "virtio_net")),
+    "vmxnet3": Model("vmxnet3,netdev=net,romfile=", "vmxnet3", ("vmxnet3",),
+                     warnings=NO_MSI),
+}
