@@ -58,10 +58,12 @@ static uint8_t filling_at(uint64_t offset)
 }
 
 void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
-                              const VFIOUserMigrationModel *model)
+                              const VFIOUserMigrationModel *model,
+                              const VFIOUserPersonality *habits)
 {
     *m = (VFIOUserMigrating) {
         .model = model,
+        .habits = habits,
         .dev = dev,
         .state = VFIO_USER_MIG_RUNNING,
         .filling = model->filling,
@@ -79,6 +81,7 @@ void vfio_user_migrating_clear(VFIOUserMigrating *m)
 void vfio_user_migrating_reset(VFIOUserMigrating *m)
 {
     m->state = VFIO_USER_MIG_RUNNING;
+    m->stale = false;
     g_byte_array_set_size(m->sink, 0);
 }
 
@@ -172,11 +175,13 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
         m->state = VFIO_USER_MIG_ERROR;
         return -EIO;
     }
-    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !load(m)) {
+    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !m->stale &&
+        !load(m)) {
         m->state = VFIO_USER_MIG_ERROR;
         return -EINVAL;
     }
     g_byte_array_set_size(m->sink, 0);
+    m->stale = false;
     if (from != VFIO_USER_MIG_PRE_COPY) {
         m->at = 0;
     }
@@ -248,10 +253,11 @@ static int answer_feature(VFIOUserMigrating *m, VFIOUserPacket *request,
 static int answer_read(VFIOUserMigrating *m, VFIOUserPacket *request,
                        VFIOUserPacket *reply)
 {
+    const VFIOUserPersonality *p = m->habits;
     g_autofree uint8_t *bytes = NULL;
     VFIOUserMigData msg;
+    uint32_t asked, i;
     uint64_t end;
-    uint32_t i;
 
     if (request->payload->len != sizeof(msg) ||
         (m->state != VFIO_USER_MIG_PRE_COPY &&
@@ -259,6 +265,8 @@ static int answer_read(VFIOUserMigrating *m, VFIOUserPacket *request,
         return -EINVAL;
     }
     memcpy(&msg, request->payload->data, sizeof(msg));
+    asked = msg.size;
+    msg.size = MIN(asked, p->most_read ?: asked);
     end = m->state == VFIO_USER_MIG_PRE_COPY ? pre_copy_end(m, msg.size) :
                                                total_size(m);
     msg.size = MIN(msg.size, end - MIN(m->at, end));
@@ -269,6 +277,9 @@ static int answer_read(VFIOUserMigrating *m, VFIOUserPacket *request,
     }
     vfio_user_packet_put(reply, &msg, sizeof(msg));
     vfio_user_packet_put(reply, bytes, msg.size);
+    if (p->pads_reads) {
+        vfio_user_packet_resize(reply, sizeof(msg) + asked);
+    }
     return 0;
 }
 
@@ -285,6 +296,7 @@ static int answer_write(VFIOUserMigrating *m, VFIOUserPacket *request)
         msg.size != request->payload->len - sizeof(msg)) {
         return -EINVAL;
     }
+    m->stale = false;
     g_byte_array_append(m->sink, request->payload->data + sizeof(msg),
                         msg.size);
     return m->sink->len > total_size(m) && !m->model->grows ? -ENOSPC : 0;

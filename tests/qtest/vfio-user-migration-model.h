@@ -15,6 +15,7 @@
 #define TESTS_QTEST_VFIO_USER_MIGRATION_MODEL_H
 
 #include "hw/vfio/user/migration-arcs.h"
+#include "vfio-user-personality.h"
 #include "vfio-user-record.h"
 
 #define VFIO_USER_MODEL_STOP_COPY 1     /* flags of the feature MIGRATION */
@@ -38,17 +39,20 @@ struct VFIOUserDevice;
 
 typedef struct VFIOUserMigrating {
     const VFIOUserMigrationModel *model;
+    const VFIOUserPersonality *habits;
     struct VFIOUserDevice *dev;
     VFIOUserMigState state;
     uint64_t at;                /* of what is saved */
     uint64_t filling;           /* bytes, by now */
     int64_t since;              /* in PRE_COPY, us */
     GByteArray *sink;           /* what was written so far */
+    bool stale;                 /* a reset came behind that, in RESUMING */
     VFIOUserRecord *record;     /* of dirty pages */
 } VFIOUserMigrating;
 
 void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
-                              const VFIOUserMigrationModel *model);
+                              const VFIOUserMigrationModel *model,
+                              const VFIOUserPersonality *habits);
 void vfio_user_migrating_clear(VFIOUserMigrating *m);
 
 /* A reset, or the end of the client: it runs. */

@@ -116,7 +116,11 @@ static void device_reset(VFIOUserDevice *dev)
 {
     memcpy(dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes,
            dev->model->config, sizeof(dev->model->config));
-    vfio_user_migrating_reset(&dev->migrating);
+    if (device_habits(dev)->keeps_state) {
+        dev->migrating.stale = dev->migrating.sink->len;
+    } else {
+        vfio_user_migrating_reset(&dev->migrating);
+    }
 }
 
 VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
@@ -152,7 +156,8 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
             dev->eventfd[i][j] = -1;
         }
     }
-    vfio_user_migrating_init(&dev->migrating, dev, &model->migration);
+    vfio_user_migrating_init(&dev->migrating, dev, &model->migration,
+                             device_habits(dev));
     device_reset(dev);
     if (model->migration1) {
         /* what migrates is what is in BAR 2 */
@@ -427,14 +432,14 @@ static int answer_version(VFIOUserDevice *dev, VFIOUserPacket *request,
                           VFIOUserPacket *reply)
 {
     const VFIOUserVersion *head = device_head_of(request, sizeof(*head));
+    const char *json = device_habits(dev)->version ?: dev->model->version;
 
     if (!head || head->major != VFIO_USER_MAJOR) {
         return -EINVAL;
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
-    if (dev->model->version) {
-        vfio_user_packet_put(reply, dev->model->version,
-                             strlen(dev->model->version) + 1);
+    if (json) {
+        vfio_user_packet_put(reply, json, strlen(json) + 1);
     }
     if (dev->model->twin) {
         int ends[2];
@@ -547,6 +552,28 @@ bool vfio_user_device_drains(const VFIOUserDevice *dev, uint16_t command)
             command != VFIO_USER_DEVICE_GET_REGION_IO_FDS);
 }
 
+bool vfio_user_device_reads_once(const VFIOUserDevice *dev)
+{
+    return device_habits(dev)->one_recv;
+}
+
+/* Whether the server has the command at all. */
+static bool knows(const VFIOUserDevice *dev, uint16_t command)
+{
+    const VFIOUserPersonality *p = device_habits(dev);
+
+    switch (command) {
+    case VFIO_USER_DIRTY_PAGES:
+        return !p->no_migration1;
+    case VFIO_USER_DEVICE_FEATURE:
+    case VFIO_USER_MIG_DATA_READ:
+    case VFIO_USER_MIG_DATA_WRITE:
+        return !p->no_migration2;
+    default:
+        return command < ARRAY_SIZE(answers) && answers[command];
+    }
+}
+
 int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply)
 {
@@ -554,7 +581,7 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
     bool worked = works(dev);
     int ret;
 
-    if (command >= ARRAY_SIZE(answers) || !answers[command]) {
+    if (!knows(dev, command)) {
         return -ENOTSUP;
     }
     if (dev->migration1 ?

@@ -120,6 +120,9 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
  */
 bool vfio_user_device_drains(const VFIOUserDevice *dev, uint16_t command);
 
+/* Whether the body of a request is what a single read returns. */
+bool vfio_user_device_reads_once(const VFIOUserDevice *dev);
+
 /**
  * vfio_user_device_bytes:
  *

@@ -15,6 +15,13 @@
 
 /* Longest message taken from a client. */
 #define MAX_MESSAGE (16 * MiB)
+/* Longest message that libvfio-user takes: 1 MiB of data and its heads. */
+#define MAX_ONCE (1 * MiB + sizeof(VFIOUserHeader) + sizeof(VFIOUserRegionRW))
+/*
+ * What the kernel queues of a message at a time, and a server that is quick
+ * finds of it.
+ */
+#define PIECE (36 * KiB)
 /* Descriptors of one message, Linux's SCM_MAX_FD. */
 #define MAX_FDS 253
 
@@ -131,26 +138,38 @@ static void collect_fds(struct msghdr *msg, GArray *fds)
     }
 }
 
-static bool receive_bytes(int conn, void *bytes, size_t size, GArray *fds)
+/* Returns how many bytes came, 0 where the peer is gone. */
+static size_t receive_some(int conn, void *bytes, size_t size, GArray *fds)
 {
     char control[CMSG_SPACE(MAX_FDS * sizeof(int))];
+    struct iovec iov = { bytes, size };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = control, .msg_controllen = sizeof(control),
+    };
+    ssize_t n;
+
+    do {
+        n = recvmsg(conn, &msg, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0) {
+        return 0;
+    }
+    collect_fds(&msg, fds);
+    return n;
+}
+
+static bool receive_bytes(int conn, void *bytes, size_t size, GArray *fds)
+{
     size_t done = 0;
 
     while (done < size) {
-        struct iovec iov = { (char *)bytes + done, size - done };
-        struct msghdr msg = {
-            .msg_iov = &iov, .msg_iovlen = 1,
-            .msg_control = control, .msg_controllen = sizeof(control),
-        };
-        ssize_t n = recvmsg(conn, &msg, MSG_CMSG_CLOEXEC);
+        size_t n = receive_some(conn, (char *)bytes + done, size - done, fds);
 
-        if (n == 0 || (n < 0 && errno != EINTR)) {
+        if (!n) {
             return false;
         }
-        if (n > 0) {
-            collect_fds(&msg, fds);
-            done += n;
-        }
+        done += n;
     }
     return true;
 }
@@ -167,4 +186,48 @@ bool vfio_user_packet_receive(int conn, VFIOUserPacket *packet)
     vfio_user_packet_resize(packet, header->size - sizeof(*header));
     return receive_bytes(conn, packet->payload->data, packet->payload->len,
                          packet->fds);
+}
+
+static bool is_request(const VFIOUserHeader *header)
+{
+    size_t least = sizeof(*header);
+
+    if (header->command != VFIO_USER_DEVICE_RESET) {
+        least++;
+    }
+    return (header->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_COMMAND &&
+           header->size >= least && header->size <= MAX_ONCE;
+}
+
+VFIOUserReceived vfio_user_packet_receive_once(int conn,
+                                               VFIOUserPacket *packet,
+                                               bool replies)
+{
+    VFIOUserHeader *header = &packet->header;
+    size_t size, n;
+
+    if (receive_some(conn, header, sizeof(*header), packet->fds) !=
+        sizeof(*header)) {
+        return VFIO_USER_GONE;
+    }
+    size = header->size - sizeof(*header);
+    if (replies &&
+        (header->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_REPLY &&
+        size <= MAX_ONCE) {
+        vfio_user_packet_resize(packet, size);
+        return receive_bytes(conn, packet->payload->data, size, packet->fds) ?
+               VFIO_USER_WHOLE : VFIO_USER_GONE;
+    }
+    if (!is_request(header)) {
+        return VFIO_USER_UNREADABLE;
+    }
+    if (!size) {
+        return VFIO_USER_WHOLE;
+    }
+    vfio_user_packet_resize(packet, size);
+    n = receive_some(conn, packet->payload->data, MIN(size, PIECE),
+                     packet->fds);
+    vfio_user_packet_resize(packet, n);
+    return n == size ? VFIO_USER_WHOLE :
+           n ? VFIO_USER_UNREADABLE : VFIO_USER_GONE;
 }

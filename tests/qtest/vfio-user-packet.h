@@ -60,4 +60,24 @@ bool vfio_user_packet_send(int conn, const VFIOUserPacket *packet,
  */
 bool vfio_user_packet_receive(int conn, VFIOUserPacket *packet);
 
+typedef enum VFIOUserReceived {
+    VFIO_USER_GONE,             /* the peer, or what it sent is no header */
+    VFIO_USER_WHOLE,
+    VFIO_USER_UNREADABLE,       /* the header is there, its body is not */
+} VFIOUserReceived;
+
+/**
+ * vfio_user_packet_receive_once:
+ * @replies: a reply is expected, too
+ *
+ * Receives as libvfio-user does: the header with one call, and the body of a
+ * request with one more, which returns what the socket holds by then; here, as
+ * little as that may be.  What is left of a body is the next header.  A header
+ * that no request has is answered and its body not read.  Replies are read as
+ * a whole.
+ */
+VFIOUserReceived vfio_user_packet_receive_once(int conn,
+                                               VFIOUserPacket *packet,
+                                               bool replies);
+
 #endif /* TESTS_QTEST_VFIO_USER_PACKET_H */

@@ -11,18 +11,27 @@
 
 #include "vfio-user-personality.h"
 
+/* Of a device that migrates. */
+#define LIBVFIO_USER_VERSION \
+    "{ \"capabilities\": { \"max_msg_fds\": 8," \
+    " \"max_data_xfer_size\": 1048576, \"migration\": {" \
+    " \"pgsize\": 4096 } } }"
+
 const VFIOUserPersonality vfio_user_personalities[] = {
     {
         .name = "libvfio-user-2022",
+        .version = LIBVFIO_USER_VERSION,
         .one_recv = true,
         .no_migration2 = true,
         .fixed_rom = true,
     },
     {
         .name = "libvfio-user-2026",
+        .version = LIBVFIO_USER_VERSION,
         .one_recv = true,
         .pads_reads = true,
         .most_read = 100000,
+        .keeps_state = true,
         .no_migration1 = true,
         .fixed_rom = true,
     },

@@ -203,6 +203,39 @@ static bool refuse_undrained(VFIOUserServer *s, bool *going)
     return true;
 }
 
+/* Answers a request whose body did not come, with EINVAL as libvfio-user. */
+static bool refuse(VFIOUserServer *s, const VFIOUserHeader *request)
+{
+    VFIOUserAnswer answer;
+    bool going;
+
+    vfio_user_answer_init(&answer, request);
+    vfio_user_answer_apply(&answer, &(VFIOUserRule) {
+        .deed = DO_FAIL, .number = EINVAL
+    });
+    going = vfio_user_answer_send(s->conn, &answer);
+    vfio_user_answer_clear(&answer);
+    return going;
+}
+
+static bool serve_once(VFIOUserServer *s, VFIOUserPacket *request)
+{
+    bool asks;
+
+    qemu_mutex_lock(&s->lock);
+    asks = !g_queue_is_empty(&s->asks);
+    qemu_mutex_unlock(&s->lock);
+    switch (vfio_user_packet_receive_once(s->conn, request, asks)) {
+    case VFIO_USER_WHOLE:
+        return serve_packet(s, request);
+    case VFIO_USER_UNREADABLE:
+        return refuse(s, &request->header);
+    default:
+        return false;
+    }
+}
+
+/* The next message.  Returns false where the connection is to end. */
 static bool serve_next(VFIOUserServer *s)
 {
     g_auto(VFIOUserPacket) request = { };
@@ -212,6 +245,9 @@ static bool serve_next(VFIOUserServer *s)
         return going;
     }
     vfio_user_packet_init(&request);
+    if (vfio_user_device_reads_once(s->device)) {
+        return serve_once(s, &request);
+    }
     return vfio_user_packet_receive(s->conn, &request) &&
            serve_packet(s, &request);
 }
