@@ -30,6 +30,8 @@
 #define READ_ONLY 45
 
 #define UNTRACKED "keeps no record"
+#define START_LOGGING \
+    (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_START)
 
 typedef struct Case {
     const char *name;
@@ -247,8 +249,43 @@ static void test_amount(const void *opaque)
     g_assert_cmpint(sent > AMOUNT + AMOUNT / 2, ==, a->twice);
 }
 
+/*
+ * More ranges than a message of what libvfio-user reads at once can name:
+ * those between them are on record as well.
+ */
+static void test_many_ranges(void)
+{
+    const Case c = { .second = true, .pgsize = 4 * KiB };
+    const VFIOUserWhen start =
+        ON(VFIO_USER_DEVICE_FEATURE, AT_FEATURE(START_LOGGING));
+    VFIOUserModel model = model_of(&c);
+    g_autoptr(VFIOUserPair) pair = NULL;
+    VFIOUserServer *server;
+    QTestState *qts;
+
+    model.personality = vfio_user_personality("libvfio-user-2026");
+    pair = vfio_user_pair_new_with(ARGS, &model, &model);
+    qts = pair->qts[VFIO_USER_SOURCE];
+    server = pair->server[VFIO_USER_SOURCE];
+    vtd_init(qts, 0, SLOT << 3);
+    for (unsigned i = 0; i < LAST_LEVELS * 512; i += 2) {
+        vtd_set(qts, iova_of(i), RAM, READ | WRITE);
+    }
+    vtd_command(qts, GCMD_TRANSLATE);
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, LAST_LEVELS * 256);
+    start_slowly(pair);
+    g_assert_cmpuint(vfio_user_server_wait(server, start).length, <,
+                     33 * KiB);
+    g_assert_true(write_at(server, iova_of(LAST_LEVELS * 512 - 2), RAM));
+    finish_fast(pair);
+    check_at(pair, RAM);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
+                     ==, 0);
+}
+
 void vfio_user_add_dirty_iommu_tests(void)
 {
+    qtest_add_func("/vfio-user/logging-iommu/many-ranges", test_many_ranges);
     for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
         qtest_add_data_func(amounts[i].name, &amounts[i], test_amount);
     }

@@ -44,7 +44,7 @@
 #define LEVEL_3 (TABLES + 2 * PAGE)
 #define LEVEL_2 (TABLES + 3 * PAGE)
 #define LEVEL_1(i) (TABLES + (4 + (i)) * PAGE)
-#define LAST_LEVELS 8
+#define LAST_LEVELS 10
 
 #define IOVA 0x10000000ull      /* of the first huge page */
 

@@ -115,6 +115,11 @@ static void caps_put(QDict *dict, const VFIOUserCaps *caps,
     }
 }
 
+uint32_t vfio_user_caps_max_request(const VFIOUserCaps *caps)
+{
+    return MIN(caps->max_data_xfer_size, VFIO_USER_MAX_REQUEST_DATA);
+}
+
 char *vfio_user_caps_to_json(const VFIOUserCaps *caps)
 {
     g_autoptr(QDict) root = qdict_new();

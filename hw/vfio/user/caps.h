@@ -41,6 +41,15 @@ extern const VFIOUserCaps vfio_user_caps_proposed;
 char *vfio_user_caps_to_json(const VFIOUserCaps *caps);
 
 /**
+ * vfio_user_caps_max_request:
+ *
+ * Returns how many bytes of data one request of the client may carry.  Who
+ * sends data, whatever the command, sends no more in one message; a reply may
+ * be as long as max_data_xfer_size.
+ */
+uint32_t vfio_user_caps_max_request(const VFIOUserCaps *caps);
+
+/**
  * vfio_user_caps_parse:
  * @proposed: what the client proposed
  * @payload: of the server's VERSION reply

@@ -16,7 +16,6 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
-#include "qemu/units.h"
 #include "hw/core/cpu.h"
 #include "hw/vfio/user/device-irqs.h"
 #include "hw/vfio/user/region-info.h"
@@ -24,13 +23,6 @@
 
 /* A reset may take as long as this many ordinary calls. */
 #define RESET_FACTOR 6
-
-/*
- * libvfio-user reads the payload of a request in one go and takes what there
- * is for all of it.  The kernel queues the bytes of a UNIX socket in pieces of
- * some 36 KiB, which may arrive one by one.
- */
-#define MAX_WRITE (32 * KiB)
 
 static VFIOUserDevice *udev_of(VFIODevice *vbasedev)
 {
@@ -448,7 +440,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
 {
     VFIOUserDevice *udev = udev_of(vbasedev);
     uint32_t done = 0;
-    uint32_t most = MIN(udev->caps.max_data_xfer_size, MAX_WRITE);
+    uint32_t most = vfio_user_caps_max_request(&udev->caps);
     Error *err = NULL;
     bool unlocked;
     int ret = 0;

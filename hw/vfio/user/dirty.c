@@ -141,7 +141,7 @@ static void join_ranges(GArray *ranges, size_t most)
 
 static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
 {
-    size_t room = d->caps->max_data_xfer_size;
+    size_t room = vfio_user_caps_max_request(d->caps);
     struct QEMU_PACKED {
         VFIOUserDeviceFeature feature;
         VFIOUserLoggingStart start;

@@ -22,6 +22,13 @@
 
 /* Descriptors in one message, either way: the limit of QIOChannelSocket. */
 #define VFIO_USER_MAX_FDS 16
+/*
+ * Bytes of data in a request, whatever was negotiated.  libvfio-user reads the
+ * payload of a request with one recv() and takes what there is for all of it;
+ * the rest is its next header.  The kernel queues the bytes of a UNIX socket
+ * in pieces of some 36 KiB, which may arrive one by one.
+ */
+#define VFIO_USER_MAX_REQUEST_DATA (32 * KiB)
 /* Bytes of JSON taken in a VERSION reply. */
 #define VFIO_USER_MAX_VERSION_DATA (64 * KiB)
 /* Bytes of a reply that lists things: region information, region io fds. */
