@@ -244,30 +244,43 @@ static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
 typedef struct Cancel {
     const char *name;
     const VFIOUserModel *const *model;
+    const VFIOUserModel *const *library;        /* likewise, libvfio-user */
     VFIOUserRule rule;
     bool at_destination;
     VFIOUserWhen phase;         /* the source's server is seen there */
     const char *capability;
 } Cancel;
 
+/* The row for a server. */
+typedef struct CancelCase {
+    const Cancel *row;
+    const VFIOUserModel *model;
+} CancelCase;
+
 static const Cancel cancels[] = {
-    { "1/cancel-in-setup", &vfio_user_mig_region,
+    { "cancel-in-setup", &vfio_user_mig_region,
+      &vfio_user_mig_region_2022,
       { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 1), DO_HOLD }, false,
       ON(VFIO_USER_REGION_WRITE, REGION(STATE)) },
-    { "1/cancel-in-pre-copy", &vfio_user_mig_region,
+    { "cancel-in-pre-copy", &vfio_user_mig_region,
+      &vfio_user_mig_region_2022,
       { ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2), DO_HOLD }, false,
       ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2) },
-    { "1/cancel-when-sent", &vfio_user_mig_region,
+    { "cancel-when-sent", &vfio_user_mig_region,
+      &vfio_user_mig_region_2022,
       { ON(VFIO_USER_REGION_WRITE, REGION(CHUNK), .nth = PIECES + 3),
         DO_HOLD }, true,
       ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 3), "return-path" },
-    { "2/cancel-in-setup", &vfio_user_mig_pre_copy,
+    { "cancel-in-setup", &vfio_user_mig_pre_copy,
+      &vfio_user_mig_pre_copy_2026,
       { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), DO_HOLD },
       false, ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)) },
-    { "2/cancel-in-pre-copy", &vfio_user_mig_pre_copy,
+    { "cancel-in-pre-copy", &vfio_user_mig_pre_copy,
+      &vfio_user_mig_pre_copy_2026,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_HOLD }, false,
       ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
-    { "2/cancel-when-sent", &vfio_user_mig_stop_copy,
+    { "cancel-when-sent", &vfio_user_mig_stop_copy,
+      &vfio_user_mig_small_2026,
       { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_HOLD }, true,
       ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 2),
       "return-path" },
@@ -289,10 +302,11 @@ static void check_after_cancel(VFIOUserMigVM *from, const VFIOUserModel *model)
 
 static void test_cancel(const void *opaque)
 {
-    const Cancel *row = opaque;
+    const CancelCase *c = opaque;
+    const Cancel *row = c->row;
     const VFIOUserRule rules[] = { row->rule, { } };
-    g_autoptr(VFIOUserMigVM) from = source(*row->model);
-    g_autoptr(VFIOUserMigVM) to = destination(*row->model);
+    g_autoptr(VFIOUserMigVM) from = source(c->model);
+    g_autoptr(VFIOUserMigVM) to = destination(c->model);
     g_autofree char *uri = vfio_user_mig_uri(to);
     VFIOUserMigVM *faulty = row->at_destination ? to : from;
 
@@ -313,7 +327,7 @@ static void test_cancel(const void *opaque)
     }
     g_free(vfio_user_mig_ended(to));
     vfio_user_server_set_rules(from->server[0], NULL);
-    check_after_cancel(from, *row->model);
+    check_after_cancel(from, c->model);
 }
 
 /* The VM and its device stand still, nothing of the stop is saved yet. */
@@ -382,6 +396,10 @@ static const Mix mixes[] = {
     { "new-to-old", &vfio_user_mig_stop_copy, &vfio_user_mig_region },
     { "new-with-pre-copy-to-old", &vfio_user_mig_pre_copy,
       &vfio_user_mig_region },
+    { "libvfio-user-2022-to-2026", &vfio_user_mig_region_2022,
+      &vfio_user_mig_pre_copy_2026 },
+    { "libvfio-user-2026-to-2022", &vfio_user_mig_pre_copy_2026,
+      &vfio_user_mig_region_2022 },
 };
 
 /*
@@ -463,23 +481,49 @@ static void add(const char *name, const void *data,
     qtest_add_data_func(path, data, test);
 }
 
+static const char *server_of(const VFIOUserModel *model)
+{
+    return model->personality ? model->personality->name :
+           model->migration1 ? "1" : "2";
+}
+
+static void add_cancel(CancelCase *c, const Cancel *row,
+                       const VFIOUserModel *model)
+{
+    g_autofree char *name = g_strdup_printf("%s/%s", server_of(model),
+                                            row->name);
+
+    *c = (CancelCase) { row, model };
+    add(name, c, test_cancel);
+}
+
+static void add_cancels(void)
+{
+    static CancelCase cases[2 * ARRAY_SIZE(cancels)];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(cancels); i++) {
+        add_cancel(&cases[2 * i], &cancels[i], *cancels[i].model);
+        add_cancel(&cases[2 * i + 1], &cancels[i], *cancels[i].library);
+    }
+}
+
 void vfio_user_add_migration_both_tests(void)
 {
-    static const VFIOUserModel *const *const generations[] = {
-        &vfio_user_mig_region, &vfio_user_mig_pre_copy
+    static const VFIOUserModel *const *const servers[] = {
+        &vfio_user_mig_region, &vfio_user_mig_pre_copy,
+        &vfio_user_mig_region_2022, &vfio_user_mig_pre_copy_2026
     };
 
-    for (unsigned g = 0; g < ARRAY_SIZE(generations); g++) {
+    for (unsigned s = 0; s < ARRAY_SIZE(servers); s++) {
         for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
-            g_autofree char *name = g_strdup_printf("%u/%s", g + 1,
+            g_autofree char *name = g_strdup_printf("%s/%s",
+                                                    server_of(*servers[s]),
                                                     tests[i].name);
 
-            add(name, generations[g], tests[i].test);
+            add(name, servers[s], tests[i].test);
         }
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(cancels); i++) {
-        add(cancels[i].name, &cancels[i], test_cancel);
-    }
+    add_cancels();
     for (unsigned i = 0; i < ARRAY_SIZE(mixes); i++) {
         g_autofree char *name = g_strdup_printf("%s-one-way", mixes[i].name);
 

@@ -21,11 +21,19 @@
 #define WORDS 64                /* of BAR 0 that the guest fills */
 
 /* 20 reads of 4 KiB and some, so that each phase has several */
+#define SMALL_TRANSFER 4096
 #define VERSION "{\"capabilities\":{\"max_msg_fds\":8," \
-                "\"max_data_xfer_size\":4096," \
+                "\"max_data_xfer_size\":" stringify(SMALL_TRANSFER) "," \
                 "\"pgsizes\":4096,\"max_dma_maps\":65535}}"
 
 static VFIOUserModel stop_copy, pre_copy, region;
+static VFIOUserModel stop_copy_2026, pre_copy_2026, region_2022;
+static VFIOUserModel small_2026;
+static VFIOUserPersonality small;
+
+/* Of libvfio-user's devices: more than fits into a socket. */
+#define LARGE_FILLING 1500001
+#define LARGE_PRE_COPY 1200000
 
 #define REGION_STATE (64 * KiB) /* of BAR 2 */
 #define REGION_CHUNK (REGION_STATE / (VFIO_USER_MIG_REGION_PIECES - 1))
@@ -45,14 +53,41 @@ static void __attribute__((constructor)) make_models(void)
     region = vfio_user_model_migration1(&chunks);
 }
 
+/* After make_models(): constructors run in their order in the file. */
+static void __attribute__((constructor)) make_libvfio_user_models(void)
+{
+    region_2022 = region;
+    region_2022.personality = vfio_user_personality("libvfio-user-2022");
+    pre_copy_2026 = pre_copy;
+    pre_copy_2026.personality = vfio_user_personality("libvfio-user-2026");
+    pre_copy_2026.migration.filling = LARGE_FILLING;
+    pre_copy_2026.migration.pre_copy = LARGE_PRE_COPY;
+    stop_copy_2026 = pre_copy_2026;
+    stop_copy_2026.migration.flags = VFIO_USER_MODEL_STOP_COPY;
+    small = *pre_copy_2026.personality;
+    small.version = NULL;
+    small_2026 = stop_copy;
+    small_2026.personality = &small;
+}
+
 const VFIOUserModel *const vfio_user_mig_stop_copy = &stop_copy;
 const VFIOUserModel *const vfio_user_mig_pre_copy = &pre_copy;
 const VFIOUserModel *const vfio_user_mig_region = &region;
+const VFIOUserModel *const vfio_user_mig_stop_copy_2026 = &stop_copy_2026;
+const VFIOUserModel *const vfio_user_mig_pre_copy_2026 = &pre_copy_2026;
+const VFIOUserModel *const vfio_user_mig_small_2026 = &small_2026;
+const VFIOUserModel *const vfio_user_mig_region_2022 = &region_2022;
 
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
 {
     return model->migration1 ? REGION_STATE :
                                8 + model->migration.filling + 68 * KiB;
+}
+
+uint32_t vfio_user_mig_most_read(const VFIOUserModel *model)
+{
+    return model->personality ? model->personality->most_read :
+                                SMALL_TRANSFER;
 }
 
 /* Starts QEMU with the servers that are there. */

@@ -38,6 +38,18 @@ extern const VFIOUserModel *const vfio_user_mig_pre_copy;
 extern const VFIOUserModel *const vfio_user_mig_region;
 #define VFIO_USER_MIG_REGION_PIECES 5
 
+/*
+ * The same, of servers on libvfio-user: those of the second generation have a
+ * state of 1.5 MB, but for the last, which is vfio_user_mig_stop_copy.
+ */
+extern const VFIOUserModel *const vfio_user_mig_stop_copy_2026;
+extern const VFIOUserModel *const vfio_user_mig_pre_copy_2026;
+extern const VFIOUserModel *const vfio_user_mig_small_2026;
+extern const VFIOUserModel *const vfio_user_mig_region_2022;
+
+/* Bytes that one read of its state brings, at most; not of the small one. */
+uint32_t vfio_user_mig_most_read(const VFIOUserModel *model);
+
 /* Bytes that it saves, at least. */
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model);
 

@@ -37,6 +37,12 @@ typedef struct Row {
     const char *says;
 } Row;
 
+/* The row for a server. */
+typedef struct Case {
+    const Row *row;
+    const VFIOUserModel *model;
+} Case;
+
 /* Offsets in a record: kind, size, bytes before, sum, payload. */
 #define SIZE 4
 #define BEFORE 8
@@ -158,8 +164,9 @@ static void damage(const Row *row, char **text, size_t *length)
 
 static void test_stream(const void *opaque)
 {
-    const Row *row = opaque;
-    const VFIOUserModel *model = vfio_user_mig_stop_copy;
+    const Case *c = opaque;
+    const Row *row = c->row;
+    const VFIOUserModel *model = c->model;
     VFIOUserModel other = *model;
     const VFIOUserModel *loads = row->deed == NOTHING ? &other : model;
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1, 0), *to;
@@ -195,12 +202,18 @@ static void test_stream(const void *opaque)
 
 void vfio_user_add_migration_stream_tests(void)
 {
-    unsigned i;
+    static Case cases[2 * ARRAY_SIZE(rows)];
 
-    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        const Row *row = &rows[i / 2];
+        const VFIOUserModel *model = i % 2 ? vfio_user_mig_small_2026 :
+                                             vfio_user_mig_stop_copy;
         g_autofree char *path =
-            g_strdup_printf("/vfio-user/migration-stream/%s", rows[i].name);
+            g_strdup_printf("/vfio-user/migration-stream/%s%s%s",
+                            i % 2 ? model->personality->name : "",
+                            i % 2 ? "/" : "", row->name);
 
-        qtest_add_data_func(path, &rows[i], test_stream);
+        cases[i] = (Case) { row, model };
+        qtest_add_data_func(path, &cases[i], test_stream);
     }
 }

@@ -15,12 +15,33 @@
 #define LIMIT (256 * MiB)
 #define NEVER 100000            /* turns */
 
+#define READS 16                /* in a turn */
+
 typedef struct Server {
     uint64_t has;               /* bytes at the beginning */
     uint64_t grows;             /* bytes in a turn */
     uint64_t takes;             /* bytes, at most, in a turn */
     uint64_t threshold;
+    uint64_t gives;             /* bytes of a read, at most; 0: any */
+    uint64_t trickles;          /* bytes that come about between two reads */
 } Server;
+
+/* What a turn brings, where each read asks for an equal part of it. */
+static VFIOUserMigTurn turn_of(Server *s)
+{
+    uint64_t size = s->takes / READS;
+    VFIOUserMigTurn turn = { };
+
+    for (unsigned i = 0; i < READS && !turn.ended; i++) {
+        uint64_t bytes = MIN(s->has, MIN(size, s->gives ?: size));
+
+        turn.bytes += bytes;
+        turn.ended = !bytes;
+        turn.short_reads += bytes && bytes < size;
+        s->has += s->trickles - bytes;
+    }
+    return turn;
+}
 
 /* Turns until the VM is stopped, and what the server has then. */
 static unsigned turns(Server *s)
@@ -30,13 +51,14 @@ static unsigned turns(Server *s)
 
     for (n = 0; n < NEVER; n++) {
         uint64_t pending = vfio_user_mig_backlog_pending(&b, s->threshold);
-        uint64_t bytes = MIN(s->has, s->takes);
+        VFIOUserMigTurn turn;
 
         if (!pending || pending < s->threshold) {
             break;
         }
-        vfio_user_mig_backlog_turn(&b, bytes, bytes < s->takes, LIMIT);
-        s->has = s->has - bytes + s->grows;
+        turn = turn_of(s);
+        vfio_user_mig_backlog_turn(&b, &turn, LIMIT);
+        s->has += s->grows;
     }
     return n;
 }
@@ -85,14 +107,46 @@ static void test_endless(void)
     g_assert_cmpuint(turns(&s), <, NEVER);
 }
 
+/* A server that gives little at a time is heard out, too. */
+static void test_short_reads(void)
+{
+    static const uint64_t thresholds[] = { 1, MiB, INT64_MAX };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(thresholds); i++) {
+        Server s = { 100 * MiB, 0, 16 * MiB, thresholds[i], .gives = 100000 };
+
+        turns(&s);
+        g_assert_cmpuint(s.has, ==, 0);
+    }
+}
+
+/* One that always has a little more is not listened to for ever. */
+static void test_trickles(void)
+{
+    Server s = { 100 * MiB, 0, 16 * MiB, 1 * MiB, .trickles = 10 };
+    unsigned n = turns(&s);
+
+    g_assert_cmpuint(n, >=, VFIO_USER_MIG_SHORT_READS / READS);
+    g_assert_cmpuint(n, <, VFIO_USER_MIG_SHORT_READS / READS + 10);
+    g_assert_cmpuint(s.has, <, s.threshold);
+}
+
+static bool turn(VFIOUserMigBacklog *b, uint64_t bytes, unsigned short_reads,
+                 bool ended)
+{
+    const VFIOUserMigTurn t = { bytes, short_reads, ended };
+
+    return vfio_user_mig_backlog_turn(b, &t, LIMIT);
+}
+
 static void test_told_once(void)
 {
     VFIOUserMigBacklog b = { };
 
-    g_assert_false(vfio_user_mig_backlog_turn(&b, LIMIT, false, LIMIT));
-    g_assert_true(vfio_user_mig_backlog_turn(&b, 1, false, LIMIT));
-    g_assert_false(vfio_user_mig_backlog_turn(&b, LIMIT, false, LIMIT));
-    g_assert_false(vfio_user_mig_backlog_turn(&b, 1, true, LIMIT));
+    g_assert_false(turn(&b, LIMIT, 0, false));
+    g_assert_true(turn(&b, 1, 0, false));
+    g_assert_false(turn(&b, LIMIT, 0, false));
+    g_assert_false(turn(&b, 1, 0, true));
 }
 
 /* An end is where counting begins again. */
@@ -101,10 +155,30 @@ static void test_ends_between(void)
     VFIOUserMigBacklog b = { };
 
     for (unsigned i = 0; i < 10; i++) {
-        g_assert_false(vfio_user_mig_backlog_turn(&b, LIMIT, false, LIMIT));
-        g_assert_false(vfio_user_mig_backlog_turn(&b, 5, true, LIMIT));
+        g_assert_false(turn(&b, LIMIT, 0, false));
+        g_assert_false(turn(&b, 5, VFIO_USER_MIG_SHORT_READS - 1, true));
         g_assert_cmpuint(vfio_user_mig_backlog_pending(&b, 1), ==, 5);
     }
+}
+
+/* Other devices have their turn unless this one is known to have more. */
+static void test_more(void)
+{
+    VFIOUserMigBacklog b = { };
+
+    g_assert_false(b.more);
+    turn(&b, MiB, 1, false);
+    g_assert_true(b.more);
+    turn(&b, 0, 0, true);
+    g_assert_false(b.more);
+    turn(&b, MiB, VFIO_USER_MIG_SHORT_READS, false);
+    g_assert_false(b.more);
+    turn(&b, 0, 0, true);
+    turn(&b, LIMIT, 0, false);
+    g_assert_true(b.more);
+    turn(&b, 1, 0, false);
+    g_assert_true(b.endless);
+    g_assert_false(b.more);
 }
 
 int main(int argc, char **argv)
@@ -114,6 +188,10 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio-user/migration-backlog/nothing", test_nothing);
     g_test_add_func("/vfio-user/migration-backlog/growing", test_growing);
     g_test_add_func("/vfio-user/migration-backlog/endless", test_endless);
+    g_test_add_func("/vfio-user/migration-backlog/short-reads",
+                    test_short_reads);
+    g_test_add_func("/vfio-user/migration-backlog/trickles", test_trickles);
+    g_test_add_func("/vfio-user/migration-backlog/more", test_more);
     g_test_add_func("/vfio-user/migration-backlog/told-once", test_told_once);
     g_test_add_func("/vfio-user/migration-backlog/ends-between",
                     test_ends_between);

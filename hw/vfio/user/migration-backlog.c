@@ -10,19 +10,23 @@
 #include "qemu/units.h"
 #include "hw/vfio/user/migration-backlog.h"
 
-bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b, uint64_t bytes,
-                                bool ended, uint64_t limit)
+bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b,
+                                const VFIOUserMigTurn *turn, uint64_t limit)
 {
     bool was_endless = b->endless;
+    bool trickles;
 
-    b->turn = bytes;
-    b->since += bytes;
-    if (ended) {
-        b->ended = true;
-        b->since = 0;
+    b->turn = turn->bytes;
+    b->since += turn->bytes;
+    b->short_reads += turn->short_reads;
+    trickles = b->short_reads >= VFIO_USER_MIG_SHORT_READS;
+    b->ended |= turn->ended || trickles;
+    if (turn->ended) {
+        b->since = b->short_reads = 0;
     } else if (b->since > limit) {
         b->endless = true;
     }
+    b->more = !turn->ended && !trickles && !b->endless;
     return b->endless && !was_endless;
 }
 

@@ -2,7 +2,12 @@
  * vfio-user migration: what a device in PRE_COPY may still have to say
  *
  * Servers give what they have and never say how much that is, so it is guessed
- * from what they gave.  Pure: asks nobody, any thread may call.
+ * from what they gave.  A read that brings nothing is an end, for now.  A short
+ * one is none: the server may give no more at a time, and has more; or it gave
+ * all it had, and the device that works brings a little about until the next
+ * read.  To tell one from the other it is read on, for so many short reads.
+ *
+ * Pure: asks nobody, any thread may call.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,23 +18,34 @@
 /* What is pending while nobody knows how much; bytes. */
 #define VFIO_USER_MIG_UNKNOWN (1 * MiB)
 
+/* Short reads without an end after which they count as one. */
+#define VFIO_USER_MIG_SHORT_READS 4096
+
+/* A few reads after one another. */
+typedef struct VFIOUserMigTurn {
+    uint64_t bytes;             /* that the server gave */
+    unsigned short_reads;       /* that brought fewer than asked for, not 0 */
+    bool ended;                 /* the last one brought nothing */
+} VFIOUserMigTurn;
+
 typedef struct VFIOUserMigBacklog {
     bool ended;                 /* it had nothing more, once */
     bool endless;               /* it is not listened to for longer */
+    bool more;                  /* the last turn came to no end */
     uint64_t since;             /* bytes since it last had nothing more */
+    unsigned short_reads;       /* likewise */
     uint64_t turn;              /* bytes of the last turn */
 } VFIOUserMigBacklog;
 
 /**
  * vfio_user_mig_backlog_turn:
- * @bytes: that the server gave in a turn, a few reads after one another
- * @ended: the last of them was short
+ * @turn: what a turn of reads brought
  * @limit: bytes without an end that are too many
  *
  * Returns whether the limit was passed, once.
  */
-bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b, uint64_t bytes,
-                                bool ended, uint64_t limit);
+bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b,
+                                const VFIOUserMigTurn *turn, uint64_t limit);
 
 /**
  * vfio_user_mig_backlog_pending:

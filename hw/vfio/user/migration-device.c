@@ -195,7 +195,8 @@ int vfio_user_mig_read(VFIOUserMigDevice *d, VFIOUserCall *call, uint32_t size,
         return ret;
     }
     memcpy(&msg, call->reply, sizeof(msg));
-    if (msg.size > size || call->reply_size != sizeof(msg) + msg.size) {
+    /* libvfio-user's replies are as long as they might have become */
+    if (msg.size > size || call->reply_size < sizeof(msg) + msg.size) {
         error_setg(errp, "vfio-user %s: MIG_DATA_READ: asked for %u bytes, the"
                    " server says %u and sent %zu", name_of(d), size, msg.size,
                    call->reply_size - sizeof(msg));
@@ -205,35 +206,19 @@ int vfio_user_mig_read(VFIOUserMigDevice *d, VFIOUserCall *call, uint32_t size,
     return msg.size;
 }
 
-static int write_some(VFIOUserMigDevice *d, const void *data, uint32_t size,
-                      Error **errp)
+int vfio_user_mig_write(VFIOUserMigDevice *d, const void *data, size_t size,
+                        Error **errp)
 {
-    VFIOUserMigData msg = { .argsz = sizeof(msg) + size, .size = size };
+    uint32_t some = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
+    VFIOUserMigData msg = { .argsz = sizeof(msg) + some, .size = some };
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_MIG_DATA_WRITE,
         .head = &msg,
         .head_size = sizeof(msg),
         .data = data,
-        .data_size = size,
+        .data_size = some,
     };
+    int ret = vfio_user_proxy_call(d->udev->proxy, &call, errp);
 
-    return vfio_user_proxy_call(d->udev->proxy, &call, errp);
-}
-
-int vfio_user_mig_write(VFIOUserMigDevice *d, const void *data, size_t size,
-                        Error **errp)
-{
-    const uint8_t *at = data;
-
-    while (size) {
-        uint32_t some = MIN(size, d->udev->caps.max_data_xfer_size);
-        int ret = write_some(d, at, some, errp);
-
-        if (ret < 0) {
-            return ret;
-        }
-        at += some;
-        size -= some;
-    }
-    return 0;
+    return ret < 0 ? ret : some;
 }

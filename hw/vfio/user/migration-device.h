@@ -66,16 +66,21 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
  * @size: bytes wanted, at most max_data_xfer_size
  * @data: set to the bytes that came
  *
- * Returns how many came, fewer than wanted where no more is there; or -errno
- * with @errp set.  Specification: MIG_DATA_READ.
+ * Returns how many came, or -errno with @errp set.  0 is the end, in PRE_COPY
+ * for now; fewer than wanted may be all that is there, or all that the server
+ * gives at a time.  Specification: MIG_DATA_READ.
  */
 int vfio_user_mig_read(VFIOUserMigDevice *d, VFIOUserCall *call, uint32_t size,
                        const uint8_t **data, Error **errp);
 
 /**
  * vfio_user_mig_write:
+ * @size: of @data, 1 or more
  *
- * Returns 0 or -errno with @errp set.  Specification: MIG_DATA_WRITE.
+ * Writes with one message, which may not take all of @data.
+ *
+ * Returns how many bytes were written, or -errno with @errp set.
+ * Specification: MIG_DATA_WRITE.
  */
 int vfio_user_mig_write(VFIOUserMigDevice *d, const void *data, size_t size,
                         Error **errp);

@@ -39,7 +39,7 @@ struct VFIOUserMigration {
     struct {
         bool active;
         bool restart;           /* what was sent is void */
-        bool more;              /* PRE_COPY has more */
+        uint32_t ask;           /* bytes of the next read; 0: any number */
         VFIOUserMigBacklog backlog;
         int error;              /* -errno: the device did not stop */
         VFIOUserMigSum sum;
@@ -51,6 +51,7 @@ struct VFIOUserMigration {
     struct {
         bool hello;
         bool ended;             /* END has come */
+        int64_t since;          /* ms, when the monitor had its turn */
         VFIOUserMigSum sum;
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;

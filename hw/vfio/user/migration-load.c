@@ -20,7 +20,6 @@
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
-
 static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
 {
     int ret;
@@ -29,6 +28,20 @@ static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
     ret = vfio_user_mig_set_state(&m->d, to, errp);
     vfio_user_migration_mirror(m);
     return ret;
+}
+
+/*
+ * The main loop waits for the server with us, and does nothing else while the
+ * stream comes faster than the server takes it.
+ */
+static void let_monitor_in(VFIOUserMigration *m)
+{
+    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+
+    if (qemu_in_coroutine() && now - m->load.since >= MONITOR_WAITS_MS) {
+        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, MONITOR_TURN_US * SCALE_US);
+        m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    }
 }
 
 /* A reset forgets what was written so far. */
@@ -41,6 +54,22 @@ static int begin_again(VFIOUserMigration *m, Error **errp)
         }
     }
     return set_state(m, VFIO_USER_MIG_RESUMING, errp);
+}
+
+static int load_data(VFIOUserMigration *m, const uint8_t *data, size_t size,
+                     Error **errp)
+{
+    while (size) {
+        int ret = vfio_user_mig_write(&m->d, data, size, errp);
+
+        if (ret < 0) {
+            return ret;
+        }
+        data += ret;
+        size -= ret;
+        let_monitor_in(m);
+    }
+    return 0;
 }
 
 /* Parsed only now that it is known to be what was saved. */
@@ -84,7 +113,7 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     case VFIO_USER_MIG_RESTART:
         return begin_again(m, errp);
     case VFIO_USER_MIG_DATA:
-        return vfio_user_mig_write(&m->d, payload, head->size, errp);
+        return load_data(m, payload, head->size, errp);
     case VFIO_USER_MIG_CONFIG:
         return load_config(m, payload, head->size, errp);
     case VFIO_USER_MIG_END:
@@ -110,19 +139,6 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
-/*
- * The main loop waits for the server with us, and does nothing else while the
- * stream comes faster than the server takes it.
- */
-static void let_monitor_in(int64_t *since)
-{
-    if (qemu_in_coroutine() &&
-        qemu_clock_get_ms(QEMU_CLOCK_REALTIME) - *since >= MONITOR_WAITS_MS) {
-        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, MONITOR_TURN_US * SCALE_US);
-        *since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-    }
-}
-
 int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
@@ -138,10 +154,10 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
 int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
 {
     VFIOUserMigration *m = opaque;
-    int64_t since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     int ret = 0;
 
+    m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     if (!m->load.hello) {
         uint64_t magic = qemu_get_be64(f);
 
@@ -150,7 +166,7 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     if (ret == 0) {
         do {
             ret = load_record(m, f, &err);
-            let_monitor_in(&since);
+            let_monitor_in(m);
         } while (ret > 0);
     }
     if (ret < 0) {

@@ -29,6 +29,9 @@
 /* Reads of the server in one turn of the migration thread. */
 #define READS_PER_TURN 16
 
+/* Bytes that a read asks for, at least, where replies are padded. */
+#define MIN_READ (64 * KiB)
+
 /* As often as the VM's memory, PRE_COPY may give without coming to an end. */
 #define ENDLESS_FACTOR 4
 
@@ -61,11 +64,32 @@ static int set_state(VFIOUserMigration *m, VFIOUserMigState to)
     return ret < 0 ? failed(m, ret, err) : 0;
 }
 
-/* One read of @bytes; 1 where more is there, 0 where not, or -errno. */
-static int save_some(VFIOUserMigration *m, QEMUFile *f, uint32_t *bytes)
+/* Bytes that the next read asks for. */
+static uint32_t read_size(const VFIOUserMigration *m)
 {
-    uint32_t size = MIN(m->d.udev->caps.max_data_xfer_size,
+    uint32_t most = MIN(m->d.udev->caps.max_data_xfer_size,
                         VFIO_USER_MIG_MAX_RECORD);
+
+    return m->save.ask ? MIN(m->save.ask, most) : most;
+}
+
+/*
+ * A reply of libvfio-user is as long as was asked for, however little is in
+ * it.  Such a server is asked for not much more than it gave, and for more
+ * again once it has filled a reply.
+ */
+static void adapt_size(VFIOUserMigration *m, uint32_t asked, uint32_t got,
+                       bool padded)
+{
+    if (padded || (m->save.ask && got == asked)) {
+        m->save.ask = MAX(2 * got, MIN_READ);
+    }
+}
+
+/* One read: how many bytes it brought, 0 at the end, or -errno. */
+static int save_some(VFIOUserMigration *m, QEMUFile *f)
+{
+    uint32_t size = read_size(m);
     g_auto(VFIOUserCall) call = { };
     const uint8_t *data;
     Error *err = NULL;
@@ -75,6 +99,7 @@ static int save_some(VFIOUserMigration *m, QEMUFile *f, uint32_t *bytes)
     if (got < 0) {
         return failed(m, got, err);
     }
+    adapt_size(m, size, got, data + got < call.reply + call.reply_size);
     trace_vfio_user_mig_save(vfio_user_proxy_name(m->d.udev->proxy),
                              vfio_user_mig_state_name(m->d.state), got);
     if (got) {
@@ -85,8 +110,7 @@ static int save_some(VFIOUserMigration *m, QEMUFile *f, uint32_t *bytes)
         vfio_mig_add_bytes_transferred(got);
     }
     vfio_user_proxy_reuse(m->d.udev->proxy, &call);
-    *bytes = got;
-    return got == size;
+    return got;
 }
 
 /* Begins the stream anew where what was sent is void. */
@@ -103,7 +127,6 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
         ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
     }
     m->save.restart = ret < 0;
-    m->save.more = false;
     m->save.backlog = (VFIOUserMigBacklog) { };
     return ret;
 }
@@ -163,30 +186,27 @@ static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
 static int save_turn(VFIOUserMigration *m, QEMUFile *f)
 {
     uint64_t limit = ENDLESS_FACTOR * ram_bytes_total();
-    uint64_t sum = 0;
-    int ret = 1;
+    VFIOUserMigTurn turn = { };
     int n;
 
-    for (n = 0; ret > 0 && m->d.state == VFIO_USER_MIG_PRE_COPY &&
+    for (n = 0; !turn.ended && m->d.state == VFIO_USER_MIG_PRE_COPY &&
                 n < READS_PER_TURN && !qemu_file_rate_limit(f) &&
                 !qatomic_read(&m->wanted); n++) {
-        uint32_t bytes;
+        uint32_t asked = read_size(m);
+        int got = save_some(m, f);
 
-        ret = save_some(m, f, &bytes);
-        if (ret < 0) {
-            return ret;
+        if (got < 0) {
+            return got;
         }
-        sum += bytes;
+        turn.bytes += got;
+        turn.ended = !got;
+        turn.short_reads += got && got < asked;
     }
-    if (n) {
-        m->save.more = ret > 0;
-        if (vfio_user_mig_backlog_turn(&m->save.backlog, sum, !m->save.more,
-                                       limit)) {
-            warn_report("%s: after %" PRIu64 " bytes saving the running device"
-                        " has come to no end: what is left is saved while the"
-                        " VM stands still", m->vbasedev->name,
-                        m->save.backlog.since);
-        }
+    if (n && vfio_user_mig_backlog_turn(&m->save.backlog, &turn, limit)) {
+        warn_report("%s: after %" PRIu64 " bytes saving the running device"
+                    " has come to no end: what is left is saved while the"
+                    " VM stands still", m->vbasedev->name,
+                    m->save.backlog.since);
     }
     return 0;
 }
@@ -205,7 +225,7 @@ static int save_iterate(QEMUFile *f, void *opaque)
         ret = end_section(m, f);
     }
     return ret < 0 ? ret : m->d.state != VFIO_USER_MIG_PRE_COPY ||
-                           !m->save.more;
+                           !m->save.backlog.more;
 }
 
 static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
@@ -225,14 +245,13 @@ static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
 static int save_more(VFIOUserMigration *m, QEMUFile *f)
 {
     Error *err = NULL;
-    uint32_t bytes;
 
     QEMU_LOCK_GUARD(&m->lock);
     if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY) {
         error_setg(&err, "it was reset while it was saved");
         return failed(m, -EIO, err);
     }
-    return save_some(m, f, &bytes);
+    return save_some(m, f);
 }
 
 void vfio_user_migration_let_monitor_in(int64_t *since)
