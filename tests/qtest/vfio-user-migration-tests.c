@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: a VM migrates with its devices
  *
- * Honest servers of the second generation.  What the guest wrote into its
- * device on one side it reads on the other; a server that would lose a byte
- * on the way refuses what it loads.
+ * Servers of the second generation: honest ones, and those on libvfio-user.
+ * What the guest wrote into its device on one side it reads on the other; a
+ * server that would lose a byte on the way refuses what it loads.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +16,32 @@
 #include "vfio-user-tests.h"
 
 #define SEED 4711
+
+/* One kind of server, by what it can do. */
+typedef struct Server {
+    const char *name;           /* NULL: honest */
+    const VFIOUserModel *const *stop_copy, *const *pre_copy;
+} Server;
+
+static const Server servers[] = {
+    { NULL, &vfio_user_mig_stop_copy, &vfio_user_mig_pre_copy },
+    { "libvfio-user-2026", &vfio_user_mig_stop_copy_2026,
+      &vfio_user_mig_pre_copy_2026 },
+};
+
+static const VFIOUserModel *stop_copy_of(const void *opaque)
+{
+    const Server *server = opaque;
+
+    return *server->stop_copy;
+}
+
+static const VFIOUserModel *pre_copy_of(const void *opaque)
+{
+    const Server *server = opaque;
+
+    return *server->pre_copy;
+}
 
 static VFIOUserMigVM *source(const VFIOUserModel *model)
 {
@@ -78,34 +104,54 @@ static void check_move(const VFIOUserModel *model)
                  VFIO_USER_MIG_STOP, VFIO_USER_MIG_RUNNING);
 }
 
-static void test_stop_copy(void)
+static void test_stop_copy(const void *opaque)
 {
-    check_move(vfio_user_mig_stop_copy);
+    check_move(stop_copy_of(opaque));
 }
 
-static void test_pre_copy(void)
+static void test_pre_copy(const void *opaque)
 {
-    check_move(vfio_user_mig_pre_copy);
+    check_move(pre_copy_of(opaque));
 }
 
-/* Until PRE_COPY has no more, the VM does not stop, however soon it might. */
-static void test_pre_copy_first(void)
+/* Reads of its state that @vm asked for until it stopped. */
+static unsigned reads_while_running(VFIOUserMigVM *vm)
+{
+    g_autoptr(GArray) log = vfio_user_server_log(vm->server[0]);
+    const VFIOUserWhen stop = {
+        VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP_COPY)
+    };
+    unsigned i, reads = 0;
+
+    for (i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+
+        if (vfio_user_when_holds(&stop, seen->header.command, seen->payload,
+                                 seen->length)) {
+            return reads;
+        }
+        reads += seen->header.command == VFIO_USER_MIG_DATA_READ;
+    }
+    g_assert_not_reached();
+}
+
+/*
+ * Until PRE_COPY has no more, the VM does not stop, however soon it might; a
+ * short read is no end.
+ */
+static void test_pre_copy_first(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD },
         { }
     };
-    VFIOUserModel model = *vfio_user_mig_pre_copy;
+    VFIOUserModel model = *pre_copy_of(opaque);
+    uint32_t most = vfio_user_mig_most_read(&model);
     VFIOUserMigVM *from;
-    g_autoptr(GArray) log = NULL;
-    const VFIOUserWhen stop = {
-        VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP_COPY)
-    };
-    uint64_t asked = 0;
-    unsigned i;
 
-    model.migration.filling = 300001;
-    model.migration.pre_copy = 200000;
+    /* more than one turn of reads */
+    model.migration.pre_copy = 50 * most + 1;
+    model.migration.filling = 70 * most + 1;
     from = source(&model);
     vfio_user_mig_set(from, "downtime-limit", 2000000);
     vfio_user_server_set_rules(from->server[0], rules);
@@ -115,27 +161,17 @@ static void test_pre_copy_first(void)
     vfio_user_mig_wait_time(from, 300);
     vfio_user_server_release(from->server[0]);
     vfio_user_mig_wait(from, "completed");
-    log = vfio_user_server_log(from->server[0]);
-    for (i = 0; i < log->len; i++) {
-        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
-
-        if (vfio_user_when_holds(&stop, seen->header.command, seen->payload,
-                                 seen->length)) {
-            break;
-        }
-        if (seen->header.command == VFIO_USER_MIG_DATA_READ) {
-            asked += ((VFIOUserMigData *)seen->payload)->size;
-        }
-    }
-    g_assert_cmpuint(i, <, log->len);
-    g_assert_cmpuint(asked, >, model.migration.pre_copy);
+    g_assert_cmpuint(reads_while_running(from), >,
+                     model.migration.pre_copy / most);
+    g_assert_cmpint(vfio_user_mig_bytes(from), ==,
+                    vfio_user_mig_state_size(&model));
     vfio_user_mig_vm_free(from);
 }
 
 /* A device stops and runs with its VM. */
-static void test_stop_cont(void)
+static void test_stop_cont(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) vm = source(vfio_user_mig_stop_copy);
+    g_autoptr(VFIOUserMigVM) vm = source(stop_copy_of(opaque));
 
     qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
     CHECK_STATES(vm->server[0], VFIO_USER_MIG_STOP);
@@ -146,10 +182,10 @@ static void test_stop_cont(void)
 
 /* Several devices */
 
-static void test_two_devices(void)
+static void test_two_devices(const void *opaque)
 {
     const VFIOUserModel *models[] = {
-        vfio_user_mig_pre_copy, vfio_user_mig_stop_copy
+        pre_copy_of(opaque), stop_copy_of(opaque)
     };
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
@@ -166,10 +202,10 @@ static void test_two_devices(void)
  * Beside an ordinary device that is loaded later.  Its memory is mapped then,
  * for the server as well, which must not have stopped yet.
  */
-static void test_beside_others(void)
+static void test_beside_others(const void *opaque)
 {
     static const char other[] = "-device secondary-vga,addr=8";
-    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    const VFIOUserModel *model = pre_copy_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, other);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, other);
     QPCIBus *bus = qpci_new_pc(from->qts, NULL);
@@ -190,9 +226,9 @@ static void test_beside_others(void)
 }
 
 /* A server that does not come to an end: the monitor can make one. */
-static void test_cancel_in_stop_copy(void)
+static void test_cancel_in_stop_copy(const void *opaque)
 {
-    VFIOUserModel endless = *vfio_user_mig_stop_copy;
+    VFIOUserModel endless = *stop_copy_of(opaque);
     const VFIOUserModel *model = &endless;
     VFIOUserMigVM *from;
 
@@ -211,9 +247,10 @@ static void test_cancel_in_stop_copy(void)
 /* What throws the server out of PRE_COPY */
 
 /* Calls @disturb in PRE_COPY; the VM migrates nevertheless. */
-static void check_restart(void (*disturb)(VFIOUserMigVM *vm))
+static void check_restart(const void *opaque,
+                          void (*disturb)(VFIOUserMigVM *vm))
 {
-    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    const VFIOUserModel *model = pre_copy_of(opaque);
     g_autoptr(VFIOUserMigVM) from = source(model);
     g_autoptr(VFIOUserMigVM) to = destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
@@ -238,9 +275,9 @@ static void stop_and_cont(VFIOUserMigVM *vm)
     qtest_qmp_assert_success(vm->qts, "{'execute': 'cont'}");
 }
 
-static void test_stopped_in_pre_copy(void)
+static void test_stopped_in_pre_copy(const void *opaque)
 {
-    check_restart(stop_and_cont);
+    check_restart(opaque, stop_and_cont);
 }
 
 /* What the guest then enables again is its firmware's to do. */
@@ -258,15 +295,40 @@ static void system_reset(VFIOUserMigVM *vm)
     vfio_user_mig_vm_fill(vm, SEED);
 }
 
-static void test_reset_in_pre_copy(void)
+static void test_reset_in_pre_copy(const void *opaque)
 {
-    check_restart(system_reset);
+    check_restart(opaque, system_reset);
+}
+
+/* What the destination's server has by then is void as well. */
+static void test_reset_after_data(const void *opaque)
+{
+    VFIOUserModel growing = *pre_copy_of(opaque);
+    VFIOUserMigVM *from, *to;
+    g_autofree char *uri = NULL;
+
+    growing.migration.grows = 16 * MiB;
+    from = source(&growing);
+    to = destination(&growing);
+    uri = vfio_user_mig_uri(to);
+    vfio_user_mig_downtime(from, 0);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE, .nth = 3);
+    system_reset(from);
+    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
+                         AT(VFIO_USER_MIG_PRE_COPY), .nth = 2);
+    vfio_user_mig_downtime(from, 2000);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
 }
 
 /* A device that has died keeps its VM here, alive. */
-static void test_dead_device(void)
+static void test_dead_device(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) from = source(vfio_user_mig_stop_copy);
+    g_autoptr(VFIOUserMigVM) from = source(stop_copy_of(opaque));
     g_autofree char *said = NULL;
 
     vfio_user_server_hang_up(from->server[0]);
@@ -282,13 +344,13 @@ static void test_dead_device(void)
  * A server that is stuck when its device is to stop, and then no longer: what
  * it was told in the meantime it does in order, and the device runs.
  */
-static void test_stuck_server(void)
+static void test_stuck_server(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP)), DO_STALL },
         { }
     };
-    const VFIOUserModel *model = vfio_user_mig_stop_copy;
+    const VFIOUserModel *model = stop_copy_of(opaque);
     g_autoptr(VFIOUserMigVM) from =
         vfio_user_mig_vm_run(&model, 1, VFIO_USER_MIG_TIMEOUT_MS);
 
@@ -313,14 +375,14 @@ static void test_stuck_server(void)
  * The server writes to memory that QEMU has sent and knows nothing of: all of
  * it is sent again when the VM stops, and QEMU says so.
  */
-static void test_untracked_memory(void)
+static void test_untracked_memory(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD },
         { }
     };
     const uint64_t where = 0x300000;
-    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    const VFIOUserModel *model = pre_copy_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_shared(model);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_shared(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
@@ -346,23 +408,35 @@ static void test_untracked_memory(void)
     g_assert_nonnull(strstr(said, "keeps no record of what it writes"));
 }
 
+static const struct {
+    const char *name;
+    void (*test)(const void *opaque);
+} tests[] = {
+    { "stop-copy", test_stop_copy },
+    { "pre-copy", test_pre_copy },
+    { "pre-copy-first", test_pre_copy_first },
+    { "stop-cont", test_stop_cont },
+    { "beside-others", test_beside_others },
+    { "dead-device", test_dead_device },
+    { "stuck-server", test_stuck_server },
+    { "untracked-memory", test_untracked_memory },
+    { "two-devices", test_two_devices },
+    { "cancel-in-stop-copy", test_cancel_in_stop_copy },
+    { "stopped-in-pre-copy", test_stopped_in_pre_copy },
+    { "reset-in-pre-copy", test_reset_in_pre_copy },
+    { "reset-after-data", test_reset_after_data },
+};
+
 void vfio_user_add_migration_tests(void)
 {
-    qtest_add_func("/vfio-user/migration/stop-copy", test_stop_copy);
-    qtest_add_func("/vfio-user/migration/pre-copy", test_pre_copy);
-    qtest_add_func("/vfio-user/migration/pre-copy-first",
-                   test_pre_copy_first);
-    qtest_add_func("/vfio-user/migration/stop-cont", test_stop_cont);
-    qtest_add_func("/vfio-user/migration/beside-others", test_beside_others);
-    qtest_add_func("/vfio-user/migration/dead-device", test_dead_device);
-    qtest_add_func("/vfio-user/migration/stuck-server", test_stuck_server);
-    qtest_add_func("/vfio-user/migration/untracked-memory",
-                   test_untracked_memory);
-    qtest_add_func("/vfio-user/migration/two-devices", test_two_devices);
-    qtest_add_func("/vfio-user/migration/cancel-in-stop-copy",
-                   test_cancel_in_stop_copy);
-    qtest_add_func("/vfio-user/migration/stopped-in-pre-copy",
-                   test_stopped_in_pre_copy);
-    qtest_add_func("/vfio-user/migration/reset-in-pre-copy",
-                   test_reset_in_pre_copy);
+    for (unsigned s = 0; s < ARRAY_SIZE(servers); s++) {
+        for (unsigned i = 0; i < ARRAY_SIZE(tests); i++) {
+            g_autofree char *path =
+                g_strdup_printf("/vfio-user/migration/%s%s%s",
+                                servers[s].name ?: "",
+                                servers[s].name ? "/" : "", tests[i].name);
+
+            qtest_add_data_func(path, &servers[s], tests[i].test);
+        }
+    }
 }

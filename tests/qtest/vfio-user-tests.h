@@ -39,6 +39,7 @@ void vfio_user_add_migration_offer_tests(void);
 void vfio_user_add_migration_devices_tests(void);
 void vfio_user_add_migration_pace_tests(void);
 void vfio_user_add_migration_irq_tests(void);
+void vfio_user_add_migration_reset_tests(void);
 void vfio_user_add_migration_stream_tests(void);
 void vfio_user_add_migration_tests(void);
 void vfio_user_add_master_tests(void);

@@ -50,6 +50,17 @@ struct VFIOUserDevice {
     /* A write of the guest may overtake a message; constant in use. */
     bool direct_path;
     VFIOUserIRQs irqs[VFIO_USER_IRQ_INDEXES];
+    /*
+     * A reset of the VM that a stopped device does not take and that waits for
+     * it to run, or to be saved or loaded; the big QEMU lock's.
+     */
+    bool reset_pending;
+    /*
+     * Does it, with all that QEMU knows of the device.  device_cold_reset()
+     * would do nothing in the middle of a reset of the VM, which gives the big
+     * QEMU lock to other threads.
+     */
+    void (*reset)(VFIOUserDevice *udev);
     /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
     int unmask_fd;
     uint32_t unmask_index;

@@ -66,6 +66,12 @@ void vfio_user_migration_mirror(VFIOUserMigration *m);
 /* Brings the device where the VM is, after saving has ended. */
 void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running);
 
+/*
+ * Resets a stopped device whose reset was put off, and stops it again.  With
+ * the big QEMU lock, and without the device's.
+ */
+void vfio_user_migration_reset_stopped(VFIOUserMigration *m);
+
 /* Appends a record to QEMU's stream; 0 or its error. */
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,

@@ -44,13 +44,38 @@ static void let_monitor_in(VFIOUserMigration *m)
     }
 }
 
-/* A reset forgets what was written so far. */
+/*
+ * A reset that was put off until the VM runs comes before what is loaded.  A
+ * server may be in another state afterwards.
+ */
+static int begin(VFIOUserMigration *m, Error **errp)
+{
+    int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
+
+    if (ret == 0 && m->d.udev->reset_pending) {
+        m->d.udev->reset(m->d.udev);
+        ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    }
+    return ret;
+}
+
+/*
+ * A reset forgets what was written so far.  One of libvfio-user does not lead
+ * out of the state, and it may be the way into it that forgets.
+ */
 static int begin_again(VFIOUserMigration *m, Error **errp)
 {
     WITH_QEMU_LOCK_GUARD(&m->lock) {
         if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
             vfio_user_mig_ask_state(&m->d, errp) < 0) {
             return -EIO;
+        }
+    }
+    if (m->d.state == VFIO_USER_MIG_RESUMING) {
+        int ret = set_state(m, VFIO_USER_MIG_STOP, errp);
+
+        if (ret < 0) {
+            return ret;
         }
     }
     return set_state(m, VFIO_USER_MIG_RESUMING, errp);
@@ -109,7 +134,7 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     case VFIO_USER_MIG_HELLO:
         m->load.hello = true;
         return vfio_user_mig_check_hello(&m->who, payload, errp) ?
-               set_state(m, VFIO_USER_MIG_RESUMING, errp) : -EINVAL;
+               begin(m, errp) : -EINVAL;
     case VFIO_USER_MIG_RESTART:
         return begin_again(m, errp);
     case VFIO_USER_MIG_DATA:

@@ -47,6 +47,58 @@ struct VFIOUserMigRegion {
     } load;
 };
 
+/*
+ * Resets that were put off.  Saving and loading a stopped device lead through
+ * the state in which it runs, as the specification draws the arcs, so it is
+ * reset there.
+ */
+
+static int write_state(VFIOUserMigRegion *m, uint32_t state)
+{
+    VFIOMigration *migration = m->vbasedev->migration;
+    int ret = vfio_user_device_io_ops.region_write(m->vbasedev,
+                                                   migration->region.nr, 0,
+                                                   sizeof(state), &state,
+                                                   false);
+
+    if (ret != sizeof(state)) {
+        return ret < 0 ? ret : -EIO;
+    }
+    migration->device_state = state;
+    return 0;
+}
+
+/* With the big QEMU lock; leaves a device that was reset running. */
+static int finish_reset(VFIOUserMigRegion *m)
+{
+    int ret;
+
+    if (!m->udev->reset_pending) {
+        return 0;
+    }
+    ret = write_state(m, VFIO_DEVICE_STATE_V1_RUNNING);
+    if (ret == 0) {
+        m->udev->reset(m->udev);
+    }
+    return ret;
+}
+
+/* Of a VM that stands still, and whose device is to be stopped for it. */
+static int finish_reset_stopped(VFIOUserMigRegion *m)
+{
+    int ret = 0;
+
+    qemu_mutex_lock_iothread();
+    if (m->udev->reset_pending) {
+        ret = finish_reset(m);
+        if (ret == 0) {
+            ret = write_state(m, VFIO_DEVICE_STATE_V1_STOP);
+        }
+    }
+    qemu_mutex_unlock_iothread();
+    return ret;
+}
+
 /* Saving */
 
 static void record_put(void *opaque)
@@ -106,11 +158,17 @@ static int save_setup(QEMUFile *f, void *opaque)
     VFIOUserMigRegion *m = opaque;
     QEMUFile *section;
     Error *err = NULL;
+    int ret;
 
     if (!vfio_user_proxy_check(m->udev->proxy, &err)) {
         error_reportf_err(err, "%s: saving the device failed, the VM stays"
                           " here: ", m->vbasedev->name);
         return -ECONNRESET;
+    }
+    ret = finish_reset_stopped(m);
+    if (ret < 0) {
+        tell_failure(m);
+        return ret;
     }
     vfio_reset_bytes_transferred();
     m->save.sum = (VFIOUserMigSum) { };
@@ -151,6 +209,12 @@ static int save_complete(QEMUFile *f, void *opaque)
     int ret = vfio_migration_handlers.save_live_complete_precopy(section,
                                                                  m->vbasedev);
 
+    /* the data that the destination has by now cannot be taken back */
+    if (ret >= 0 && m->udev->reset_pending) {
+        error_report("%s: it was reset while it was saved",
+                     m->vbasedev->name);
+        ret = -EIO;
+    }
     return end_section(m, f, section, ret);
 }
 
@@ -179,7 +243,11 @@ static void save_cleanup(void *opaque)
 static int load_setup(QEMUFile *f, void *opaque)
 {
     VFIOUserMigRegion *m = opaque;
+    int ret = finish_reset(m);
 
+    if (ret < 0) {
+        return ret;
+    }
     m->load.hello = false;
     m->load.sum = (VFIOUserMigSum) { };
     if (!m->load.buffer) {

@@ -247,7 +247,8 @@ static int save_more(VFIOUserMigration *m, QEMUFile *f)
     Error *err = NULL;
 
     QEMU_LOCK_GUARD(&m->lock);
-    if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY) {
+    if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY ||
+        m->d.udev->reset_pending) {
         error_setg(&err, "it was reset while it was saved");
         return failed(m, -EIO, err);
     }
@@ -295,6 +296,7 @@ static int save_complete(QEMUFile *f, void *opaque)
 
     /* the server was waited for to stop */
     vfio_user_migration_let_monitor_in(&m->monitor_ms);
+    vfio_user_migration_reset_stopped(m);
     ret = save_stopped(m, f);
     if (ret < 0) {
         /* it will be to run again */

@@ -105,6 +105,21 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
     vfio_user_migration_mirror(m);
 }
 
+/* It runs for that long, as where the VM is continued. */
+void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
+{
+    if (!m->d.udev->reset_pending || is_lost(m)) {
+        return;
+    }
+    vfio_user_migration_lock(m);
+    vfio_user_migration_follow_vm(m, true);
+    qemu_mutex_unlock(&m->lock);
+    m->d.udev->reset(m->d.udev);
+    vfio_user_migration_lock(m);
+    vfio_user_migration_follow_vm(m, false);
+    qemu_mutex_unlock(&m->lock);
+}
+
 /* QEMU does not notice a stream that lacks a section. */
 static void check_loaded(VFIOUserMigration *m)
 {
@@ -136,16 +151,22 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     qemu_mutex_unlock(&m->lock);
 }
 
-void vfio_user_migration_was_reset(VFIOUserMigration *m)
+void vfio_user_migration_begin_reset(VFIOUserMigration *m)
 {
-    VFIOUserMigState before;
-
-    if (!m || is_lost(m)) {
-        return;
+    if (m) {
+        vfio_user_migration_lock(m);
     }
-    vfio_user_migration_lock(m);
-    before = m->d.state;
+}
+
+static void follow_reset(VFIOUserMigration *m)
+{
+    VFIOUserMigState before = m->d.state;
+
     vfio_user_mig_ask_state(&m->d, NULL);
+    /* libvfio-user lets it go on to save, and what was saved is not reset */
+    if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
+        run(m);
+    }
     if (m->d.state != before) {
         m->save.restart = m->save.active;
         /* a VM that has not begun to run yet leaves it as it is */
@@ -154,7 +175,16 @@ void vfio_user_migration_was_reset(VFIOUserMigration *m)
         }
     }
     vfio_user_migration_mirror(m);
-    qemu_mutex_unlock(&m->lock);
+}
+
+void vfio_user_migration_finish_reset(VFIOUserMigration *m)
+{
+    if (m) {
+        if (!is_lost(m)) {
+            follow_reset(m);
+        }
+        qemu_mutex_unlock(&m->lock);
+    }
 }
 
 /* Life */

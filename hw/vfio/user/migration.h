@@ -37,11 +37,13 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m);
 
 /**
- * vfio_user_migration_was_reset:
+ * vfio_user_migration_begin_reset:
  * @m: may be NULL
  *
- * A reset has brought the device to another state.
+ * Nobody saves the device until vfio_user_migration_finish_reset(), which finds
+ * out to which state the reset has brought it.
  */
-void vfio_user_migration_was_reset(VFIOUserMigration *m);
+void vfio_user_migration_begin_reset(VFIOUserMigration *m);
+void vfio_user_migration_finish_reset(VFIOUserMigration *m);
 
 #endif /* HW_VFIO_USER_MIGRATION_H */

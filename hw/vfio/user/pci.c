@@ -59,7 +59,6 @@ struct VFIOUserPCIDevice {
     VFIOUserMigration *migration;       /* NULL: not of the second generation */
     VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
     VMChangeStateEntry *vm_change;
-    bool reset_later;                   /* once the device runs again */
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };
@@ -440,8 +439,8 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
-    if (running && vudev->reset_later) {
-        device_cold_reset(DEVICE(vudev));
+    if (running && vudev->user.reset_pending) {
+        vudev->user.reset(&vudev->user);
     }
 }
 
@@ -612,19 +611,21 @@ static void vfio_user_pci_reset(DeviceState *dev)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
     VFIOPCIDevice *vdev = &vudev->parent_obj;
-    bool late = vudev->reset_later;
+    bool late = vudev->user.reset_pending;
     Error *err = NULL;
 
-    vudev->reset_later = vfio_user_container_is_stopped(&vudev->container);
-    if (vudev->reset_later) {
+    vudev->user.reset_pending =
+        vfio_user_container_is_stopped(&vudev->container);
+    if (vudev->user.reset_pending) {
         return;
     }
     vfio_pci_pre_reset(vdev);
+    vfio_user_migration_begin_reset(vudev->migration);
     if (vdev->vbasedev.reset_works &&
         vfio_user_device_reset(&vudev->user, &err) < 0) {
         vfio_user_report(&vudev->user.reports, err);
     }
-    vfio_user_migration_was_reset(vudev->migration);
+    vfio_user_migration_finish_reset(vudev->migration);
     vfio_pci_post_reset(vdev);
     if (late) {
         /* QEMU's copy was cleared when the reset was put off */
@@ -633,6 +634,11 @@ static void vfio_user_pci_reset(DeviceState *dev)
         vfio_user_pci_config_forget(vdev);
     }
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+}
+
+static void reset_late(VFIOUserDevice *udev)
+{
+    vfio_user_pci_reset(DEVICE(container_of(udev, VFIOUserPCIDevice, user)));
 }
 
 /* Properties */
@@ -757,6 +763,7 @@ static void vfio_user_pci_init(Object *obj)
     vfio_user_device_init(&vudev->user);
     vudev->user.was_reset = on_device_reset;
     vudev->user.unmasked = on_unmasked;
+    vudev->user.reset = reset_late;
     vdev->vbasedev.enable_migration = true;
     /* the name that later versions of QEMU have for it */
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");

@@ -1,0 +1,335 @@
+/*
+ * qtest of the vfio-user client: migration and resets that wait
+ *
+ * A device that is stopped with its VM is reset when it runs again.  What is
+ * loaded in the meantime must outlive that; what is saved must be what the
+ * reset leaves.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qapi/error.h"
+#include "qapi/qmp/qdict.h"
+#include "qapi/qmp/qjson.h"
+#include "qapi/qmp/qlist.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 1618
+#define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
+
+static const VFIOUserModel *model_of(const void *opaque)
+{
+    const VFIOUserModel *const *model = opaque;
+
+    return *model;
+}
+
+static VFIOUserMigVM *source(const VFIOUserModel *model)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
+
+    vfio_user_mig_vm_fill(vm, SEED);
+    vfio_user_server_forget(vm->server[0]);
+    return vm;
+}
+
+static VFIOUserMigVM *destination(const VFIOUserModel *model)
+{
+    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
+}
+
+static void stop(VFIOUserMigVM *vm)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
+}
+
+static void cont(VFIOUserMigVM *vm)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'cont'}");
+}
+
+static void system_reset(VFIOUserMigVM *vm)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(vm->qts, "RESET");
+}
+
+/* Of a VM that is paused: the server does not hear of it. */
+static void reset_paused(VFIOUserMigVM *vm)
+{
+    system_reset(vm);
+    g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 0);
+}
+
+/* Snapshots */
+
+/* Creates an image by a job that it waits for. */
+static void create(VFIOUserMigVM *vm, const char *options)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    QDict *response =
+        qtest_qmp(vm->qts, "{'execute': 'blockdev-create', 'arguments':"
+                  " {'job-id': 'create', 'options': %p}}",
+                  qobject_from_json(options, &error_abort));
+    bool done = false;
+
+    g_assert(qdict_haskey(response, "return"));
+    qobject_unref(response);
+    while (!done) {
+        QDict *job;
+
+        response = qtest_qmp(vm->qts, "{'execute': 'query-jobs'}");
+        job = qobject_to(QDict, qlist_peek(qdict_get_qlist(response,
+                                                           "return")));
+        g_assert_false(qdict_haskey(job, "error"));
+        done = !strcmp(qdict_get_str(job, "status"), "concluded");
+        qobject_unref(response);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'job-dismiss',"
+                             " 'arguments': {'id': 'create'}}");
+}
+
+/* A disk that nothing uses, for snapshots to be in. */
+static void add_disk(VFIOUserMigVM *vm)
+{
+    g_autofree char *name = g_build_filename(vm->dir, "file", NULL);
+    g_autofree char *file = g_strdup_printf("{\"driver\": \"file\","
+                                            " \"filename\": \"%s\","
+                                            " \"size\": 0}", name);
+    g_autofree char *qcow2 =
+        g_strdup_printf("{\"driver\": \"qcow2\", \"size\": 65536, \"file\":"
+                        " {\"driver\": \"file\", \"filename\": \"%s\"}}",
+                        name);
+
+    create(vm, file);
+    create(vm, qcow2);
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'blockdev-add',"
+                             " 'arguments': {'driver': 'qcow2',"
+                             " 'node-name': 'disk', 'file': {"
+                             " 'driver': 'file', 'filename': %s}}}", name);
+}
+
+static void order(VFIOUserMigVM *vm, const char *command)
+{
+    g_autofree char *answer = qtest_hmp(vm->qts, "%s", command);
+
+    g_assert_cmpstr(answer, ==, "");
+}
+
+/* A VM goes back to what it was, and its device with it. */
+static void test_loadvm(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+
+    add_disk(vm);
+    order(vm, "savevm one");
+    for (unsigned i = 0; i < 2; i++) {
+        vfio_user_mig_vm_fill(vm, SEED + 1);
+        order(vm, "loadvm one");
+        vfio_user_mig_wait_running(vm);
+        vfio_user_mig_vm_check(vm, SEED);
+    }
+    stop(vm);
+    cont(vm);
+    vfio_user_mig_vm_check(vm, SEED);
+}
+
+/* Likewise where the VM is to stay paused. */
+static void test_loadvm_paused(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+
+    add_disk(vm);
+    order(vm, "savevm one");
+    vfio_user_mig_vm_fill(vm, SEED + 1);
+    stop(vm);
+    order(vm, "loadvm one");
+    cont(vm);
+    vfio_user_mig_vm_check(vm, SEED);
+}
+
+/* A snapshot of a VM that was reset while it was paused. */
+static void test_savevm(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+
+    add_disk(vm);
+    vfio_user_server_forget(vm->server[0]);
+    stop(vm);
+    reset_paused(vm);
+    order(vm, "savevm one");
+    g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 1);
+    cont(vm);
+    g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 1);
+}
+
+/* To another VM */
+
+/* What was read of the device was so after the reset. */
+static void check_reset_first(VFIOUserServer *s)
+{
+    const VFIOUserWhen stream = ON(VFIO_USER_MIG_DATA_READ);
+    const VFIOUserWhen region = ON(VFIO_USER_REGION_READ, DATA);
+    g_autoptr(GArray) log = vfio_user_server_log(s);
+    bool was_reset = false, was_read = false;
+
+    for (unsigned i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+        uint16_t command = seen->header.command;
+
+        was_reset |= command == VFIO_USER_DEVICE_RESET;
+        if (vfio_user_when_holds(&stream, command, seen->payload,
+                                 seen->length) ||
+            vfio_user_when_holds(&region, command, seen->payload,
+                                 seen->length)) {
+            g_assert_true(was_reset);
+            was_read = true;
+        }
+    }
+    g_assert_true(was_read);
+}
+
+/* The VM has come to a destination where it is as paused as it was. */
+static void check_arrived(VFIOUserMigVM *from, VFIOUserMigVM *to)
+{
+    vfio_user_mig_wait(from, "completed");
+    vfio_user_mig_wait(to, "completed");
+    g_assert_false(vfio_user_server_runs(to->server[0]));
+    vfio_user_server_forget(to->server[0]);
+    cont(to);
+    g_assert_true(vfio_user_server_runs(to->server[0]));
+    g_assert_cmpuint(vfio_user_server_saw(to->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 0);
+}
+
+static void test_reset_before(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
+    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    stop(from);
+    reset_paused(from);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    check_arrived(from, to);
+    check_reset_first(from->server[0]);
+}
+
+/* A migration that goes on until somebody sets the bandwidth. */
+static void start_slowly(VFIOUserMigVM *vm, const char *uri)
+{
+    qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
+    vfio_user_mig_set(vm, "max-bandwidth", 1 * MiB);
+    vfio_user_mig_start(vm, uri);
+    vfio_user_mig_wait(vm, "active");
+}
+
+/*
+ * Reset while memory is sent.  A server of the first generation has given
+ * data by then, which nothing can take back.
+ */
+static void test_reset_meanwhile(const void *opaque)
+{
+    const VFIOUserModel *model = model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = source(model);
+    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *said = NULL;
+
+    stop(from);
+    vfio_user_mig_listen(to, uri);
+    start_slowly(from, uri);
+    reset_paused(from);
+    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
+    if (!model->migration1) {
+        check_arrived(from, to);
+        check_reset_first(from->server[0]);
+        return;
+    }
+    vfio_user_mig_wait(from, "failed");
+    said = vfio_user_mig_said(from);
+    g_assert_nonnull(strstr(said, "it was reset while it was saved"));
+    g_free(vfio_user_mig_ended(to));
+    cont(from);
+    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_RESET);
+}
+
+/* Stopped and reset in PRE_COPY: what was sent by then is void. */
+static void test_reset_in_pre_copy(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
+    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_listen(to, uri);
+    start_slowly(from, uri);
+    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
+                         AT(VFIO_USER_MIG_PRE_COPY));
+    stop(from);
+    reset_paused(from);
+    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
+    vfio_user_server_see(to->server[0], VFIO_USER_DEVICE_RESET, .nth = 2);
+    check_arrived(from, to);
+    g_assert_cmpuint(vfio_user_server_saw(from->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 1);
+}
+
+/* Reset while the server is read: the VM stays, and its device is reset. */
+static void test_reset_in_stop_copy(const void *opaque)
+{
+    VFIOUserModel endless = *model_of(opaque);
+    g_autofree char *said = NULL;
+    VFIOUserMigVM *vm;
+
+    endless.migration.filling = 1 * TiB;
+    vm = source(&endless);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_FEATURE,
+                         AT(VFIO_USER_MIG_STOP_COPY));
+    system_reset(vm);
+    vfio_user_mig_wait(vm, "failed");
+    said = vfio_user_mig_said(vm);
+    g_assert_nonnull(strstr(said, "it was reset while it was saved"));
+    vfio_user_mig_wait_running(vm);
+    vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_RESET);
+    vfio_user_mig_vm_free(vm);
+}
+
+static void add(const char *name, const VFIOUserModel *const *model,
+                void (*test)(const void *opaque))
+{
+    const VFIOUserPersonality *p = (*model)->personality;
+    g_autofree char *path =
+        g_strdup_printf("/vfio-user/migration-reset/%s/%s",
+                        p ? p->name : (*model)->migration1 ? "1" : "2", name);
+
+    qtest_add_data_func(path, model, test);
+}
+
+void vfio_user_add_migration_reset_tests(void)
+{
+    static const VFIOUserModel *const *const servers[] = {
+        &vfio_user_mig_region, &vfio_user_mig_pre_copy,
+        &vfio_user_mig_region_2022, &vfio_user_mig_pre_copy_2026,
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(servers); i++) {
+        add("loadvm", servers[i], test_loadvm);
+        add("loadvm-paused", servers[i], test_loadvm_paused);
+        add("savevm", servers[i], test_savevm);
+        add("before", servers[i], test_reset_before);
+        add("meanwhile", servers[i], test_reset_meanwhile);
+        if (!(*servers[i])->migration1) {
+            add("in-pre-copy", servers[i], test_reset_in_pre_copy);
+            add("in-stop-copy", servers[i], test_reset_in_stop_copy);
+        }
+    }
+}
