@@ -22,8 +22,10 @@
 /* Interrupts of one index: what MSI-X can have. */
 #define MAX_IRQS 2048
 
-void vfio_user_device_init(VFIOUserDevice *udev)
+void vfio_user_device_init(VFIOUserDevice *udev,
+                           const VFIOUserDeviceOps *ops)
 {
+    udev->ops = ops;
     udev->unmask_fd = -1;
     vfio_user_reports_init(&udev->reports);
 }
@@ -184,8 +186,8 @@ static int post_mask(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
 {
     int ret = post_irq_set(udev, flags, index, count);
 
-    if (flags & VFIO_IRQ_SET_ACTION_UNMASK && udev->unmasked) {
-        udev->unmasked(udev, index);
+    if (flags & VFIO_IRQ_SET_ACTION_UNMASK) {
+        udev->ops->unmasked(udev, index);
     }
     return ret;
 }

@@ -36,7 +36,26 @@ typedef struct VFIOUserIRQs {
 
 /* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
 typedef struct VFIOUserDevice VFIOUserDevice;
+
+/* What the room above does, all of it. */
+typedef struct VFIOUserDeviceOps {
+    /*
+     * Resets the device with all that QEMU knows of it, with the big QEMU
+     * lock.  device_cold_reset() would do nothing in the middle of a reset of
+     * the VM, which gives the big QEMU lock to other threads.
+     */
+    void (*reset)(VFIOUserDevice *udev);
+    /*
+     * The device was reset by nobody's order but QEMU's, to leave an error.
+     * With the big QEMU lock or without.
+     */
+    void (*was_reset)(VFIOUserDevice *udev);
+    /* An UNMASK was sent on hw/vfio's behalf, with the big QEMU lock. */
+    void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
+} VFIOUserDeviceOps;
+
 struct VFIOUserDevice {
+    const VFIOUserDeviceOps *ops;       /* constant */
     VFIOUserProxy *proxy;
     VFIOUserReports reports;
     VFIOUserCaps caps;          /* agreed, constant after the handshake */
@@ -55,25 +74,9 @@ struct VFIOUserDevice {
      * it to run, or to be saved or loaded; the big QEMU lock's.
      */
     bool reset_pending;
-    /*
-     * Does it, with all that QEMU knows of the device.  device_cold_reset()
-     * would do nothing in the middle of a reset of the VM, which gives the big
-     * QEMU lock to other threads.
-     */
-    void (*reset)(VFIOUserDevice *udev);
     /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
     int unmask_fd;
     uint32_t unmask_index;
-    /*
-     * After a reset that nobody ordered but QEMU, to leave an error.  Any
-     * thread, with the big QEMU lock or without.  NULL: nobody wants to know.
-     */
-    void (*was_reset)(VFIOUserDevice *udev);
-    /*
-     * After an UNMASK was sent on hw/vfio's behalf, with the big QEMU lock.
-     * NULL: nobody wants to know.
-     */
-    void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
 };
 
 extern const VFIODeviceIOOps vfio_user_device_io_ops;
@@ -105,7 +108,8 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
  *
  * To be called before anything else, and before the proxy is there.
  */
-void vfio_user_device_init(VFIOUserDevice *udev);
+void vfio_user_device_init(VFIOUserDevice *udev,
+                           const VFIOUserDeviceOps *ops);
 void vfio_user_device_destroy(VFIOUserDevice *udev);
 
 /**

@@ -132,9 +132,7 @@ static int leave_error(VFIOUserMigDevice *d, Error **errp)
     if (ret < 0) {
         return ret;
     }
-    if (d->udev->was_reset) {
-        d->udev->was_reset(d->udev);
-    }
+    d->udev->ops->was_reset(d->udev);
     warn_report("vfio-user %s: the device was in its error state and has been"
                 " reset; the guest's driver may have to be loaded again",
                 name_of(d));

@@ -53,7 +53,7 @@ static int begin(VFIOUserMigration *m, Error **errp)
     int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
 
     if (ret == 0 && m->d.udev->reset_pending) {
-        m->d.udev->reset(m->d.udev);
+        m->d.udev->ops->reset(m->d.udev);
         ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
     }
     return ret;

@@ -78,7 +78,7 @@ static int finish_reset(VFIOUserMigRegion *m)
     }
     ret = write_state(m, VFIO_DEVICE_STATE_V1_RUNNING);
     if (ret == 0) {
-        m->udev->reset(m->udev);
+        m->udev->ops->reset(m->udev);
     }
     return ret;
 }

@@ -114,7 +114,7 @@ void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
     vfio_user_migration_lock(m);
     vfio_user_migration_follow_vm(m, true);
     qemu_mutex_unlock(&m->lock);
-    m->d.udev->reset(m->d.udev);
+    m->d.udev->ops->reset(m->d.udev);
     vfio_user_migration_lock(m);
     vfio_user_migration_follow_vm(m, false);
     qemu_mutex_unlock(&m->lock);

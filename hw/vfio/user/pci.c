@@ -440,7 +440,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     VFIOUserPCIDevice *vudev = opaque;
 
     if (running && vudev->user.reset_pending) {
-        vudev->user.reset(&vudev->user);
+        vudev->user.ops->reset(&vudev->user);
     }
 }
 
@@ -641,6 +641,12 @@ static void reset_late(VFIOUserDevice *udev)
     vfio_user_pci_reset(DEVICE(container_of(udev, VFIOUserPCIDevice, user)));
 }
 
+static const VFIOUserDeviceOps user_ops = {
+    .reset = reset_late,
+    .was_reset = on_device_reset,
+    .unmasked = on_unmasked,
+};
+
 /* Properties */
 
 static void get_socket(Object *obj, Visitor *v, const char *name,
@@ -760,10 +766,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.type = VFIO_DEVICE_TYPE_PCI;
     vdev->vbasedev.dev = DEVICE(obj);
     vdev->vbasedev.fd = -1;
-    vfio_user_device_init(&vudev->user);
-    vudev->user.was_reset = on_device_reset;
-    vudev->user.unmasked = on_unmasked;
-    vudev->user.reset = reset_late;
+    vfio_user_device_init(&vudev->user, &user_ops);
     vdev->vbasedev.enable_migration = true;
     /* the name that later versions of QEMU have for it */
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
