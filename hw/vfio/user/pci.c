@@ -1,9 +1,10 @@
 /*
  * vfio-user PCI device
  *
- * The device type vfio-user-pci: its properties, and a realize that is a list
- * of steps; unrealize is the same list backwards.  What a PCI device of
- * hw/vfio does it does with the code of hw/vfio.  Bytes are not its business.
+ * The device type vfio-user-pci, and a realize that is a list of steps;
+ * unrealize is the same list backwards.  What a PCI device of hw/vfio does it
+ * does with the code of hw/vfio.  Neither the connection nor bytes are its
+ * business.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock; register accesses
  * and configuration cycles of vCPUs let it go while the server answers.
@@ -18,141 +19,13 @@
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "hw/pci/pci.h"
-#include "hw/qdev-properties.h"
 #include "sysemu/runstate.h"
 #include "hw/vfio/pci.h"
-#include "hw/vfio/user/address.h"
 #include "hw/vfio/user/config.h"
-#include "hw/vfio/user/container.h"
-#include "hw/vfio/user/device.h"
-#include "hw/vfio/user/dial.h"
-#include "hw/vfio/user/mapping.h"
 #include "hw/vfio/user/pci-config.h"
-#include "hw/vfio/user/pci-interrupts.h"
-#include "hw/vfio/user/pci-ioeventfd.h"
-#include "hw/vfio/user/pci-master.h"
+#include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/pci-order.h"
 #include "hw/vfio/user/pci-restore.h"
-#include "hw/vfio/user/migration.h"
-#include "hw/vfio/user/migration-region.h"
-#include "hw/vfio/user/twin.h"
-
-#define TYPE_VFIO_USER_PCI "vfio-user-pci"
-OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserPCIDevice, VFIO_USER_PCI)
-
-struct VFIOUserPCIDevice {
-    VFIOPCIDevice parent_obj;
-
-    SocketAddress *socket;
-    char *socket_name;          /* of @socket, for messages */
-    uint32_t timeout_ms;
-
-    QIOChannelSocket *channel;  /* dialled, until the proxy has it */
-    VFIOUserDevice user;
-    VFIOUserProxy *twin;        /* where the server's requests come from */
-    VFIOUserContainer container;
-    VFIOUserServe serve;
-    VFIOUserPCIMaster master;
-    VFIOUserMappings mappings;
-    VFIOUserPCIIoeventfds ioeventfds;
-    VFIOUserPCISignals signals;
-    VFIOUserMigration *migration;       /* NULL: not of the second generation */
-    VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
-    VMChangeStateEntry *vm_change;
-    unsigned steps_done;
-    bool in_use;                /* realized: a loss is nobody else's to tell */
-};
-
-/* The connection's callbacks */
-
-static void on_request(void *opaque, VFIOUserProxy *proxy,
-                       const VFIOUserMessage *msg)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-
-    vfio_user_serve(&vudev->serve, proxy, msg);
-}
-
-static bool may_dma(void *opaque)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-
-    return vfio_user_pci_master_is_on(&vudev->master);
-}
-
-/* One socket takes the other along. */
-static void lose(VFIOUserProxy *other, const char *cause)
-{
-    Error *err = NULL;
-
-    if (other) {
-        error_setg(&err, "%s", cause);
-        vfio_user_proxy_fail(other, err);
-    }
-}
-
-/* Neither its files nor its eventfds are the device any more. */
-static void forsake_server(void *opaque)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-
-    if (vudev->mappings.areas) {
-        vfio_user_mappings_off(&vudev->mappings);
-    }
-    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
-    object_unref(OBJECT(vudev));
-}
-
-static void on_lost(void *opaque, const char *cause)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-
-    lose(qatomic_read(&vudev->twin), cause);
-    object_ref(OBJECT(vudev));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), forsake_server, vudev);
-    if (qatomic_read(&vudev->in_use)) {
-        error_report("vfio-user %s: connection lost: %s; the device is dead"
-                     " until it is unplugged, the VM goes on",
-                     vudev->socket_name, cause);
-    }
-}
-
-/* What was sent without waiting. */
-static void on_failed(void *opaque, Error *err)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-
-    vfio_user_report(&vudev->user.reports, err);
-}
-
-static const VFIOUserProxyOps proxy_ops = {
-    .request = on_request,
-    .lost = on_lost,
-    .failed = on_failed,
-};
-
-static void on_twin_lost(void *opaque, const char *cause)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-    g_autofree char *which = g_strdup_printf("twin socket: %s", cause);
-
-    lose(vudev->user.proxy, which);
-}
-
-static void on_mapping_lost(void *opaque, unsigned nr)
-{
-    VFIOUserPCIDevice *vudev = opaque;
-    Error *err = NULL;
-
-    error_setg(&err, "the file of region %u, which is mapped, has become"
-               " shorter or cannot have memory", nr);
-    vfio_user_proxy_fail(vudev->user.proxy, err);
-}
-
-static const VFIOUserProxyOps twin_ops = {
-    .request = on_request,
-    .lost = on_twin_lost,
-};
 
 /* What the guest has programmed outlives a reset of which it does not know. */
 static void restore_config(void *opaque)
@@ -193,86 +66,6 @@ typedef struct Step {
     bool (*take)(VFIOUserPCIDevice *vudev, Error **errp);
     void (*back)(VFIOUserPCIDevice *vudev);
 } Step;
-
-static bool dial(VFIOUserPCIDevice *vudev, Error **errp)
-{
-    if (!vudev->socket) {
-        /* what QMP has as an object never gets here in QEMU 7.2 */
-        error_setg(errp, "'socket' is required, for example"
-                   " socket=/run/device.sock%s", DEVICE(vudev)->hotplugged ?
-                   "; device_add takes a string, not an object" : "");
-        return false;
-    }
-    if (!vudev->timeout_ms) {
-        error_setg(errp, "x-timeout-ms must not be 0");
-        return false;
-    }
-    vudev->channel = vfio_user_dial(vudev->socket, vudev->timeout_ms, errp);
-    return vudev->channel != NULL;
-}
-
-/* Back from anywhere in the handshake, too. */
-static void hang_up(VFIOUserPCIDevice *vudev)
-{
-    if (vudev->twin) {
-        vfio_user_proxy_close(vudev->twin);
-    }
-    vfio_user_proxy_close(vudev->user.proxy);
-    vfio_user_reports_flush(&vudev->user.reports);
-}
-
-/* @fd: -1 where the server wants no twin socket. */
-static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
-{
-    VFIOUserProxy *twin;
-
-    if (fd < 0) {
-        return true;
-    }
-    twin = vfio_user_twin_new(fd, vudev->socket_name,
-                              vudev->user.caps.max_data_xfer_size, &twin_ops,
-                              vudev, errp);
-    qatomic_store_release(&vudev->twin, twin);
-    /* it may have been too early for on_lost() to know the twin */
-    return twin && vfio_user_proxy_check(vudev->user.proxy, errp);
-}
-
-static bool handshake(VFIOUserPCIDevice *vudev, Error **errp)
-{
-    ERRP_GUARD();
-    VFIOUserDevice *user = &vudev->user;
-    int twin_fd;
-
-    user->proxy = vfio_user_proxy_new(vudev->channel, vudev->socket_name,
-                                      &proxy_ops, vudev, errp);
-    g_clear_pointer(&vudev->channel, object_unref);
-    if (!user->proxy) {
-        return false;
-    }
-    vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
-    user->reports.name = vudev->parent_obj.vbasedev.name;
-    vfio_user_pci_master_init(&vudev->master, PCI_DEVICE(vudev));
-    vudev->serve = (VFIOUserServe) {
-        .memory = &vfio_user_container_memory_ops,
-        .opaque = &vudev->container,
-        .may_dma = may_dma,
-        .device = vudev,
-        .max_data = vfio_user_caps_proposed.max_data_xfer_size,
-    };
-    vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
-    if (!vfio_user_device_handshake(user, &twin_fd, errp) ||
-        !open_twin(vudev, twin_fd, errp)) {
-        Error *why = *errp;
-
-        *errp = NULL;           /* one line: a hint would make it two */
-        error_setg(errp, "%s; is a vfio-user server behind that socket?",
-                   error_get_pretty(why));
-        error_free(why);
-        hang_up(vudev);
-        return false;
-    }
-    return true;
-}
 
 static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
 {
@@ -337,6 +130,16 @@ static bool read_config(VFIOUserPCIDevice *vudev, Error **errp)
 static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
 {
     return vfio_pci_config_setup(&vudev->parent_obj, errp);
+}
+
+static void on_mapping_lost(void *opaque, unsigned nr)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+    Error *err = NULL;
+
+    error_setg(&err, "the file of region %u, which is mapped, has become"
+               " shorter or cannot have memory", nr);
+    vfio_user_proxy_fail(vudev->user.proxy, err);
 }
 
 /* Before the guest can access any; cleaned up where they are unmapped. */
@@ -483,8 +286,8 @@ static void end_use(VFIOUserPCIDevice *vudev)
 }
 
 static const Step steps[] = {
-    { dial, NULL },
-    { handshake, hang_up },
+    { vfio_user_pci_dial, NULL },
+    { vfio_user_pci_handshake, vfio_user_pci_hang_up },
     { connect_memory, disconnect_memory },
     { insert_device, remove_device },
     { populate, NULL },
@@ -647,108 +450,6 @@ static const VFIOUserDeviceOps user_ops = {
     .unmasked = on_unmasked,
 };
 
-/* Properties */
-
-static void get_socket(Object *obj, Visitor *v, const char *name,
-                       void *opaque, Error **errp)
-{
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
-
-    visit_type_str(v, name, &vudev->socket_name, errp);
-}
-
-static void set_socket(Object *obj, Visitor *v, const char *name,
-                       void *opaque, Error **errp)
-{
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
-    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
-    SocketAddress *addr;
-
-    if (DEVICE(obj)->realized) {
-        qdev_prop_set_after_realize(DEVICE(obj), name, errp);
-        return;
-    }
-    addr = vfio_user_address_visit(v, name, errp);
-    if (!addr) {
-        return;
-    }
-    qapi_free_SocketAddress(vudev->socket);
-    vudev->socket = addr;
-    g_free(vudev->socket_name);
-    vudev->socket_name = vfio_user_address_name(addr);
-    g_free(vbasedev->name);
-    vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
-}
-
-static uint64_t proxy_counter(VFIOUserProxy *proxy, size_t offset)
-{
-    VFIOUserProxyStats stats = { };
-
-    if (proxy) {
-        vfio_user_proxy_get_stats(proxy, &stats);
-    }
-    return *(uint64_t *)((char *)&stats + offset);
-}
-
-/* @opaque: offset of the counter in VFIOUserProxyStats */
-static void get_counter(Object *obj, Visitor *v, const char *name,
-                        void *opaque, Error **errp)
-{
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
-    size_t offset = GPOINTER_TO_SIZE(opaque);
-    uint64_t value = proxy_counter(vudev->user.proxy, offset) +
-                     proxy_counter(vudev->twin, offset);
-
-    visit_type_uint64(v, name, &value, errp);
-}
-
-static const struct {
-    const char *name;
-    const char *description;
-    size_t offset;
-} counters[] = {
-    { "x-calls", "Requests sent that expect a reply",
-      offsetof(VFIOUserProxyStats, calls) },
-    { "x-posts", "Requests sent that expect none",
-      offsetof(VFIOUserProxyStats, posts) },
-    { "x-requests", "Requests of the server",
-      offsetof(VFIOUserProxyStats, requests) },
-    { "x-receive-wakeups", "Times that the receive thread woke up",
-      offsetof(VFIOUserProxyStats, receive_wakeups) },
-};
-
-static Property vfio_user_pci_properties[] = {
-    DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
-                       VFIO_USER_TIMEOUT_MS),
-    DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
-                       parent_obj.intx.mmap_timeout, 1100),
-    DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
-                    VFIO_FEATURE_ENABLE_REQ_BIT, true),
-    DEFINE_PROP_BOOL("x-no-mmap", VFIOUserPCIDevice,
-                     parent_obj.vbasedev.no_mmap, false),
-    DEFINE_PROP_BOOL("x-no-kvm-intx", VFIOUserPCIDevice,
-                     parent_obj.no_kvm_intx, false),
-    DEFINE_PROP_BOOL("x-no-kvm-msi", VFIOUserPCIDevice,
-                     parent_obj.no_kvm_msi, false),
-    DEFINE_PROP_BOOL("x-no-kvm-msix", VFIOUserPCIDevice,
-                     parent_obj.no_kvm_msix, false),
-    DEFINE_PROP_BOOL("x-no-kvm-ioeventfd", VFIOUserPCIDevice,
-                     parent_obj.no_kvm_ioeventfd, false),
-    DEFINE_PROP_BOOL("x-no-region-io-fds", VFIOUserPCIDevice,
-                     user.no_region_io_fds, false),
-    DEFINE_PROP_BOOL("x-no-device-feature", VFIOUserPCIDevice,
-                     user.no_device_feature, false),
-    DEFINE_PROP_UINT32("x-pci-vendor-id", VFIOUserPCIDevice,
-                       parent_obj.vendor_id, PCI_ANY_ID),
-    DEFINE_PROP_UINT32("x-pci-device-id", VFIOUserPCIDevice,
-                       parent_obj.device_id, PCI_ANY_ID),
-    DEFINE_PROP_UINT32("x-pci-sub-vendor-id", VFIOUserPCIDevice,
-                       parent_obj.sub_vendor_id, PCI_ANY_ID),
-    DEFINE_PROP_UINT32("x-pci-sub-device-id", VFIOUserPCIDevice,
-                       parent_obj.sub_device_id, PCI_ANY_ID),
-    DEFINE_PROP_END_OF_LIST(),
-};
-
 /* The type */
 
 static void vfio_user_pci_init(Object *obj)
@@ -768,10 +469,7 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user, &user_ops);
     vdev->vbasedev.enable_migration = true;
-    /* the name that later versions of QEMU have for it */
-    object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
-    object_property_set_description(obj, "x-msg-timeout",
-                                    "Alias of x-timeout-ms");
+    vfio_user_pci_add_aliases(obj);
 }
 
 static void vfio_user_pci_finalize(Object *obj)
@@ -797,24 +495,11 @@ static void vfio_user_pci_class_init(ObjectClass *klass, void *data)
     dc->desc = "PCI device of a vfio-user server";
     dc->reset = vfio_user_pci_reset;
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
-    device_class_set_props(dc, vfio_user_pci_properties);
+    vfio_user_pci_add_properties(dc);
     pdc->realize = vfio_user_pci_realize;
     pdc->exit = vfio_user_pci_exit;
     pdc->config_read = vfio_user_pci_config_read;
     pdc->config_write = config_write;
-
-    object_class_property_add(klass, "socket", "SocketAddress", get_socket,
-                              set_socket, NULL, NULL);
-    object_class_property_set_description(klass, "socket",
-        "The server's socket: a path, unix:PATH, HOST:PORT, vsock:CID:PORT,"
-        " fd:NAME or a SocketAddress");
-    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-        object_class_property_add(klass, counters[i].name, "uint64",
-                                  get_counter, NULL, NULL,
-                                  GSIZE_TO_POINTER(counters[i].offset));
-        object_class_property_set_description(klass, counters[i].name,
-                                              counters[i].description);
-    }
 }
 
 static const TypeInfo vfio_user_pci_info = {

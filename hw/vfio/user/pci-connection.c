@@ -1,0 +1,183 @@
+/*
+ * vfio-user PCI device: its connection
+ *
+ * Dials the server, agrees on a version, opens the twin socket, and follows
+ * what becomes of the connection: requests of the server, errors that nobody
+ * waits for, and the loss.  Knows neither regions nor configuration space.
+ *
+ * Threads: the main loop, with the big QEMU lock; the callbacks run in
+ * whichever thread reads, see proxy.h.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "hw/vfio/user/dial.h"
+#include "hw/vfio/user/pci-internal.h"
+#include "hw/vfio/user/twin.h"
+
+/* Callbacks */
+
+static void on_request(void *opaque, VFIOUserProxy *proxy,
+                       const VFIOUserMessage *msg)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    vfio_user_serve(&vudev->serve, proxy, msg);
+}
+
+static bool may_dma(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    return vfio_user_pci_master_is_on(&vudev->master);
+}
+
+/* One socket takes the other along. */
+static void lose(VFIOUserProxy *other, const char *cause)
+{
+    Error *err = NULL;
+
+    if (other) {
+        error_setg(&err, "%s", cause);
+        vfio_user_proxy_fail(other, err);
+    }
+}
+
+/* Neither its files nor its eventfds are the device any more. */
+static void forsake_server(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    if (vudev->mappings.areas) {
+        vfio_user_mappings_off(&vudev->mappings);
+    }
+    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+    object_unref(OBJECT(vudev));
+}
+
+static void on_lost(void *opaque, const char *cause)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    lose(qatomic_read(&vudev->twin), cause);
+    object_ref(OBJECT(vudev));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), forsake_server, vudev);
+    if (qatomic_read(&vudev->in_use)) {
+        error_report("vfio-user %s: connection lost: %s; the device is dead"
+                     " until it is unplugged, the VM goes on",
+                     vudev->socket_name, cause);
+    }
+}
+
+/* What was sent without waiting. */
+static void on_failed(void *opaque, Error *err)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    vfio_user_report(&vudev->user.reports, err);
+}
+
+static const VFIOUserProxyOps proxy_ops = {
+    .request = on_request,
+    .lost = on_lost,
+    .failed = on_failed,
+};
+
+static void on_twin_lost(void *opaque, const char *cause)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+    g_autofree char *which = g_strdup_printf("twin socket: %s", cause);
+
+    lose(vudev->user.proxy, which);
+}
+
+static const VFIOUserProxyOps twin_ops = {
+    .request = on_request,
+    .lost = on_twin_lost,
+};
+
+/* From a socket to a connection, and back */
+
+bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    if (!vudev->socket) {
+        /* what QMP has as an object never gets here in QEMU 7.2 */
+        error_setg(errp, "'socket' is required, for example"
+                   " socket=/run/device.sock%s", DEVICE(vudev)->hotplugged ?
+                   "; device_add takes a string, not an object" : "");
+        return false;
+    }
+    if (!vudev->timeout_ms) {
+        error_setg(errp, "x-timeout-ms must not be 0");
+        return false;
+    }
+    vudev->channel = vfio_user_dial(vudev->socket, vudev->timeout_ms, errp);
+    return vudev->channel != NULL;
+}
+
+/* Back from anywhere in the handshake, too. */
+void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev)
+{
+    if (vudev->twin) {
+        vfio_user_proxy_close(vudev->twin);
+    }
+    vfio_user_proxy_close(vudev->user.proxy);
+    vfio_user_reports_flush(&vudev->user.reports);
+}
+
+/* @fd: -1 where the server wants no twin socket. */
+static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
+{
+    VFIOUserProxy *twin;
+
+    if (fd < 0) {
+        return true;
+    }
+    twin = vfio_user_twin_new(fd, vudev->socket_name,
+                              vudev->user.caps.max_data_xfer_size, &twin_ops,
+                              vudev, errp);
+    qatomic_store_release(&vudev->twin, twin);
+    /* it may have been too early for on_lost() to know the twin */
+    return twin && vfio_user_proxy_check(vudev->user.proxy, errp);
+}
+
+bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUserDevice *user = &vudev->user;
+    int twin_fd;
+
+    user->proxy = vfio_user_proxy_new(vudev->channel, vudev->socket_name,
+                                      &proxy_ops, vudev, errp);
+    g_clear_pointer(&vudev->channel, object_unref);
+    if (!user->proxy) {
+        return false;
+    }
+    vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
+    user->reports.name = vudev->parent_obj.vbasedev.name;
+    vfio_user_pci_master_init(&vudev->master, PCI_DEVICE(vudev));
+    vudev->serve = (VFIOUserServe) {
+        .memory = &vfio_user_container_memory_ops,
+        .opaque = &vudev->container,
+        .may_dma = may_dma,
+        .device = vudev,
+        .max_data = vfio_user_caps_proposed.max_data_xfer_size,
+    };
+    vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
+    if (!vfio_user_device_handshake(user, &twin_fd, errp) ||
+        !open_twin(vudev, twin_fd, errp)) {
+        Error *why = *errp;
+
+        *errp = NULL;           /* one line: a hint would make it two */
+        error_setg(errp, "%s; is a vfio-user server behind that socket?",
+                   error_get_pretty(why));
+        error_free(why);
+        vfio_user_pci_hang_up(vudev);
+        return false;
+    }
+    return true;
+}

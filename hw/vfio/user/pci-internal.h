@@ -1,0 +1,58 @@
+/*
+ * vfio-user PCI device: what its files share
+ *
+ * The device itself.  Private to pci.c, pci-connection.c and
+ * pci-properties.c; the other pci-*.c know the parts that they are given.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_PCI_INTERNAL_H
+#define HW_VFIO_USER_PCI_INTERNAL_H
+
+#include "hw/vfio/pci.h"
+#include "hw/vfio/user/container.h"
+#include "hw/vfio/user/device.h"
+#include "hw/vfio/user/mapping.h"
+#include "hw/vfio/user/migration.h"
+#include "hw/vfio/user/migration-region.h"
+#include "hw/vfio/user/pci-interrupts.h"
+#include "hw/vfio/user/pci-ioeventfd.h"
+#include "hw/vfio/user/pci-master.h"
+
+#define TYPE_VFIO_USER_PCI "vfio-user-pci"
+OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserPCIDevice, VFIO_USER_PCI)
+
+struct VFIOUserPCIDevice {
+    VFIOPCIDevice parent_obj;
+
+    SocketAddress *socket;
+    char *socket_name;          /* of @socket, for messages */
+    uint32_t timeout_ms;
+
+    QIOChannelSocket *channel;  /* dialled, until the proxy has it */
+    VFIOUserDevice user;
+    VFIOUserProxy *twin;        /* where the server's requests come from */
+    VFIOUserContainer container;
+    VFIOUserServe serve;
+    VFIOUserPCIMaster master;
+    VFIOUserMappings mappings;
+    VFIOUserPCIIoeventfds ioeventfds;
+    VFIOUserPCISignals signals;
+    VFIOUserMigration *migration;       /* NULL: not of the second generation */
+    VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
+    VMChangeStateEntry *vm_change;
+    unsigned steps_done;
+    bool in_use;                /* realized: a loss is nobody else's to tell */
+};
+
+/* pci-connection.c: steps of realize, see pci.c */
+bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp);
+bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp);
+void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
+
+/* pci-properties.c: of the class, and those that only an object can have */
+void vfio_user_pci_add_properties(DeviceClass *dc);
+void vfio_user_pci_add_aliases(Object *obj);
+
+#endif /* HW_VFIO_USER_PCI_INTERNAL_H */

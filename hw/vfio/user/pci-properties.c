@@ -1,0 +1,143 @@
+/*
+ * vfio-user PCI device: its properties
+ *
+ * What users set, under which name, and what they can read.  What comes of it
+ * is up to the other files.
+ *
+ * Threads: the main loop.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "hw/qdev-properties.h"
+#include "hw/vfio/user/address.h"
+#include "hw/vfio/user/pci-internal.h"
+
+static void get_socket(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+
+    visit_type_str(v, name, &vudev->socket_name, errp);
+}
+
+static void set_socket(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
+    SocketAddress *addr;
+
+    if (DEVICE(obj)->realized) {
+        qdev_prop_set_after_realize(DEVICE(obj), name, errp);
+        return;
+    }
+    addr = vfio_user_address_visit(v, name, errp);
+    if (!addr) {
+        return;
+    }
+    qapi_free_SocketAddress(vudev->socket);
+    vudev->socket = addr;
+    g_free(vudev->socket_name);
+    vudev->socket_name = vfio_user_address_name(addr);
+    g_free(vbasedev->name);
+    vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
+}
+
+static uint64_t proxy_counter(VFIOUserProxy *proxy, size_t offset)
+{
+    VFIOUserProxyStats stats = { };
+
+    if (proxy) {
+        vfio_user_proxy_get_stats(proxy, &stats);
+    }
+    return *(uint64_t *)((char *)&stats + offset);
+}
+
+/* @opaque: offset of the counter in VFIOUserProxyStats */
+static void get_counter(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    size_t offset = GPOINTER_TO_SIZE(opaque);
+    uint64_t value = proxy_counter(vudev->user.proxy, offset) +
+                     proxy_counter(vudev->twin, offset);
+
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static const struct {
+    const char *name;
+    const char *description;
+    size_t offset;
+} counters[] = {
+    { "x-calls", "Requests sent that expect a reply",
+      offsetof(VFIOUserProxyStats, calls) },
+    { "x-posts", "Requests sent that expect none",
+      offsetof(VFIOUserProxyStats, posts) },
+    { "x-requests", "Requests of the server",
+      offsetof(VFIOUserProxyStats, requests) },
+    { "x-receive-wakeups", "Times that the receive thread woke up",
+      offsetof(VFIOUserProxyStats, receive_wakeups) },
+};
+
+static Property vfio_user_pci_properties[] = {
+    DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
+                       VFIO_USER_TIMEOUT_MS),
+    DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
+                       parent_obj.intx.mmap_timeout, 1100),
+    DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
+                    VFIO_FEATURE_ENABLE_REQ_BIT, true),
+    DEFINE_PROP_BOOL("x-no-mmap", VFIOUserPCIDevice,
+                     parent_obj.vbasedev.no_mmap, false),
+    DEFINE_PROP_BOOL("x-no-kvm-intx", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_intx, false),
+    DEFINE_PROP_BOOL("x-no-kvm-msi", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_msi, false),
+    DEFINE_PROP_BOOL("x-no-kvm-msix", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_msix, false),
+    DEFINE_PROP_BOOL("x-no-kvm-ioeventfd", VFIOUserPCIDevice,
+                     parent_obj.no_kvm_ioeventfd, false),
+    DEFINE_PROP_BOOL("x-no-region-io-fds", VFIOUserPCIDevice,
+                     user.no_region_io_fds, false),
+    DEFINE_PROP_BOOL("x-no-device-feature", VFIOUserPCIDevice,
+                     user.no_device_feature, false),
+    DEFINE_PROP_UINT32("x-pci-vendor-id", VFIOUserPCIDevice,
+                       parent_obj.vendor_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-device-id", VFIOUserPCIDevice,
+                       parent_obj.device_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-sub-vendor-id", VFIOUserPCIDevice,
+                       parent_obj.sub_vendor_id, PCI_ANY_ID),
+    DEFINE_PROP_UINT32("x-pci-sub-device-id", VFIOUserPCIDevice,
+                       parent_obj.sub_device_id, PCI_ANY_ID),
+    DEFINE_PROP_END_OF_LIST(),
+};
+
+void vfio_user_pci_add_properties(DeviceClass *dc)
+{
+    ObjectClass *klass = OBJECT_CLASS(dc);
+
+    device_class_set_props(dc, vfio_user_pci_properties);
+    object_class_property_add(klass, "socket", "SocketAddress", get_socket,
+                              set_socket, NULL, NULL);
+    object_class_property_set_description(klass, "socket",
+        "The server's socket: a path, unix:PATH, HOST:PORT, vsock:CID:PORT,"
+        " fd:NAME or a SocketAddress");
+    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+        object_class_property_add(klass, counters[i].name, "uint64",
+                                  get_counter, NULL, NULL,
+                                  GSIZE_TO_POINTER(counters[i].offset));
+        object_class_property_set_description(klass, counters[i].name,
+                                              counters[i].description);
+    }
+}
+
+void vfio_user_pci_add_aliases(Object *obj)
+{
+    /* the name that later versions of QEMU have for it */
+    object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
+    object_property_set_description(obj, "x-msg-timeout",
+                                    "Alias of x-timeout-ms");
+}
