@@ -132,8 +132,8 @@ class Exported:
         """Wait for what the drivers make of it, below /sys/block for one, and
         return the name."""
         return self.guest.sh(
-            f"until for at in {kind}/*; do case $(readlink $at) in "
-            f"*/{self.function}/*) name=${{at##*/}};; esac; done; [ $name ];"
+            f"until for at in {kind}/*; do case $(readlink \"$at\") in "
+            f"*/{self.function}/*) name=${{at##*/}};; esac; done; [ \"$name\" ];"
             " do usleep 10000; done; echo $name", BOOT)
 
     def interrupts(self) -> dict[str, int]:
