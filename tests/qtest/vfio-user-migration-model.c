@@ -81,7 +81,13 @@ void vfio_user_migrating_clear(VFIOUserMigrating *m)
 void vfio_user_migrating_reset(VFIOUserMigrating *m)
 {
     m->state = VFIO_USER_MIG_RUNNING;
-    m->stale = false;
+    m->adrift = false;
+    g_byte_array_set_size(m->sink, 0);
+}
+
+void vfio_user_migrating_drift(VFIOUserMigrating *m)
+{
+    m->adrift = m->state == VFIO_USER_MIG_RESUMING;
     g_byte_array_set_size(m->sink, 0);
 }
 
@@ -175,13 +181,12 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
         m->state = VFIO_USER_MIG_ERROR;
         return -EIO;
     }
-    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !m->stale &&
-        !load(m)) {
+    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !load(m)) {
         m->state = VFIO_USER_MIG_ERROR;
         return -EINVAL;
     }
     g_byte_array_set_size(m->sink, 0);
-    m->stale = false;
+    m->adrift = false;
     if (from != VFIO_USER_MIG_PRE_COPY) {
         m->at = 0;
     }
@@ -296,7 +301,9 @@ static int answer_write(VFIOUserMigrating *m, VFIOUserPacket *request)
         msg.size != request->payload->len - sizeof(msg)) {
         return -EINVAL;
     }
-    m->stale = false;
+    if (m->adrift) {
+        return 0;
+    }
     g_byte_array_append(m->sink, request->payload->data + sizeof(msg),
                         msg.size);
     return m->sink->len > total_size(m) && !m->model->grows ? -ENOSPC : 0;

@@ -46,7 +46,7 @@ typedef struct VFIOUserMigrating {
     uint64_t filling;           /* bytes, by now */
     int64_t since;              /* in PRE_COPY, us */
     GByteArray *sink;           /* what was written so far */
-    bool stale;                 /* a reset came behind that, in RESUMING */
+    bool adrift;                /* was reset, and only says that it loads */
     VFIOUserRecord *record;     /* of dirty pages */
 } VFIOUserMigrating;
 
@@ -57,6 +57,12 @@ void vfio_user_migrating_clear(VFIOUserMigrating *m);
 
 /* A reset, or the end of the client: it runs. */
 void vfio_user_migrating_reset(VFIOUserMigrating *m);
+
+/*
+ * A reset of a server that keeps the state.  Its device does not: what it had
+ * loaded is void, and so is what comes until it is to load anew.
+ */
+void vfio_user_migrating_drift(VFIOUserMigrating *m);
 
 /* Whether the device may work. */
 bool vfio_user_migrating_runs(const VFIOUserMigrating *m);

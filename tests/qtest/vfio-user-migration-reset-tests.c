@@ -303,6 +303,47 @@ static void test_reset_in_stop_copy(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
+/*
+ * The destination is reset while its device loads: what is loaded comes in
+ * place of that.
+ */
+static void test_reset_loading(const void *opaque)
+{
+    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
+    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_listen(to, uri);
+    start_slowly(from, uri);
+    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE);
+    vfio_user_server_forget(to->server[0]);
+    system_reset(to);
+    g_assert_cmpuint(vfio_user_server_saw(to->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 0);
+    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* A server whose state does not end: the snapshot fails, the VM runs on. */
+static void test_savevm_endless(void)
+{
+    static const VFIOUserPersonality trickles = { .most_read = 1 };
+    VFIOUserModel endless = *vfio_user_mig_stop_copy;
+    g_autofree char *answer = NULL;
+    VFIOUserMigVM *vm;
+
+    endless.personality = &trickles;
+    endless.migration.filling = 1 * TiB;
+    vm = source(&endless);
+    add_disk(vm);
+    answer = qtest_hmp(vm->qts, "savevm one");
+    g_assert_nonnull(strstr(answer, "its state did not end"));
+    vfio_user_mig_wait_running(vm);
+    vfio_user_mig_vm_check(vm, SEED);
+    vfio_user_mig_vm_free(vm);
+}
+
 static void add(const char *name, const VFIOUserModel *const *model,
                 void (*test)(const void *opaque))
 {
@@ -330,6 +371,9 @@ void vfio_user_add_migration_reset_tests(void)
         if (!(*servers[i])->migration1) {
             add("in-pre-copy", servers[i], test_reset_in_pre_copy);
             add("in-stop-copy", servers[i], test_reset_in_stop_copy);
+            add("loading", servers[i], test_reset_loading);
         }
     }
+    qtest_add_func("/vfio-user/migration-reset/savevm-endless",
+                   test_savevm_endless);
 }

@@ -117,7 +117,7 @@ static void device_reset(VFIOUserDevice *dev)
     memcpy(dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes,
            dev->model->config, sizeof(dev->model->config));
     if (device_habits(dev)->keeps_state) {
-        dev->migrating.stale = dev->migrating.sink->len;
+        vfio_user_migrating_drift(&dev->migrating);
     } else {
         vfio_user_migrating_reset(&dev->migrating);
     }

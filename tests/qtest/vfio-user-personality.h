@@ -29,7 +29,7 @@ typedef struct VFIOUserPersonality {
     /* Migration v2 */
     bool pads_reads;            /* MIG_DATA_READ: as long as was asked for */
     uint32_t most_read;         /* bytes in one MIG_DATA_READ; 0: any number */
-    bool keeps_state;           /* DEVICE_RESET does not lead to RUNNING */
+    bool keeps_state;           /* DEVICE_RESET: says so, the device does not */
     bool no_migration2;         /* knows no DEVICE_FEATURE */
     bool no_migration1;         /* knows no DIRTY_PAGES */
 

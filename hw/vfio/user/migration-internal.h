@@ -30,8 +30,8 @@ struct VFIOUserMigration {
 
     /*
      * Held while the device changes its state and while its data are read, so
-     * for as long as the server may take.  Big QEMU lock first.  Who has that
-     * one counts in @wanted and waits for one read, not for a turn of them.
+     * for as long as the server may take.  Big QEMU lock first.  The holder
+     * of that counts in @wanted and waits for one read, not for a turn of them.
      */
     QemuMutex lock;
     unsigned wanted;            /* atomic */

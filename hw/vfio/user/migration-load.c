@@ -45,32 +45,11 @@ static void let_monitor_in(VFIOUserMigration *m)
 }
 
 /*
- * A reset that was put off until the VM runs comes before what is loaded.  A
- * server may be in another state afterwards.
+ * After a reset.  libvfio-user says that the device still loads; the device
+ * itself may no longer do so, and is told only on the way into the state.
  */
-static int begin(VFIOUserMigration *m, Error **errp)
+static int enter_resuming(VFIOUserMigration *m, Error **errp)
 {
-    int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
-
-    if (ret == 0 && m->d.udev->reset_pending) {
-        m->d.udev->ops->reset(m->d.udev);
-        ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
-    }
-    return ret;
-}
-
-/*
- * A reset forgets what was written so far.  One of libvfio-user does not lead
- * out of the state, and it may be the way into it that forgets.
- */
-static int begin_again(VFIOUserMigration *m, Error **errp)
-{
-    WITH_QEMU_LOCK_GUARD(&m->lock) {
-        if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
-            vfio_user_mig_ask_state(&m->d, errp) < 0) {
-            return -EIO;
-        }
-    }
     if (m->d.state == VFIO_USER_MIG_RESUMING) {
         int ret = set_state(m, VFIO_USER_MIG_STOP, errp);
 
@@ -79,6 +58,30 @@ static int begin_again(VFIOUserMigration *m, Error **errp)
         }
     }
     return set_state(m, VFIO_USER_MIG_RESUMING, errp);
+}
+
+/* A reset that was put off until the VM runs comes before what is loaded. */
+static int begin(VFIOUserMigration *m, Error **errp)
+{
+    int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
+
+    if (ret == 0 && m->d.udev->reset_pending) {
+        m->d.udev->ops->reset(m->d.udev);
+        ret = enter_resuming(m, errp);
+    }
+    return ret;
+}
+
+/* A reset forgets what was written so far. */
+static int begin_again(VFIOUserMigration *m, Error **errp)
+{
+    WITH_QEMU_LOCK_GUARD(&m->lock) {
+        if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
+            vfio_user_mig_ask_state(&m->d, errp) < 0) {
+            return -EIO;
+        }
+    }
+    return enter_resuming(m, errp);
 }
 
 static int load_data(VFIOUserMigration *m, const uint8_t *data, size_t size,

@@ -32,8 +32,11 @@
 /* Bytes that a read asks for, at least, where replies are padded. */
 #define MIN_READ (64 * KiB)
 
-/* As often as the VM's memory, PRE_COPY may give without coming to an end. */
+/* As often as the VM's memory, a server may give without coming to an end. */
 #define ENDLESS_FACTOR 4
+/* In a snapshot, that and as many bytes; a read counts as so many at least. */
+#define ENDLESS_LEAST (1 * GiB)
+#define SMALL_READ (64 * KiB)
 
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
@@ -203,9 +206,9 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
         turn.short_reads += got && got < asked;
     }
     if (n && vfio_user_mig_backlog_turn(&m->save.backlog, &turn, limit)) {
-        warn_report("%s: after %" PRIu64 " bytes saving the running device"
-                    " has come to no end: what is left is saved while the"
-                    " VM stands still", m->vbasedev->name,
+        warn_report("%s: saving the running device did not converge after"
+                    " %" PRIu64 " bytes; the rest is saved while the VM is"
+                    " stopped", m->vbasedev->name,
                     m->save.backlog.since);
     }
     return 0;
@@ -268,14 +271,36 @@ void vfio_user_migration_let_monitor_in(int64_t *since)
     }
 }
 
+/*
+ * A migration can be cancelled.  A snapshot cannot: it ends where a server has
+ * given more than any device has, or as many bytes in very many small reads.
+ */
+static bool is_endless(VFIOUserMigration *m, uint64_t *cost, int got)
+{
+    Error *err = NULL;
+
+    *cost += MAX(got, SMALL_READ);
+    if (runstate_check(RUN_STATE_FINISH_MIGRATE) ||
+        *cost < ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST) {
+        return false;
+    }
+    error_setg(&err, "its state did not end");
+    failed(m, -EFBIG, err);
+    return true;
+}
+
 static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
 {
     int ret = begin_stop_copy(m, f);
+    uint64_t cost = 0;
 
     if (ret < 0) {
         return ret;
     }
     while ((ret = save_more(m, f)) > 0) {
+        if (is_endless(m, &cost, ret)) {
+            return -EFBIG;
+        }
         vfio_user_migration_let_monitor_in(&m->monitor_ms);
         ret = qemu_file_get_error(f);
         if (ret < 0) {

@@ -126,9 +126,8 @@ static void check_loaded(VFIOUserMigration *m)
     Error *err = NULL;
 
     if (m->load.hello && !m->load.ended) {
-        error_setg(&err, "vfio-user %s: the VM was loaded from a stream without"
-                   " the end of the device's state",
-                   vfio_user_proxy_name(m->d.udev->proxy));
+        error_setg(&err, "the VM was loaded from a stream without the end of"
+                   " the device's state");
         vfio_user_proxy_fail(m->d.udev->proxy, err);
     }
 }

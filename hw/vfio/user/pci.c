@@ -7,7 +7,7 @@
  * business.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock; register accesses
- * and configuration cycles of vCPUs let it go while the server answers.
+ * and configuration cycles of vCPUs release it while the server answers.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,12 +43,9 @@ static void on_device_reset(VFIOUserDevice *udev)
 {
     VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
 
+    /* Not here: migration holds its lock, and a vCPU would release the BQL */
     object_ref(OBJECT(vudev));
-    if (qemu_mutex_iothread_locked()) {
-        restore_config(vudev);
-    } else {
-        aio_bh_schedule_oneshot(qemu_get_aio_context(), restore_config, vudev);
-    }
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), restore_config, vudev);
 }
 
 static void on_unmasked(VFIOUserDevice *udev, uint32_t index)
@@ -410,18 +407,14 @@ static VFIODeviceOps device_ops = {
     .vfio_drain_irqs = vfio_pci_drain_irqs,
 };
 
-static void vfio_user_pci_reset(DeviceState *dev)
+/* Resets a device that is not stopped. */
+static void reset(VFIOUserPCIDevice *vudev)
 {
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
     VFIOPCIDevice *vdev = &vudev->parent_obj;
     bool late = vudev->user.reset_pending;
     Error *err = NULL;
 
-    vudev->user.reset_pending =
-        vfio_user_container_is_stopped(&vudev->container);
-    if (vudev->user.reset_pending) {
-        return;
-    }
+    vudev->user.reset_pending = false;
     vfio_pci_pre_reset(vdev);
     vfio_user_migration_begin_reset(vudev->migration);
     if (vdev->vbasedev.reset_works &&
@@ -439,9 +432,33 @@ static void vfio_user_pci_reset(DeviceState *dev)
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
 }
 
+static bool is_loading(VFIOUserPCIDevice *vudev)
+{
+    const VFIOMigration *migration = vudev->parent_obj.vbasedev.migration;
+
+    return migration &&
+           migration->device_state & VFIO_DEVICE_STATE_V1_RESUMING;
+}
+
+static void vfio_user_pci_reset(DeviceState *dev)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
+
+    if (vfio_user_container_is_stopped(&vudev->container)) {
+        vudev->user.reset_pending = true;
+    } else if (!is_loading(vudev)) {
+        /* what is being loaded comes in place of a device that was reset */
+        reset(vudev);
+    }
+}
+
 static void reset_late(VFIOUserDevice *udev)
 {
-    vfio_user_pci_reset(DEVICE(container_of(udev, VFIOUserPCIDevice, user)));
+    VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
+
+    if (!vfio_user_container_is_stopped(&vudev->container)) {
+        reset(vudev);
+    }
 }
 
 static const VFIOUserDeviceOps user_ops = {
