@@ -27,6 +27,8 @@ static const VFIOUserRule rejects[] = {
     { ON(VFIO_USER_REGION_WRITE,
          AT_OFFSET(VFIO_PCI_CONFIG_REGION_INDEX, PCI_LATENCY_TIMER)),
       DO_FAIL, EIO },
+    { ON(VFIO_USER_DEVICE_SET_IRQS, AT(VFIO_PCI_MSIX_IRQ_INDEX)),
+      DO_FAIL, EINVAL },
     { }
 };
 
@@ -79,6 +81,7 @@ static unsigned told(Guest *g)
         const char *more = strstr(lines[i], MORE);
 
         n += strstr(lines[i], "REGION_READ: the server answered") ||
+             strstr(lines[i], "DEVICE_SET_IRQS: the server answered") ||
              strstr(lines[i], "of configuration space at 0xd: ");
         if (more) {
             while (g_ascii_isdigit(more[-1])) {
@@ -126,8 +129,24 @@ static void test_config(void)
     end(&g);
 }
 
+/* What hw/vfio does about an interrupt that was refused is no line each. */
+static void test_interrupts(void)
+{
+    Guest g;
+
+    begin(&g);
+    for (unsigned i = 0; i < TIMES / 10; i++) {
+        qpci_msix_enable(g.dev);
+        qpci_msix_disable(g.dev);
+    }
+    unplug(&g);
+    g_assert_cmpuint(told(&g), >=, TIMES / 10);
+    end(&g);
+}
+
 void vfio_user_add_report_tests(void)
 {
+    qtest_add_func("/vfio-user/report/interrupts", test_interrupts);
     qtest_add_func("/vfio-user/report/reads", test_reads);
     qtest_add_func("/vfio-user/report/config", test_config);
 }

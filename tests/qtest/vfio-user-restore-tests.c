@@ -24,6 +24,7 @@
 #define AF 0xc0
 
 #define ROM_AT 0xd0000000
+#define TIMEOUT_MS 600
 #define DEVCTL (PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_READRQ_512B)
 
 typedef struct Config {
@@ -248,6 +249,7 @@ static void order(VFIOUserRig *rig, const char *command)
 /* What QEMU keeps of it comes back: BARs, command, MSI and MSI-X. */
 static void test_error_state(void)
 {
+    const uint8_t msix = VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS;
     VFIOUserModel model = model_that_resets();
     g_autoptr(VFIOUserRig) rig = NULL;
     Config before, after;
@@ -261,6 +263,9 @@ static void test_error_state(void)
     order(rig, "cont");
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
+    /* the last register that is restored, and that the model resets */
+    vfio_user_rig_wait(rig, !memcmp(server_config(rig).bytes + msix,
+                                    before.bytes + msix, 2));
     after = server_config(rig);
     g_assert_cmpmem(after.bytes + PCI_BASE_ADDRESS_0, 6 * 4,
                     before.bytes + PCI_BASE_ADDRESS_0, 6 * 4);
@@ -320,6 +325,27 @@ static void test_system_reset(void)
     check_system_reset(&model, false);
 }
 
+/* Of all that QEMU writes then, one message is waited for. */
+static void test_system_reset_never_answered(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_WRITE, AT(CONFIG)), DO_DROP },
+        { }
+    };
+    const VFIOUserModel model = model_that_resets();
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL,
+                                                       TIMEOUT_MS);
+
+    program(rig);
+    vfio_user_server_set_rules(rig->server, rules);
+    vfio_user_server_forget(rig->server);
+    order(rig, "system_reset");
+    qtest_qmp_eventwait(rig->qts, "RESET");
+    vfio_user_server_wait_client(rig->server, false);
+    g_assert_cmpuint(writes(rig), ==, 1);
+    vfio_user_rig_ping(rig);
+}
+
 static void test_system_reset_paused(void)
 {
     VFIOUserModel model = model_that_resets();
@@ -350,6 +376,9 @@ static const Fault faults[] = {
     { "write-ends", true,
       { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, PCI_BASE_ADDRESS_0)),
         DO_CUT, 0 } },
+    { "write-never-answered", true,
+      { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, PCI_BASE_ADDRESS_0)),
+        DO_DROP } },
 };
 
 static void test_fault(const void *opaque)
@@ -362,12 +391,26 @@ static void test_fault(const void *opaque)
         fault->rule,
         { }
     };
-    g_autoptr(VFIOUserRig) rig = plug_programmed(&model);
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL,
+                                                       TIMEOUT_MS);
+    Config before, after;
 
+    program(rig);
+    before = server_config(rig);
     vfio_user_server_set_rules(rig->server, rules);
+    vfio_user_server_forget(rig->server);
     qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
     if (fault->dies) {
         vfio_user_server_wait_client(rig->server, false);
+        g_assert_cmpuint(vfio_user_server_saw(rig->server,
+                                              VFIO_USER_REGION_WRITE,
+                                              AT_OFFSET(CONFIG, PCI_COMMAND)),
+                         ==, 0);
+    } else {
+        /* what else can be restored is */
+        after = server_config(rig);
+        g_assert_cmpmem(after.bytes + PCI_COMMAND, 2,
+                        before.bytes + PCI_COMMAND, 2);
     }
     vfio_user_server_set_rules(rig->server, NULL);
     vfio_user_rig_ping(rig);
@@ -392,6 +435,8 @@ void vfio_user_add_restore_tests(void)
     qtest_add_func("/vfio-user/restore/kept", test_kept);
     qtest_add_func("/vfio-user/restore/error-state", test_error_state);
     qtest_add_func("/vfio-user/restore/system-reset", test_system_reset);
+    qtest_add_func("/vfio-user/restore/system-reset-never-answered",
+                   test_system_reset_never_answered);
     qtest_add_func("/vfio-user/restore/system-reset-paused",
                    test_system_reset_paused);
 }

@@ -280,8 +280,10 @@ static void test_reset_never_answered(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM,
                                                        TIMEOUT_MS);
 
+    /* QEMU waited with its big lock: not again for this server */
     vfio_user_server_set_rules(rig->server, rules);
     reset(rig);
+    vfio_user_server_wait_client(rig->server, false);
     vfio_user_rig_ping(rig);
 }
 

@@ -120,6 +120,18 @@ static void test_late(void)
     rig_assert_in_sync(rig);
 }
 
+static void test_descriptor(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    int fd = peer_new_fd();
+
+    refuse(rig, PROPERTY, ARGSZ);
+    peer_send(rig->peer, (VFIOUserHeader) { .id = ARGSZ, .flags = REFUSAL },
+              NULL, 0, &fd, 1);
+    rig_assert_lost(rig, "1 descriptors with an error");
+    close(fd);
+}
+
 /* What is no stray */
 
 typedef struct Other {
@@ -172,6 +184,7 @@ static const RigTest tests[] = {
     { "/vfio-user/stray/none", test_none },
     { "/vfio-user/stray/twice", test_twice },
     { "/vfio-user/stray/late", test_late },
+    { "/vfio-user/stray/descriptor", test_descriptor },
 };
 
 int main(int argc, char **argv)

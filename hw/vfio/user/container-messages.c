@@ -50,16 +50,7 @@ void vfio_user_container_failed(VFIOUserContainer *c, Error *err)
 {
     c->failed = true;
     if (c->container.initialized) {
-        g_autofree char *name =
-            g_strdup_printf("vfio-user %s: ", vfio_user_proxy_name(c->proxy));
-        const char *text = error_get_pretty(err);
-        Error *cause = NULL;
-
-        /* whoever tells of a lost connection says which */
-        error_setg(&cause, "%s", text + (g_str_has_prefix(text, name)
-                                         ? strlen(name) : 0));
-        error_free(err);
-        vfio_user_proxy_fail(c->proxy, cause);
+        vfio_user_proxy_fail(c->proxy, err);
     } else if (c->error) {
         error_free(err);
     } else {

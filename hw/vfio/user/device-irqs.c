@@ -76,22 +76,6 @@ int vfio_user_device_get_irq_info(VFIODevice *vbasedev,
 }
 
 /*
- * Waits for the answer.  A vCPU does so with the big QEMU lock: a server that
- * is late once does not get another chance to stop the VM.
- */
-static int call_irq_set(VFIOUserDevice *udev, VFIOUserCall *call)
-{
-    Error *err = NULL;
-    int ret = vfio_user_proxy_call(udev->proxy, call, &err);
-
-    if (ret == -ETIMEDOUT && current_cpu) {
-        vfio_user_proxy_fail(udev->proxy, g_steal_pointer(&err));
-    }
-    error_free(err);
-    return ret;
-}
-
-/*
  * One message.  A vCPU does not wait for the answer: an error is reported
  * when it arrives, and a later command cannot overtake this one.  A doorbell
  * that is no command could: then the device would finish its work and find no
@@ -99,8 +83,9 @@ static int call_irq_set(VFIOUserDevice *udev, VFIOUserCall *call)
  */
 static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
                         const void *data, size_t size,
-                        const int *fds, size_t nfds)
+                        const int *fds, size_t nfds, Error **errp)
 {
+    ERRP_GUARD();
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DEVICE_SET_IRQS,
         .head = msg,
@@ -111,10 +96,14 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
         .nfds = nfds,
     };
 
+    int ret;
+
     msg->argsz = sizeof(*msg) + size;
-    return current_cpu && !(nfds && udev->direct_path) ?
-        vfio_user_proxy_notify(udev->proxy, &call, NULL) :
-        call_irq_set(udev, &call);
+    ret = current_cpu && !(nfds && udev->direct_path) ?
+        vfio_user_proxy_notify(udev->proxy, &call, errp) :
+        vfio_user_proxy_call(udev->proxy, &call, errp);
+    vfio_user_device_late(udev, ret, *errp);
+    return ret;
 }
 
 /*
@@ -136,8 +125,12 @@ static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
         .head = &msg,
         .head_size = sizeof(msg),
     };
+    Error *err = NULL;
+    int ret = vfio_user_proxy_post(udev->proxy, &call, &err);
 
-    return vfio_user_proxy_post(udev->proxy, &call, NULL);
+    vfio_user_device_late(udev, ret, err);
+    error_free(err);
+    return ret;
 }
 
 static void unmask_all(VFIOUserDevice *udev, uint32_t index)
@@ -231,13 +224,20 @@ static int take_unmask_fd(VFIOUserDevice *udev, uint32_t index, int fd)
     return 0;
 }
 
+static int no_descriptors(VFIOUserDevice *udev, const char *why, Error **errp)
+{
+    error_setg(errp, "vfio-user %s: no interrupts: %s",
+               vfio_user_proxy_name(udev->proxy), why);
+    return -EOPNOTSUPP;
+}
+
 /*
  * Descriptors go in runs: of those that are there, as many as the server
  * takes in one message; of those that are not, all in one message without
  * any, which de-assigns them.
  */
 static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
-                        const int32_t *fds)
+                        const int32_t *fds, Error **errp)
 {
     uint32_t done = 0;
 
@@ -253,11 +253,13 @@ static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
             run++;
         }
         if (!run) {
-            return -EOPNOTSUPP;         /* a server that takes none */
+            return no_descriptors(udev, "the server takes no descriptors",
+                                  errp);
         }
         msg.start += done;
         msg.count = run;
-        ret = send_irq_set(udev, &msg, NULL, 0, fds + done, present ? run : 0);
+        ret = send_irq_set(udev, &msg, NULL, 0, fds + done, present ? run : 0,
+                           errp);
         if (ret < 0) {
             return ret;
         }
@@ -284,23 +286,23 @@ static bool clip_irqs(VFIOUserDevice *udev, VFIOUserIRQSet *msg)
 }
 
 static int set_irq_fds(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
-                       const int32_t *fds)
+                       const int32_t *fds, Error **errp)
 {
     int ret;
 
     if (!vfio_user_proxy_passes_fds(udev->proxy)) {
-        return -EOPNOTSUPP;
+        return no_descriptors(udev, "the socket passes no descriptors", errp);
     }
-    ret = send_irq_fds(udev, msg, fds);
+    ret = send_irq_fds(udev, msg, fds, errp);
     if (ret == 0) {
         follow_arming(udev, msg, fds);
     }
     return ret;
 }
 
-int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
+static int set_irqs(VFIOUserDevice *udev, const struct vfio_irq_set *irqs,
+                    Error **errp)
 {
-    VFIOUserDevice *udev = vbasedev->io_opaque;
     VFIOUserIRQSet msg = {
         .flags = irqs->flags,
         .index = irqs->index,
@@ -324,16 +326,31 @@ int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
         return take_unmask_fd(udev, irqs->index, fds[0]);
     }
     if (fds) {
-        return set_irq_fds(udev, &msg, fds);
+        return set_irq_fds(udev, &msg, fds, errp);
     }
     if (!bools && !(irqs->flags & VFIO_IRQ_SET_ACTION_TRIGGER)) {
         return post_mask(udev, irqs->flags, irqs->index, msg.count);
     }
     ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
-                       bools ? msg.count : 0, NULL, 0);
+                       bools ? msg.count : 0, NULL, 0, errp);
     if (ret == 0) {
         follow_arming(udev, &msg, NULL);
     }
+    return ret;
+}
+
+int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
+{
+    VFIOUserDevice *udev = vbasedev->io_opaque;
+    Error *err = NULL;
+    int ret = set_irqs(udev, irqs, &err);
+
+    /* hw/vfio would print a line each time that a guest tries */
+    if (err && vbasedev->dev->realized) {
+        vfio_user_report(&udev->reports, err);
+        return 0;
+    }
+    error_free(err);
     return ret;
 }
 

@@ -166,10 +166,20 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
         .timeout_factor = RESET_FACTOR,
     };
 
+    Error *err = NULL;
+    int ret;
+
     if (is_lost(udev)) {
         return 0;
     }
-    return vfio_user_proxy_call(udev->proxy, &call, errp);
+    ret = vfio_user_proxy_call(udev->proxy, &call, &err);
+    vfio_user_device_late(udev, ret, err);
+    if (ret == -ETIMEDOUT && is_lost(udev)) {
+        error_free(err);
+        return 0;
+    }
+    error_propagate(errp, err);
+    return ret;
 }
 
 int vfio_user_device_feature(VFIOUserDevice *udev,
@@ -306,37 +316,59 @@ void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
     vfio_user_report(&udev_of(vbasedev)->reports, err);
 }
 
+void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err)
+{
+    if (ret == -ETIMEDOUT && qemu_mutex_iothread_locked()) {
+        vfio_user_proxy_fail(udev->proxy, error_copy(err));
+    }
+}
+
 /*
  * Whether what failed was an access by the guest, which is as good as done: it
- * is reported.  QEMU itself is to know of other failures.  Takes @err, which
- * may be NULL.
+ * is reported.  QEMU itself is to know of other failures.  Takes @err.
  */
 static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
-                           uint32_t size, Error *err)
+                           uint32_t size, int ret, Error *err)
 {
     VFIOUserDevice *udev = udev_of(vbasedev);
-    bool lost = is_lost(udev);
-    bool settled = lost ? is_guests(vbasedev, nr) : is_register(udev, nr);
     Error *told = NULL;
+    bool lost, settled;
 
+    /* many accesses to configuration space or ROM make one operation */
+    if (!is_register(udev, nr) && is_guests(vbasedev, nr)) {
+        vfio_user_device_late(udev, ret, err);
+    }
+    lost = is_lost(udev);
+    settled = lost ? is_guests(vbasedev, nr) : is_register(udev, nr);
     if (settled && !lost) {
         error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
-                   err ? error_get_pretty(err) : vbasedev->name, nr,
-                   (uint64_t)off, size);
+                   error_get_pretty(err), nr, (uint64_t)off, size);
         vfio_user_report(&udev->reports, told);
     }
     error_free(err);
     return settled;
 }
 
-/* The server's answer to an access is none. */
-static int bad_answer(VFIOUserDevice *udev, const VFIOUserCall *call,
-                      Error **errp)
+static int bad_reply(VFIOUserDevice *udev, const VFIOUserCall *call,
+                     Error **errp)
 {
-    error_setg(errp, "vfio-user %s: %s: the server answered for another access"
-               " than it was asked for", vfio_user_proxy_name(udev->proxy),
+    error_setg(errp, "vfio-user %s: %s: the reply does not match the request"
+               " (region, offset or count)", vfio_user_proxy_name(udev->proxy),
                vfio_user_command_name(call->command));
     return -EPROTO;
+}
+
+/* Returns how many bytes were transferred, or -EIO where that is none. */
+static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
+                       uint32_t count, uint32_t wanted, Error **errp)
+{
+    if (!count) {
+        error_setg(errp, "vfio-user %s: %s: the server transferred 0 of %u"
+                   " bytes", vfio_user_proxy_name(udev->proxy),
+                   vfio_user_command_name(call->command), wanted);
+        return -EIO;
+    }
+    return count;
 }
 
 /* One message of at most max_data_xfer_size; bytes read or -errno. */
@@ -358,10 +390,10 @@ static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
     memcpy(&msg, call.reply, sizeof(msg));
     if (msg.offset != off || msg.region != nr || msg.count > size ||
         call.reply_size != sizeof(msg) + msg.count) {
-        return bad_answer(udev, &call, errp);
+        return bad_reply(udev, &call, errp);
     }
     memcpy(data, call.reply + sizeof(msg), msg.count);
-    return msg.count;
+    return transferred(udev, &call, msg.count, size, errp);
 }
 
 static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
@@ -404,8 +436,9 @@ static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
         return ret;
     }
     memcpy(&msg, call.reply, sizeof(msg));
-    return msg.region == nr && msg.count <= size ? msg.count :
-           bad_answer(udev, &call, errp);
+    return msg.region == nr && msg.count <= size ?
+           transferred(udev, &call, msg.count, size, errp) :
+           bad_reply(udev, &call, errp);
 }
 
 static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
@@ -421,12 +454,12 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         ret = read_some(udev, nr, off + done,
                         MIN(size - done, udev->caps.max_data_xfer_size),
                         (uint8_t *)data + done, &err);
-        if (ret <= 0) {
+        if (ret < 0) {
             break;
         }
         done += ret;
     }
-    if (done < size && settle_failure(vbasedev, nr, off, size, err)) {
+    if (ret < 0 && settle_failure(vbasedev, nr, off, size, ret, err)) {
         memset(data, 0xff, size);
         done = size;
         ret = 0;
@@ -452,12 +485,12 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     while (done < size) {
         ret = write_some(udev, nr, off + done, MIN(size - done, most),
                          (const uint8_t *)data + done, post, &err);
-        if (ret <= 0) {
+        if (ret < 0) {
             break;
         }
         done += ret;
     }
-    if (done < size && settle_failure(vbasedev, nr, off, size, err)) {
+    if (ret < 0 && settle_failure(vbasedev, nr, off, size, ret, err)) {
         done = size;
         ret = 0;
     }

@@ -6,7 +6,7 @@
  * what a region or an interrupt index means is not its business.
  *
  * Threads: the io ops are called from the main loop and from vCPUs, with the
- * big QEMU lock or without.  See unlocked_regions for who lets it go.
+ * big QEMU lock or without.  See unlocked_regions for who releases it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -47,7 +47,8 @@ typedef struct VFIOUserDeviceOps {
     void (*reset)(VFIOUserDevice *udev);
     /*
      * The device was reset by nobody's order but QEMU's, to leave an error.
-     * With the big QEMU lock or without.
+     * With locks of migration's and with the big QEMU lock or without: must
+     * not call the server.
      */
     void (*was_reset)(VFIOUserDevice *udev);
     /* An UNMASK was sent on hw/vfio's behalf, with the big QEMU lock. */
@@ -62,7 +63,7 @@ struct VFIOUserDevice {
     /* Commands that the server is not to be asked with */
     bool no_region_io_fds;
     bool no_device_feature;
-    /* Bit per region: an access by a vCPU lets the big QEMU lock go. */
+    /* Bit per region: an access by a vCPU releases the big QEMU lock. */
     uint64_t unlocked_regions;
     /* By region, NULL where there are none; the big QEMU lock's. */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
@@ -111,6 +112,16 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
 void vfio_user_device_init(VFIOUserDevice *udev,
                            const VFIOUserDeviceOps *ops);
 void vfio_user_device_destroy(VFIOUserDevice *udev);
+
+/**
+ * vfio_user_device_late:
+ * @ret: of a call that failed
+ * @err: of it
+ *
+ * Fails the connection if the caller waited in vain with the big QEMU lock: a
+ * server that was late once does not get another chance to stop the VM.
+ */
+void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err);
 
 /**
  * vfio_user_device_report:
@@ -164,7 +175,8 @@ void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
 /**
  * vfio_user_device_reset:
  *
- * Returns 0 or -errno; a lost device counts as reset.
+ * Returns 0 or -errno with @errp set; a lost device counts as reset, and so does
+ * one that is lost because it does not answer.
  * Specification: "VFIO_USER_DEVICE_RESET".
  */
 int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);

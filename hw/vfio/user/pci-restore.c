@@ -106,13 +106,13 @@ static void plan_registers(Plan *plan, PCIDevice *pdev)
     }
 }
 
-/* Puts QEMU's copy over what the server had. */
+/* Puts QEMU's copy over what the server had; NULL: nobody knows. */
 static void plan_values(Plan *plan, PCIDevice *pdev,
                         const VFIOUserPCIConfig *base)
 {
     uint8_t *wanted = plan->wanted.bytes;
 
-    plan->wanted = *base;
+    memcpy(wanted, base ? base->bytes : pdev->config, sizeof(plan->wanted));
     for (unsigned i = 0; i < plan->n; i++) {
         const Register *reg = &plan->reg[i];
 
@@ -129,7 +129,8 @@ static void plan_values(Plan *plan, PCIDevice *pdev,
     }
 }
 
-static void write_register(VFIOPCIDevice *vdev, const Register *reg,
+/* False where the server is too late to be asked for more. */
+static bool write_register(VFIOPCIDevice *vdev, const Register *reg,
                            const uint8_t *value)
 {
     int ret = vfio_pci_config_space_write(vdev, reg->offset, reg->size,
@@ -142,17 +143,21 @@ static void write_register(VFIOPCIDevice *vdev, const Register *reg,
                                 " %s", reg->size, reg->offset,
                                 vfio_io_strerror(ret));
     }
+    return ret != -ETIMEDOUT;
 }
 
+/* Where nobody knows what the server has, @is is NULL: QEMU's copy counts. */
 static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
                       const VFIOUserPCIConfig *is)
 {
     for (unsigned i = 0; i < plan->n; i++) {
         const Register *reg = &plan->reg[i];
         const uint8_t *wanted = plan->wanted.bytes + reg->offset;
+        bool differs = is ? memcmp(wanted, is->bytes + reg->offset, reg->size)
+                          : reg->copied;
 
-        if (memcmp(wanted, is->bytes + reg->offset, reg->size)) {
-            write_register(vdev, reg, wanted);
+        if (differs && !write_register(vdev, reg, wanted)) {
+            return;
         }
     }
 }
@@ -177,19 +182,20 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before)
 {
     PCIDevice *pdev = &vdev->pdev;
-    VFIOUserPCIConfig is;
+    VFIOUserPCIConfig buffer;
+    const VFIOUserPCIConfig *is =
+        vfio_user_pci_config_take(vdev, &buffer) ? &buffer : NULL;
     Plan plan = { };
     bool unlocked;
 
-    if (!vfio_user_pci_config_take(vdev, &is) ||
-        !qatomic_read(&pdev->qdev.realized)) {
+    if (!qatomic_read(&pdev->qdev.realized)) {
         return;
     }
     trace_vfio_user_pci_restore(vdev->vbasedev.name);
     plan_registers(&plan, pdev);
-    plan_values(&plan, pdev, before ?: &is);
+    plan_values(&plan, pdev, before ?: is);
     unlocked = vfio_user_device_unlock();
-    carry_out(vdev, &plan, &is);
+    carry_out(vdev, &plan, is);
     vfio_user_device_relock(unlocked);
 }
 

@@ -38,7 +38,8 @@ bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config);
  *
  * Writes the registers that the reset has changed: those of the header, the
  * controls of PCI Express, MSI and MSI-X.  A failure is reported; the guest
- * then has a device that was reset.
+ * then has a device that was reset.  The first write that times out is the
+ * last.
  */
 void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before);

@@ -288,6 +288,10 @@ static int proxy_receive(VFIOUserProxy *p)
     if (ret > 0) {
         ret = vfio_user_stream_take(p->stream, &msg, &err);
     }
+    if (ret > 0 && stray && msg.nfds) {
+        violation(&err, &header, "%zu descriptors with an error", msg.nfds);
+        ret = -EPROTO;
+    }
     if (ret > 0 && !stray &&
         (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
         ret = -EPROTO;

@@ -75,8 +75,17 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
 
 void vfio_user_proxy_fail(VFIOUserProxy *p, Error *cause)
 {
-    g_autofree char *reason = g_strdup(error_get_pretty(cause));
+    g_autofree char *name = g_strdup_printf("vfio-user %s: ", p->name);
+    g_autofree char *reason = NULL;
     bool was_up;
+
+    /* whoever tells of a lost connection says which */
+    reason = g_strdup(error_get_pretty(cause) +
+                      (g_str_has_prefix(error_get_pretty(cause), name) ?
+                       strlen(name) : 0));
+    error_free(cause);
+    cause = NULL;
+    error_setg(&cause, "%s", reason);
 
     qemu_mutex_lock(&p->lock);
     if (!proxy_usable_locked(p)) {

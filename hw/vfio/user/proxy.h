@@ -173,7 +173,7 @@ void vfio_user_proxy_close(VFIOUserProxy *proxy);
 
 /**
  * vfio_user_proxy_fail:
- * @cause: why; taken
+ * @cause: why, with the connection's name in front or without; taken
  *
  * The connection cannot go on.  Every call in flight and every later one
  * fails.  The first cause is kept, others are dropped.
