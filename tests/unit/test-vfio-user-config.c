@@ -81,9 +81,9 @@ static const Row rows[] = {
       { 64 * KiB, 2 * GiB, 1ull << 62, 0, 1 } },
     { "bars-absent", { L(0x10, IO), L(0x24, WIDE) } },
 
-    { "bridge", { B(0x0e, 1) }, .error = "header type 1" },
-    { "cardbus", { B(0x0e, 0x82) }, .error = "header type 2" },
-    { "all-ones-type", { B(0x0e, 0xff) }, .error = "header type 127" },
+    { "bridge", { B(0x0e, 1) }, .error = "this device has type 1" },
+    { "cardbus", { B(0x0e, 0x82) }, .error = "this device has type 2" },
+    { "all-ones-type", { B(0x0e, 0xff) }, .error = "this device has type 127" },
     { "pin-5", { B(0x3d, 5) }, .error = "interrupt pin 5" },
     { "pin-255", { B(0x3d, 255) }, .error = "interrupt pin 255" },
 

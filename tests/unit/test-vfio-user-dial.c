@@ -16,7 +16,9 @@ static const struct {
     const char *hint;           /* a part of it */
 } rows[] = {
     { "permission", EACCES, S_IFSOCK, "writable by the user that runs QEMU" },
-    { "permission-of-directory", EACCES, 0, "permission denied" },
+    { "permission-of-directory", EACCES, 0, "its directory must be" },
+    { "directory-of-others", EACCES, S_IFDIR | 0755, "'cntrl' for SPDK" },
+    { "file-of-others", EACCES, S_IFREG | 0644, "it is not a socket" },
     { "missing", ENOENT, 0, "does not exist; start the server first" },
     { "under-a-file", ENOTDIR, 0, "does not exist; start the server first" },
     { "nobody-listens", ECONNREFUSED, S_IFSOCK, "no server listens" },

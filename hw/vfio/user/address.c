@@ -17,7 +17,12 @@ static SocketAddress *parse_text(const char *text, Error **errp)
 {
     SocketAddress *addr;
 
-    if (*text && *text != '/' && *text != '.' && strchr(text, ':')) {
+    if (!*text) {
+        error_setg(errp, "'socket' must not be empty, use for example"
+                   " socket=/run/device.sock");
+        return NULL;
+    }
+    if (*text != '/' && *text != '.' && strchr(text, ':')) {
         return socket_parse(text, errp);
     }
     addr = g_new0(SocketAddress, 1);

@@ -43,9 +43,8 @@ char *vfio_user_caps_to_json(const VFIOUserCaps *caps);
 /**
  * vfio_user_caps_max_request:
  *
- * Returns how many bytes of data one request of the client may carry.  Who
- * sends data, whatever the command, sends no more in one message; a reply may
- * be as long as max_data_xfer_size.
+ * Returns how many bytes of data one request of the client may carry, whatever
+ * its command.  A reply may carry max_data_xfer_size bytes.
  */
 uint32_t vfio_user_caps_max_request(const VFIOUserCaps *caps);
 

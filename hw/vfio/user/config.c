@@ -243,7 +243,8 @@ bool vfio_user_config_check(const uint8_t *config, size_t size,
     }
     type = config[PCI_HEADER_TYPE] & 0x7f;
     if (type != PCI_HEADER_TYPE_NORMAL) {
-        error_setg(errp, "header type %u is no endpoint's", type);
+        error_setg(errp, "only endpoints (header type 0) are supported, this"
+                   " device has type %u", type);
         return false;
     }
     pin = config[PCI_INTERRUPT_PIN];

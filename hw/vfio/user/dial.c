@@ -29,10 +29,16 @@ static const char *hint_refused(mode_t mode)
 
 const char *vfio_user_dial_hint(int error, mode_t mode)
 {
+    /* permission is checked before the kind of file */
+    if (error == EACCES && mode && !S_ISSOCK(mode)) {
+        return hint_refused(mode);
+    }
     switch (error) {
     case EACCES:
-        return "permission denied; the socket must be writable by the user"
-               " that runs QEMU";
+        return mode ? "permission denied; the socket must be writable by the"
+                      " user that runs QEMU" :
+                      "permission denied; its directory must be accessible to"
+                      " the user that runs QEMU";
     case EAGAIN:
         return "the server does not accept connections; another client may be"
                " connected to it";
@@ -113,9 +119,7 @@ static QIOChannelSocket *dial_other(SocketAddress *addr, Error **errp)
     Error *why = NULL;
 
     if (qio_channel_socket_connect_sync(ioc, addr, &why) < 0) {
-        error_setg(errp, "cannot connect: %s%s", error_get_pretty(why),
-                   addr->type == SOCKET_ADDRESS_TYPE_FD ? "" :
-                   "; is the server running?");
+        error_setg(errp, "cannot connect: %s", error_get_pretty(why));
         error_free(why);
         return NULL;
     }

@@ -47,8 +47,8 @@ static void lose(VFIOUserProxy *other, const char *cause)
     }
 }
 
-/* Neither its files nor its eventfds are the device any more. */
-static void forsake_server(void *opaque)
+/* The device has neither the server's files nor its eventfds any more. */
+static void detach_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
@@ -65,7 +65,7 @@ static void on_lost(void *opaque, const char *cause)
 
     lose(qatomic_read(&vudev->twin), cause);
     object_ref(OBJECT(vudev));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), forsake_server, vudev);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), detach_server, vudev);
     if (qatomic_read(&vudev->in_use)) {
         error_report("vfio-user %s: connection lost: %s; the device is dead"
                      " until it is unplugged, the VM goes on",

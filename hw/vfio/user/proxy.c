@@ -232,10 +232,10 @@ static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
-    error_setg(errp, "%s within %u ms (x-timeout-ms): %s", what,
+    error_setg(errp, "%s within %u ms (x-timeout-ms)%s", what,
                proxy_timeout(p, call), call->command == VFIO_USER_VERSION ?
-               "another client may be connected to the server" :
-               "is the server stuck?");
+               "; another client may be connected to the server" :
+               ": is the server stuck?");
     return -ETIMEDOUT;
 }
 

@@ -21,7 +21,7 @@ void vfio_user_reports_flush(VFIOUserReports *r)
     unsigned dropped = qatomic_xchg(&r->dropped, 0);
 
     if (dropped) {
-        error_report("%s: %u more errors", r->name, dropped);
+        error_report("%s: %u more errors were not printed", r->name, dropped);
     }
 }
 
