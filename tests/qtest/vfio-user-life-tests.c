@@ -590,7 +590,7 @@ static void test_help(void)
     static const char *const properties[] = {
         "addr=", "bootindex=", "multifunction=", "socket=", "x-req=",
         "x-timeout-ms=", "x-msg-timeout=", "x-no-kvm-intx=", "x-no-kvm-msi=",
-        "x-no-kvm-msix=",
+        "x-no-kvm-msix=", "x-no-region-io-fds=", "x-no-device-feature=",
         "x-pci-vendor-id=", "x-pci-device-id=", "x-pci-sub-vendor-id=",
         "x-pci-sub-device-id=",
     };
