@@ -262,7 +262,13 @@ static void test_posting(const void *opaque)
 /* Interrupts: the doorbell must not find one that has no descriptor yet. */
 
 #define VECTOR 3
-/* Long enough for a doorbell that does not wait to be rung. */
+
+/*
+ * Long enough for a doorbell that does not wait to be rung.  A vCPU that waits
+ * does nothing that the server could see, and keeps the monitor from answering
+ * for it: that the doorbell does not come can only be watched for a time.  A
+ * host too slow for that time hides a fault and reports none.
+ */
 #define RING_MS 300
 
 /* MSI-X is on, and the guest is about to unmask a vector and ring. */
