@@ -17,27 +17,6 @@
 
 #define SEED 90210
 
-static const VFIOUserModel *model_of(const void *opaque)
-{
-    const VFIOUserModel *const *model = opaque;
-
-    return *model;
-}
-
-static VFIOUserMigVM *source(const VFIOUserModel *model)
-{
-    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
-
-    vfio_user_mig_vm_fill(vm, SEED);
-    vfio_user_server_forget(vm->server[0]);
-    return vm;
-}
-
-static VFIOUserMigVM *destination(const VFIOUserModel *model)
-{
-    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
-}
-
 /* All of the device was read, at least once. */
 static void check_bytes(VFIOUserMigVM *from, const VFIOUserModel *model)
 {
@@ -49,9 +28,9 @@ static void check_bytes(VFIOUserMigVM *from, const VFIOUserModel *model)
 
 static void test_unix(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
     vfio_user_mig_move(from, to);
     vfio_user_mig_vm_check(to, SEED);
@@ -60,9 +39,9 @@ static void test_unix(const void *opaque)
 
 static void test_tcp(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = NULL;
 
     vfio_user_mig_listen(to, "tcp:127.0.0.1:0");
@@ -75,9 +54,9 @@ static void test_tcp(const void *opaque)
 
 static void test_fd(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     int ends[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), ==, 0);
@@ -93,9 +72,9 @@ static void test_fd(const void *opaque)
 /* Saved to a file, gone with its server, and restored by others. */
 static void test_file(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
-    g_autoptr(VFIOUserMigVM) from = source(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     g_autofree char *out = g_strdup_printf("exec:cat > %s/file", to->dir);
     g_autofree char *in = g_strdup_printf("exec:cat %s/file", to->dir);
 
@@ -113,9 +92,9 @@ static void test_file(const void *opaque)
 
 static void test_back_again(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) one = source(model);
-    g_autoptr(VFIOUserMigVM) two = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) one = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) two = vfio_user_mig_destination(model);
     g_autoptr(VFIOUserMigVM) three = NULL;
 
     vfio_user_mig_move(one, two);
@@ -133,8 +112,8 @@ static void test_back_again(const void *opaque)
 
 static void test_two_devices(const void *opaque)
 {
-    const VFIOUserModel *const models[] = { model_of(opaque),
-                                            model_of(opaque) };
+    const VFIOUserModel *const models[] = { vfio_user_mig_model_of(opaque),
+                                            vfio_user_mig_model_of(opaque) };
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
 
@@ -196,7 +175,7 @@ static char *ordinary(void)
 static void test_beside_ordinary(const void *opaque)
 {
     const uint64_t where = 0xf0000000;  /* far from the BARs of the rig */
-    const VFIOUserModel *model = model_of(opaque);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autofree char *others = ordinary();
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, others);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, others);
@@ -289,7 +268,7 @@ static const Cancel cancels[] = {
 /* The VM runs with its device, and the next migration goes right off. */
 static void check_after_cancel(VFIOUserMigVM *from, const VFIOUserModel *model)
 {
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
     vfio_user_mig_wait_running(from);
     vfio_user_mig_vm_check(from, SEED);
@@ -305,8 +284,8 @@ static void test_cancel(const void *opaque)
     const CancelCase *c = opaque;
     const Cancel *row = c->row;
     const VFIOUserRule rules[] = { row->rule, { } };
-    g_autoptr(VFIOUserMigVM) from = source(c->model);
-    g_autoptr(VFIOUserMigVM) to = destination(c->model);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(c->model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(c->model);
     g_autofree char *uri = vfio_user_mig_uri(to);
     VFIOUserMigVM *faulty = row->at_destination ? to : from;
 
@@ -333,9 +312,9 @@ static void test_cancel(const void *opaque)
 /* The VM and its device stand still, nothing of the stop is saved yet. */
 static void test_cancel_when_stopped(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_capability(from, "pause-before-switchover");
@@ -363,13 +342,13 @@ static void test_again_after_failure(const void *opaque)
           EIO },
         { }
     };
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
     vfio_user_mig_capability(from, "return-path");
     for (unsigned i = 0; i < 3; i++) {
-        g_autoptr(VFIOUserMigVM) unable = destination(model);
+        g_autoptr(VFIOUserMigVM) unable = vfio_user_mig_destination(model);
         g_autofree char *uri = vfio_user_mig_uri(unable);
 
         vfio_user_server_set_rules(unable->server[0], rules);
@@ -409,8 +388,8 @@ static const Mix mixes[] = {
 static void test_mix(const void *opaque)
 {
     const Mix *mix = opaque;
-    g_autoptr(VFIOUserMigVM) from = source(*mix->from);
-    g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(*mix->from, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(*mix->to);
     pid_t pid = vfio_user_server_client(to->server[0]);
     g_autofree char *said = NULL;
     g_autofree char *here = NULL;
@@ -441,8 +420,8 @@ static void test_mix(const void *opaque)
 static void test_mix_one_way(const void *opaque)
 {
     const Mix *mix = opaque;
-    g_autoptr(VFIOUserMigVM) from = source(*mix->from);
-    g_autoptr(VFIOUserMigVM) to = destination(*mix->to);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(*mix->from, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(*mix->to);
     g_autofree char *uri = vfio_user_mig_uri(to);
     g_autofree char *said = NULL;
 

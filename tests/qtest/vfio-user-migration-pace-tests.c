@@ -62,16 +62,9 @@ static void engine_stop(Engine *e)
     g_assert_cmpuint(e->pages, >, 0);
 }
 
-static const VFIOUserModel *pre_copy_of(const void *opaque)
-{
-    const VFIOUserModel *const *model = opaque;
-
-    return *model;
-}
-
 static VFIOUserModel growing_by(const void *opaque, uint64_t rate)
 {
-    VFIOUserModel model = *pre_copy_of(opaque);
+    VFIOUserModel model = *vfio_user_mig_model_of(opaque);
 
     model.migration.grows = rate;
     return model;
@@ -124,7 +117,8 @@ static void test_trickling(const void *opaque)
 static VFIOUserMigVM *endless_vm(const void *opaque)
 {
     static VFIOUserModel endless;
-    const VFIOUserModel *models[] = { &endless, pre_copy_of(opaque) };
+    const VFIOUserModel *models[] = { &endless,
+                                      vfio_user_mig_model_of(opaque) };
     VFIOUserMigVM *vm;
 
     endless = growing_by(opaque, VFIO_USER_MODEL_ENDLESS);
@@ -183,7 +177,7 @@ static void test_counted(const void *opaque)
         { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_HOLD },
         { }
     };
-    const VFIOUserModel *model = pre_copy_of(opaque);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
 
     vfio_user_server_set_rules(vm->server[0], rules);
@@ -210,7 +204,7 @@ static void test_slow_load(const void *opaque)
         { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 3), DO_HOLD },
         { }
     };
-    const VFIOUserModel *model = pre_copy_of(opaque);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(&model, 1, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(&model, 1, rules, 0);
     g_autofree char *file = g_build_filename(from->dir, "file", NULL);

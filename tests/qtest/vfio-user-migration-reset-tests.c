@@ -20,27 +20,6 @@
 #define SEED 1618
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 
-static const VFIOUserModel *model_of(const void *opaque)
-{
-    const VFIOUserModel *const *model = opaque;
-
-    return *model;
-}
-
-static VFIOUserMigVM *source(const VFIOUserModel *model)
-{
-    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
-
-    vfio_user_mig_vm_fill(vm, SEED);
-    vfio_user_server_forget(vm->server[0]);
-    return vm;
-}
-
-static VFIOUserMigVM *destination(const VFIOUserModel *model)
-{
-    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
-}
-
 static void stop(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
@@ -124,7 +103,8 @@ static void order(VFIOUserMigVM *vm, const char *command)
 /* A VM goes back to what it was, and its device with it. */
 static void test_loadvm(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
     order(vm, "savevm one");
@@ -142,7 +122,8 @@ static void test_loadvm(const void *opaque)
 /* Likewise where the VM is to stay paused. */
 static void test_loadvm_paused(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
     order(vm, "savevm one");
@@ -156,7 +137,8 @@ static void test_loadvm_paused(const void *opaque)
 /* A snapshot of a VM that was reset while it was paused. */
 static void test_savevm(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) vm = source(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
     vfio_user_server_forget(vm->server[0]);
@@ -211,8 +193,9 @@ static void check_arrived(VFIOUserMigVM *from, VFIOUserMigVM *to)
 
 static void test_reset_before(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
-    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     stop(from);
@@ -238,9 +221,9 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
  */
 static void test_reset_meanwhile(const void *opaque)
 {
-    const VFIOUserModel *model = model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
     g_autofree char *said = NULL;
 
@@ -265,8 +248,9 @@ static void test_reset_meanwhile(const void *opaque)
 /* Stopped and reset in PRE_COPY: what was sent by then is void. */
 static void test_reset_in_pre_copy(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
-    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_listen(to, uri);
@@ -285,12 +269,12 @@ static void test_reset_in_pre_copy(const void *opaque)
 /* Reset while the server is read: the VM stays, and its device is reset. */
 static void test_reset_in_stop_copy(const void *opaque)
 {
-    VFIOUserModel endless = *model_of(opaque);
+    VFIOUserModel endless = *vfio_user_mig_model_of(opaque);
     g_autofree char *said = NULL;
     VFIOUserMigVM *vm;
 
     endless.migration.filling = 1 * TiB;
-    vm = source(&endless);
+    vm = vfio_user_mig_source(&endless, SEED);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_STOP_COPY));

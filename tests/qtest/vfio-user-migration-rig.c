@@ -78,6 +78,13 @@ const VFIOUserModel *const vfio_user_mig_pre_copy_2026 = &pre_copy_2026;
 const VFIOUserModel *const vfio_user_mig_small_2026 = &small_2026;
 const VFIOUserModel *const vfio_user_mig_region_2022 = &region_2022;
 
+const VFIOUserModel *vfio_user_mig_model_of(const void *opaque)
+{
+    const VFIOUserModel *const *model = opaque;
+
+    return *model;
+}
+
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model)
 {
     return model->migration1 ? REGION_STATE :
@@ -281,6 +288,20 @@ void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed)
     for (d = 0; d < vm->devices; d++) {
         vfio_user_mig_vm_check_device(vm, d, seed);
     }
+}
+
+VFIOUserMigVM *vfio_user_mig_source(const VFIOUserModel *model, uint32_t seed)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
+
+    vfio_user_mig_vm_fill(vm, seed);
+    vfio_user_server_forget(vm->server[0]);
+    return vm;
+}
+
+VFIOUserMigVM *vfio_user_mig_destination(const VFIOUserModel *model)
+{
+    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
 }
 
 /* The monitor */

@@ -53,6 +53,9 @@ uint32_t vfio_user_mig_most_read(const VFIOUserModel *model);
 /* Bytes that it saves, at least. */
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model);
 
+/* The model that the data of a test lead to, a pointer as those above. */
+const VFIOUserModel *vfio_user_mig_model_of(const void *opaque);
+
 /**
  * vfio_user_mig_vm_new:
  * @models: of its devices
@@ -89,6 +92,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigVM, vfio_user_mig_vm_free)
 
 /* Fills the devices' memory from @seed, by the guest. */
 void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed);
+
+/*
+ * A VM with one device that runs, the device's memory filled and the server's
+ * log empty; and the VM that it migrates to.
+ */
+VFIOUserMigVM *vfio_user_mig_source(const VFIOUserModel *model, uint32_t seed);
+VFIOUserMigVM *vfio_user_mig_destination(const VFIOUserModel *model);
 
 /* Fails the test unless the guest finds in its devices what @seed filled. */
 void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed);

@@ -43,20 +43,6 @@ static const VFIOUserModel *pre_copy_of(const void *opaque)
     return *server->pre_copy;
 }
 
-static VFIOUserMigVM *source(const VFIOUserModel *model)
-{
-    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, 0);
-
-    vfio_user_mig_vm_fill(vm, SEED);
-    vfio_user_server_forget(vm->server[0]);
-    return vm;
-}
-
-static VFIOUserMigVM *destination(const VFIOUserModel *model)
-{
-    return vfio_user_mig_vm_new(&model, 1, NULL, 0);
-}
-
 /* The states that the client set, in their order. */
 static void check_states(VFIOUserServer *s, const uint32_t *states,
                          unsigned count)
@@ -85,8 +71,8 @@ static void check_states(VFIOUserServer *s, const uint32_t *states,
 
 static void check_move(const VFIOUserModel *model)
 {
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
     vfio_user_server_forget(to->server[0]);
     vfio_user_mig_move(from, to);
@@ -152,7 +138,7 @@ static void test_pre_copy_first(const void *opaque)
     /* more than one turn of reads */
     model.migration.pre_copy = 50 * most + 1;
     model.migration.filling = 70 * most + 1;
-    from = source(&model);
+    from = vfio_user_mig_source(&model, SEED);
     vfio_user_mig_set(from, "downtime-limit", 2000000);
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
@@ -171,7 +157,8 @@ static void test_pre_copy_first(const void *opaque)
 /* A device stops and runs with its VM. */
 static void test_stop_cont(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) vm = source(stop_copy_of(opaque));
+    g_autoptr(VFIOUserMigVM) vm =
+        vfio_user_mig_source(stop_copy_of(opaque), SEED);
 
     qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
     CHECK_STATES(vm->server[0], VFIO_USER_MIG_STOP);
@@ -251,8 +238,8 @@ static void check_restart(const void *opaque,
                           void (*disturb)(VFIOUserMigVM *vm))
 {
     const VFIOUserModel *model = pre_copy_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = source(model);
-    g_autoptr(VFIOUserMigVM) to = destination(model);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_set(from, "max-bandwidth", 100);
@@ -308,8 +295,8 @@ static void test_reset_after_data(const void *opaque)
     g_autofree char *uri = NULL;
 
     growing.migration.grows = 16 * MiB;
-    from = source(&growing);
-    to = destination(&growing);
+    from = vfio_user_mig_source(&growing, SEED);
+    to = vfio_user_mig_destination(&growing);
     uri = vfio_user_mig_uri(to);
     vfio_user_mig_downtime(from, 0);
     vfio_user_mig_listen(to, uri);
@@ -328,7 +315,8 @@ static void test_reset_after_data(const void *opaque)
 /* A device that has died keeps its VM here, alive. */
 static void test_dead_device(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) from = source(stop_copy_of(opaque));
+    g_autoptr(VFIOUserMigVM) from =
+        vfio_user_mig_source(stop_copy_of(opaque), SEED);
     g_autofree char *said = NULL;
 
     vfio_user_server_hang_up(from->server[0]);
