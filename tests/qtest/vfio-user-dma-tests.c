@@ -189,11 +189,12 @@ static void test_dma_in_call(void)
 
 void vfio_user_add_dma_tests(void)
 {
-    vfio_user_rig_add("/vfio-user/dma/message", test_dma_message, false);
-    qtest_add_func("/vfio-user/dma/refused", test_dma_refused);
-    qtest_add_func("/vfio-user/dma/readonly", test_dma_readonly);
+    vfio_user_rig_add("/vfio-user/dma/message", test_dma_message, 0);
+    vfio_user_rig_add("/vfio-user/dma/refused", test_dma_refused, 0);
+    vfio_user_rig_add("/vfio-user/dma/readonly", test_dma_readonly, 0);
     vfio_user_rig_add("/vfio-user/dma/maps-follow", test_dma_maps_follow,
-                      false);
-    qtest_add_func("/vfio-user/dma/in-call", test_dma_in_call);
-    vfio_user_rig_add("/vfio-user/dma/shared", test_dma_shared, true);
+                      0);
+    vfio_user_rig_add("/vfio-user/dma/in-call", test_dma_in_call, 0);
+    vfio_user_rig_add("/vfio-user/dma/shared", test_dma_shared,
+                      VFIO_USER_NEEDS_MAPS);
 }

@@ -12,6 +12,7 @@
 
 #include "qapi/qmp/qdict.h"
 #include "vfio-user-pair.h"
+#include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
 #define DIMM 0x100000000ull     /* where the machine puts it */
@@ -36,6 +37,7 @@ static VFIOUserModel model_of(const void *second)
             .record = { 4 * KiB },
         };
     }
+    model.personality = vfio_user_rig_model()->personality;
     return model;
 }
 
@@ -211,19 +213,26 @@ static void test_reset(const void *second)
     close(fd);
 }
 
-void vfio_user_add_layout_tests(void)
+/* For a server of either generation. */
+static void add(const char *name, void (*test)(const void *))
 {
     static const bool second = true;
+    g_autofree char *path = g_strdup_printf("/vfio-user/layout/%s", name);
+    g_autofree char *path2 = g_strdup_printf("%s-second", path);
 
-    qtest_add_data_func("/vfio-user/layout/paused", NULL, test_paused);
-    qtest_add_data_func("/vfio-user/layout/paused-second", &second,
-                        test_paused);
-    qtest_add_data_func("/vfio-user/layout/migrated", NULL, test_migrated);
-    qtest_add_data_func("/vfio-user/layout/migrated-second", &second,
-                        test_migrated);
-    qtest_add_data_func("/vfio-user/layout/refused", &faults[0], test_fault);
-    qtest_add_data_func("/vfio-user/layout/never-answered", &faults[1],
-                        test_fault);
-    qtest_add_data_func("/vfio-user/layout/reset", NULL, test_reset);
-    qtest_add_data_func("/vfio-user/layout/reset-second", &second, test_reset);
+    vfio_user_rig_add_data(path, NULL, test, VFIO_USER_NEEDS_MAPS |
+                                             VFIO_USER_NEEDS_MIGRATION1);
+    vfio_user_rig_add_data(path2, &second, test, VFIO_USER_NEEDS_MAPS |
+                                                 VFIO_USER_NEEDS_MIGRATION2);
+}
+
+void vfio_user_add_layout_tests(void)
+{
+    add("paused", test_paused);
+    add("migrated", test_migrated);
+    add("reset", test_reset);
+    vfio_user_rig_add_data("/vfio-user/layout/refused", &faults[0], test_fault,
+                           VFIO_USER_NEEDS_MIGRATION2);
+    vfio_user_rig_add_data("/vfio-user/layout/never-answered", &faults[1],
+                           test_fault, VFIO_USER_NEEDS_MIGRATION2);
 }

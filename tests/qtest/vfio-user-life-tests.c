@@ -218,7 +218,7 @@ static Machine *machine_new(const char *args)
 
     for (i = 0; parts[i + 1]; i++) {
         g_assert_cmpuint(i, <, MANY);
-        m->server[i] = vfio_user_server_new(NULL, NULL);
+        m->server[i] = vfio_user_server_new(vfio_user_rig_model(), NULL);
         g_string_append_printf(line, "%s%s",
                                vfio_user_server_path(m->server[i]),
                                parts[i + 1]);
@@ -253,6 +253,15 @@ static void machine_find(Machine *m, unsigned i, unsigned devfn)
     qpci_device_enable(m->dev[i]);
 }
 
+/* By mapped memory or, if the server has none, by message. */
+static void device_writes(VFIOUserServer *server, uint64_t at, uint32_t value)
+{
+    if (!vfio_user_server_write(server, at, &value, sizeof(value))) {
+        g_assert_cmpint(vfio_user_server_dma_write(server, at, &value,
+                                                   sizeof(value)), ==, 0);
+    }
+}
+
 /* Each reaches its own server, by register, DMA and interrupt. */
 static void check_device(Machine *m, unsigned i)
 {
@@ -265,8 +274,7 @@ static void check_device(Machine *m, unsigned i)
     vfio_user_server_peek(m->server[i], 0, 0x20, &is, 4);
     g_assert_cmphex(is, ==, value);
 
-    g_assert_cmpint(vfio_user_server_dma_write(m->server[i], RAM + 64 * i,
-                                               &value, 4), ==, 0);
+    device_writes(m->server[i], RAM + 64 * i, value);
     g_assert_cmphex(qtest_readl(m->qts, RAM + 64 * i), ==, value);
 
     if (m->window[i]) {
@@ -433,7 +441,7 @@ static void test_plug_express(void)
     QPCIDevice *port = open_bridge(m, QPCI_DEVFN(3, 0), 1);
     unsigned i;
 
-    m->server[0] = vfio_user_server_new(NULL, NULL);
+    m->server[0] = vfio_user_server_new(vfio_user_rig_model(), NULL);
     for (i = 0; i < 3; i++) {
         qtest_qmp_device_add(m->qts, "vfio-user-pci", "dut",
                              "{'bus': 'rp', 'socket': %s}",
@@ -610,19 +618,21 @@ static void test_help(void)
 void vfio_user_add_life_tests(void)
 {
     vfio_user_rig_add("/vfio-user/life/plug-at-work", test_plug_at_work,
-                      false);
+                      0);
     vfio_user_rig_add("/vfio-user/life/plug-express", test_plug_express,
-                      false);
+                      0);
     vfio_user_rig_add("/vfio-user/life/reset/10-times", test_reset_10_times,
-                      false);
-    qtest_add_func("/vfio-user/life/reset/asserted", test_reset_asserted);
-    qtest_add_func("/vfio-user/life/reset/unplugs", test_reset_unplugs);
-    qtest_add_func("/vfio-user/life/reset/unplugs-express",
-                   test_reset_unplugs_express);
+                      0);
+    vfio_user_rig_add("/vfio-user/life/reset/asserted", test_reset_asserted,
+                      0);
+    vfio_user_rig_add("/vfio-user/life/reset/unplugs", test_reset_unplugs, 0);
+    vfio_user_rig_add("/vfio-user/life/reset/unplugs-express",
+                      test_reset_unplugs_express, 0);
     qtest_add_func("/vfio-user/life/several/work", test_several);
     qtest_add_func("/vfio-user/life/several/one-stuck",
                    test_several_one_stuck);
-    qtest_add_func("/vfio-user/life/behind-bridges", test_behind_bridges);
+    vfio_user_rig_add("/vfio-user/life/behind-bridges", test_behind_bridges,
+                      0);
     qtest_add_func("/vfio-user/life/bootindex", test_bootindex);
     qtest_add_func("/vfio-user/life/ids/shown", test_ids);
     qtest_add_func("/vfio-user/life/ids/refused", test_ids_refused);

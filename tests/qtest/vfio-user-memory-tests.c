@@ -388,7 +388,7 @@ static void test_unfit(gconstpointer data)
 {
     const Unfit *unfit = data;
     const VFIOUserRule rules[] = { unfit->rule, { } };
-    VFIOUserModel model = vfio_user_model;
+    VFIOUserModel model = *vfio_user_rig_model();
     g_autoptr(VFIOUserRig) rig = NULL;
     g_autofree char *message = NULL;
 
@@ -410,19 +410,26 @@ void vfio_user_add_memory_tests(void)
         g_autofree char *path = g_strdup_printf("/vfio-user/memory/unfit/%s",
                                                 unfits[i].name);
 
-        qtest_add_data_func(path, &unfits[i], test_unfit);
+        /* a personality may have a version of its own */
+        if (unfits[i].version) {
+            qtest_add_data_func(path, &unfits[i], test_unfit);
+        } else {
+            vfio_user_rig_add_data(path, &unfits[i], test_unfit, 0);
+        }
     }
-    vfio_user_rig_add("/vfio-user/memory/offsets", test_offsets, true);
+    vfio_user_rig_add("/vfio-user/memory/offsets", test_offsets,
+                      VFIO_USER_NEEDS_MAPS);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
     vfio_user_rig_add("/vfio-user/memory/two-backends", test_two_backends,
-                      true);
+                      VFIO_USER_NEEDS_MAPS);
     vfio_user_rig_add("/vfio-user/memory/private-beside-shared",
-                      test_private_beside_shared, true);
-    vfio_user_rig_add("/vfio-user/memory/virtio-mem", test_virtio_mem, false);
-    vfio_user_rig_add("/vfio-user/memory/balloon", test_balloon, true);
-    vfio_user_rig_add("/vfio-user/memory/hotplug", test_hotplug, false);
-    qtest_add_data_func("/vfio-user/memory/hotplug-refused", refusal,
-                        test_hotplug_refused);
-    qtest_add_data_func("/vfio-user/memory/hotplug-never-answered", silence,
-                        test_hotplug_refused);
+                      test_private_beside_shared, VFIO_USER_NEEDS_MAPS);
+    vfio_user_rig_add("/vfio-user/memory/virtio-mem", test_virtio_mem, 0);
+    vfio_user_rig_add("/vfio-user/memory/balloon", test_balloon,
+                      VFIO_USER_NEEDS_MAPS);
+    vfio_user_rig_add("/vfio-user/memory/hotplug", test_hotplug, 0);
+    vfio_user_rig_add_data("/vfio-user/memory/hotplug-refused", refusal,
+                           test_hotplug_refused, 0);
+    vfio_user_rig_add_data("/vfio-user/memory/hotplug-never-answered", silence,
+                           test_hotplug_refused, 0);
 }

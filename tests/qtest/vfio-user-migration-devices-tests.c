@@ -63,6 +63,18 @@ static const Row rows[] = {
       "RESUMING to STOP: " },
 };
 
+/* Of an honest server, or of one with the habits of the row that runs. */
+static VFIOUserModel pre_copy_model(void)
+{
+    VFIOUserModel model = *vfio_user_mig_pre_copy;
+
+    if (vfio_user_rig_model()->personality) {
+        /* reads as small as the honest one's, so that each phase has several */
+        model.personality = vfio_user_mig_small_2026->personality;
+    }
+    return model;
+}
+
 /* The one device is as before; so is the other, or dead. */
 static void check_devices(VFIOUserMigVM *vm, unsigned faulty, bool dies)
 {
@@ -88,9 +100,8 @@ static VFIOUserMigVM *destination(const VFIOUserModel *const *models)
 static void check_fault(const Row *row, unsigned faulty)
 {
     const VFIOUserRule rules[] = { row->rule, { } };
-    const VFIOUserModel *models[] = {
-        vfio_user_mig_pre_copy, vfio_user_mig_pre_copy
-    };
+    const VFIOUserModel model = pre_copy_model();
+    const VFIOUserModel *models[] = { &model, &model };
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = destination(models);
     g_autofree char *uri = vfio_user_mig_uri(to);
@@ -134,9 +145,8 @@ static void test_second_fails(const void *opaque)
 /* A VM that stands still migrates, and goes on when it is told to. */
 static void test_stopped(void)
 {
-    const VFIOUserModel *models[] = {
-        vfio_user_mig_pre_copy, vfio_user_mig_stop_copy
-    };
+    const VFIOUserModel model = pre_copy_model();
+    const VFIOUserModel *models[] = { &model, vfio_user_mig_stop_copy };
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
     g_autofree char *uri = vfio_user_mig_uri(to);
@@ -169,7 +179,8 @@ static void add_rows(const char *which, void (*test)(const void *opaque))
             g_strdup_printf("/vfio-user/migration-devices/%s-%s", which,
                             rows[i].name);
 
-        qtest_add_data_func(path, &rows[i], test);
+        vfio_user_rig_add_data(path, &rows[i], test,
+                               VFIO_USER_NEEDS_MIGRATION2);
     }
 }
 
@@ -177,5 +188,6 @@ void vfio_user_add_migration_devices_tests(void)
 {
     add_rows("first", test_first_fails);
     add_rows("second", test_second_fails);
-    qtest_add_func("/vfio-user/migration-devices/stopped", test_stopped);
+    vfio_user_rig_add("/vfio-user/migration-devices/stopped", test_stopped,
+                      VFIO_USER_NEEDS_MIGRATION2);
 }

@@ -34,6 +34,7 @@ static void begin(Guest *g, bool second, uint32_t index)
 {
     g->model[0] = second ? *vfio_user_mig_stop_copy :
                            vfio_user_model_migration1(&pages);
+    g->model[0].personality = vfio_user_rig_model()->personality;
     g->model[1] = g->model[0];
     g->model[0].signals_at_stop = true;
     g->model[0].signal = index;
@@ -116,11 +117,12 @@ void vfio_user_add_migration_irq_tests(void)
 {
     void *second = GINT_TO_POINTER(true);
 
-    qtest_add_data_func("/vfio-user/migration-irq/first-msi", NULL, test_msi);
-    qtest_add_data_func("/vfio-user/migration-irq/first-intx", NULL,
-                        test_intx);
-    qtest_add_data_func("/vfio-user/migration-irq/second-msi", second,
-                        test_msi);
-    qtest_add_data_func("/vfio-user/migration-irq/second-intx", second,
-                        test_intx);
+    vfio_user_rig_add_data("/vfio-user/migration-irq/first-msi", NULL,
+                           test_msi, VFIO_USER_NEEDS_MIGRATION1);
+    vfio_user_rig_add_data("/vfio-user/migration-irq/first-intx", NULL,
+                           test_intx, VFIO_USER_NEEDS_MIGRATION1);
+    vfio_user_rig_add_data("/vfio-user/migration-irq/second-msi", second,
+                           test_msi, VFIO_USER_NEEDS_MIGRATION2);
+    vfio_user_rig_add_data("/vfio-user/migration-irq/second-intx", second,
+                           test_intx, VFIO_USER_NEEDS_MIGRATION2);
 }

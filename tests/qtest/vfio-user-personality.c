@@ -78,3 +78,11 @@ const VFIOUserPersonality *vfio_user_personality(const char *name)
     g_assert_nonnull(p->name);
     return p;
 }
+
+bool vfio_user_personality_meets(const VFIOUserPersonality *p,
+                                 VFIOUserNeeds needs)
+{
+    return !(needs & VFIO_USER_NEEDS_MAPS && p->map_align) &&
+           !(needs & VFIO_USER_NEEDS_MIGRATION1 && p->no_migration1) &&
+           !(needs & VFIO_USER_NEEDS_MIGRATION2 && p->no_migration2);
+}

@@ -43,10 +43,21 @@ typedef struct VFIOUserPersonality {
     bool fixed_rom;             /* the ROM BAR ignores the sizing write */
 } VFIOUserPersonality;
 
+/* What a test may need of a server. */
+typedef enum VFIOUserNeeds {
+    VFIO_USER_NEEDS_MAPS = 1,       /* uses each map that it is given */
+    VFIO_USER_NEEDS_MIGRATION1 = 2,
+    VFIO_USER_NEEDS_MIGRATION2 = 4,
+} VFIOUserNeeds;
+
 /* Ends with a row without name. */
 extern const VFIOUserPersonality vfio_user_personalities[];
 
 /* Fails the test where there is none of that name. */
 const VFIOUserPersonality *vfio_user_personality(const char *name);
+
+/* Whether such a server has all that is needed; @needs may be 0. */
+bool vfio_user_personality_meets(const VFIOUserPersonality *personality,
+                                 VFIOUserNeeds needs);
 
 #endif /* TESTS_QTEST_VFIO_USER_PERSONALITY_H */

@@ -30,8 +30,13 @@ static struct {
     unsigned threads;
 } vm;
 
-/* What a server without model is, in the row that runs. */
+/* See vfio_user_rig_model(); without personality: no row runs. */
 static VFIOUserModel row_model;
+
+const VFIOUserModel *vfio_user_rig_model(void)
+{
+    return row_model.personality ? &row_model : &vfio_user_model;
+}
 
 static unsigned count_entries(const char *what)
 {
@@ -185,10 +190,7 @@ VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
         vm_start(args);
     }
     rig->qts = vm.qts;
-    if (!model && row_model.personality) {
-        model = &row_model;
-    }
-    rig->server = vfio_user_server_new(model, rules);
+    rig->server = vfio_user_server_new(model ?: vfio_user_rig_model(), rules);
     return rig;
 }
 
@@ -217,7 +219,8 @@ typedef struct Row Row;
 
 struct Row {
     const VFIOUserPersonality *personality;
-    void (*test)(void);
+    void (*test)(const void *);
+    const void *data;
     Row *next;
 };
 
@@ -229,22 +232,37 @@ static void run_row(const void *data)
 
     row_model = vfio_user_model;
     row_model.personality = row->personality;
-    row->test();
+    row->test(row->data);
     row_model = (VFIOUserModel) { };
 }
 
-void vfio_user_rig_add(const char *path, void (*test)(void), bool uses_maps)
+/* For tests that have no data of their own. */
+static void run_plain(const void *data)
+{
+    void (*test)(void) = data;
+
+    test();
+}
+
+void vfio_user_rig_add(const char *path, void (*test)(void),
+                       VFIOUserNeeds needs)
+{
+    vfio_user_rig_add_data(path, test, run_plain, needs);
+}
+
+void vfio_user_rig_add_data(const char *path, const void *data,
+                            void (*test)(const void *), VFIOUserNeeds needs)
 {
     const VFIOUserPersonality *p;
 
-    qtest_add_func(path, test);
+    qtest_add_data_func(path, data, test);
     for (p = vfio_user_personalities; p->name; p++) {
         g_autofree char *name = g_strdup_printf("%s/%s", path, p->name);
         Row *row;
 
-        if (!uses_maps || !p->map_align) {
+        if (vfio_user_personality_meets(p, needs)) {
             row = g_new(Row, 1);
-            *row = (Row) { p, test, rows };
+            *row = (Row) { p, test, data, rows };
             rows = row;
             qtest_add_data_func(name, row, run_row);
         }

@@ -57,12 +57,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserRig, vfio_user_rig_end)
 
 /**
  * vfio_user_rig_add:
- * @uses_maps: fails where the server does not use each map that it is given
+ * @needs: of the server, to pass; or 0
  *
- * Adds a test, and a row of it for every personality whose server can pass it:
- * the same test, in which vfio_user_rig_begin() without model has that server.
+ * Adds a test, and a row of it for every personality that meets @needs: the
+ * same test, in which vfio_user_rig_begin() without model has that server.
  */
-void vfio_user_rig_add(const char *path, void (*test)(void), bool uses_maps);
+void vfio_user_rig_add(const char *path, void (*test)(void),
+                       VFIOUserNeeds needs);
+void vfio_user_rig_add_data(const char *path, const void *data,
+                            void (*test)(const void *), VFIOUserNeeds needs);
+
+/* The model of a server without one, in the row that runs. */
+const VFIOUserModel *vfio_user_rig_model(void);
 
 /* Ends the VM. */
 void vfio_user_rig_quit(void);

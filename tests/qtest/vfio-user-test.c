@@ -319,7 +319,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vfio-user/reset/fails", test_reset_fails);
     qtest_add_func("/vfio-user/reset/never-answered",
                    test_reset_never_answered);
-    vfio_user_rig_add("/vfio-user/plug-again", test_plug_again, false);
+    vfio_user_rig_add("/vfio-user/plug-again", test_plug_again, 0);
     vfio_user_add_boot_tests();
     vfio_user_add_dma_tests();
     vfio_user_add_iommu_tests();
