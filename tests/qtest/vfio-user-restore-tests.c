@@ -354,6 +354,80 @@ static void test_system_reset_paused(void)
     check_system_reset(&model, true);
 }
 
+/* A reset of the bus, by the bridge that the device is behind */
+
+#define BEHIND_PORT "-machine q35 -nodefaults -m 64 " VFIO_USER_RIG_Q35_PORT
+
+static void reset_bus(VFIOUserRig *rig)
+{
+    QPCIDevice *port = qpci_device_find(rig->bus,
+                                        QPCI_DEVFN(VFIO_USER_RIG_SLOT, 0));
+    uint16_t control = qpci_config_readw(port, PCI_BRIDGE_CONTROL);
+
+    qpci_config_writew(port, PCI_BRIDGE_CONTROL,
+                       control | PCI_BRIDGE_CTL_BUS_RESET);
+    qpci_config_writew(port, PCI_BRIDGE_CONTROL, control);
+    g_free(port);
+}
+
+/* The message of MSI is QEMU's; no server looks at it. */
+static bool is_msi_message(unsigned at)
+{
+    return at >= VFIO_USER_MODEL_MSI + PCI_MSI_ADDRESS_LO &&
+           at < VFIO_USER_MODEL_MSI + PCI_MSI_DATA_64 + 2;
+}
+
+/* What the guest reads is what the server has. */
+static void check_agreed(VFIOUserRig *rig)
+{
+    const Config is = server_config(rig);
+
+    for (unsigned i = 0; i < sizeof(is.bytes); i++) {
+        uint8_t read = qpci_config_readb(rig->dev, i);
+
+        if (read != is.bytes[i] && !is_msi_message(i)) {
+            g_error("the guest reads 0x%02x at 0x%02x of configuration space"
+                    " where the server has 0x%02x", read, i, is.bytes[i]);
+        }
+    }
+}
+
+/* @keeps: the server does not reset what is in configuration space */
+static void check_bus_reset(bool keeps)
+{
+    const VFIOUserModel model = model_that_resets();
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(BEHIND_PORT, &model,
+                                                     NULL);
+    VFIOUserRule rules[] = { { ON(VFIO_USER_DEVICE_RESET), DO_CONFIG }, { } };
+    Config before;
+
+    vfio_user_rig_plug(rig, 0);
+    program(rig);
+    check_works(rig);
+    before = server_config(rig);
+    /* a reset begins with this, whatever the server does then */
+    pci_set_word(before.bytes + PCI_COMMAND, 0);
+    rules[0].data = (VFIOUserData) { before.bytes, sizeof(before.bytes) };
+    vfio_user_server_set_rules(rig->server, keeps ? rules : NULL);
+    vfio_user_server_forget(rig->server);
+    reset_bus(rig);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server,
+                                          VFIO_USER_DEVICE_RESET), ==, 1);
+    check_agreed(rig);
+    g_assert_cmphex(qpci_config_readw(rig->dev, PCI_COMMAND), ==, 0);
+    vfio_user_server_set_rules(rig->server, NULL);
+}
+
+static void test_bus_reset(void)
+{
+    check_bus_reset(false);
+}
+
+static void test_bus_reset_kept(void)
+{
+    check_bus_reset(true);
+}
+
 /* Servers that go wrong then */
 
 typedef struct Fault {
@@ -431,6 +505,8 @@ void vfio_user_add_restore_tests(void)
 
         qtest_add_data_func(path, &faults[i], test_fault);
     }
+    qtest_add_func("/vfio-user/restore/bus-reset", test_bus_reset);
+    qtest_add_func("/vfio-user/restore/bus-reset-kept", test_bus_reset_kept);
     qtest_add_func("/vfio-user/restore/order", test_order);
     qtest_add_func("/vfio-user/restore/kept", test_kept);
     qtest_add_func("/vfio-user/restore/error-state", test_error_state);
