@@ -293,8 +293,9 @@ static void test_reset_in_stop_copy(const void *opaque)
  */
 static void test_reset_loading(const void *opaque)
 {
-    g_autoptr(VFIOUserMigVM) from = source(model_of(opaque));
-    g_autoptr(VFIOUserMigVM) to = destination(model_of(opaque));
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_listen(to, uri);
@@ -319,7 +320,7 @@ static void test_savevm_endless(void)
 
     endless.personality = &trickles;
     endless.migration.filling = 1 * TiB;
-    vm = source(&endless);
+    vm = vfio_user_mig_source(&endless, SEED);
     add_disk(vm);
     answer = qtest_hmp(vm->qts, "savevm one");
     g_assert_nonnull(strstr(answer, "its state did not end"));
