@@ -76,6 +76,7 @@ void ask_reply_locked(VFIOUserServer *s, const VFIOUserPacket *reply)
 
 bool ask_send(VFIOUserServer *s, ServerAsk *ask)
 {
+    g_assert_true(vfio_user_device_asks(s->device));
     ask->request.header.id = s->next_id++;
     ask->sent = true;
     return vfio_user_packet_send(s->twin < 0 ? s->conn : s->twin,
@@ -104,6 +105,16 @@ int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
     }
     ask_free(ask);
     return error;
+}
+
+bool vfio_user_server_asks(VFIOUserServer *s)
+{
+    bool asks;
+
+    qemu_mutex_lock(&s->lock);
+    asks = vfio_user_device_asks(s->device);
+    qemu_mutex_unlock(&s->lock);
+    return asks;
 }
 
 int vfio_user_server_dma_read(VFIOUserServer *s, uint64_t address,

@@ -371,32 +371,26 @@ static void test_intx_level(void)
     vfio_user_irq_check_intx(rig);
 }
 
-static void set_pin(VFIOUserRig *rig, bool up)
-{
-    uint8_t status = PCI_STATUS_CAP_LIST | (up ? PCI_STATUS_INTERRUPT : 0);
-
-    vfio_user_server_poke(rig->server, VFIO_PCI_CONFIG_REGION_INDEX,
-                          PCI_STATUS, &status, sizeof(status));
-}
-
 /*
  * QEMU's server signals INTx when its device raises the pin, and not when the
  * client unmasks it.  What it has in configuration space is right.
  */
 static void test_intx_stays_up(void)
 {
-    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserRig) rig = NULL;
     unsigned i;
 
+    model.personality = vfio_user_personality("x-vfio-user-server");
+    rig = vfio_user_irq_plugged(&model, NULL, 0);
     vfio_user_irq_route_intx(rig);
-    set_pin(rig, true);
     vfio_user_server_trigger(rig->server, INTX, 0);
     for (i = 0; i < 3; i++) {
         vfio_user_rig_wait(rig, qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
         qpci_io_readl(rig->dev, rig->bar[0], 0);
     }
     vfio_user_rig_wait(rig, qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
-    set_pin(rig, false);
+    vfio_user_server_lower(rig->server);
     qpci_io_readl(rig->dev, rig->bar[0], 0);
     vfio_user_rig_ping(rig);
     g_assert_false(qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));

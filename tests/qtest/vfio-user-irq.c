@@ -139,6 +139,7 @@ void vfio_user_irq_check_intx(VFIOUserRig *rig)
 {
     vfio_user_server_trigger(rig->server, INTX, 0);
     vfio_user_rig_wait(rig, qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
+    vfio_user_server_lower(rig->server);
     qpci_io_readl(rig->dev, rig->bar[0], 0);
     g_assert_false(qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
 }

@@ -347,6 +347,10 @@ static void test_several_one_stuck(void)
 
 /* Behind bridges */
 
+#define Q35_SHARED \
+    "-machine q35,memory-backend=ram -nodefaults -m 64 " \
+    "-object memory-backend-memfd,id=ram,size=64M,share=on "
+
 #define WINDOW 0xd0000000       /* of memory, 16 MiB for each bus */
 
 /* As firmware does: bus @nr is behind the bridge at @devfn. */
@@ -385,7 +389,7 @@ static void reset_bus(QPCIDevice *bridge)
 static void test_behind_bridges(void)
 {
     g_autoptr(Machine) m = machine_new(
-        "-machine q35 -nodefaults -m 64 "
+        Q35_SHARED
         "-device pcie-root-port,id=rp,chassis=1,addr=3 "
         "-device pci-bridge,id=br,chassis_nr=2,addr=4 "
         "-device vfio-user-pci,bus=rp,socket=%s "
@@ -435,7 +439,7 @@ static void slot_power(QPCIDevice *port, bool on)
 static void test_plug_express(void)
 {
     g_autoptr(Machine) m = machine_new(
-        "-machine q35 -nodefaults -m 64 "
+        Q35_SHARED
         "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off "
         "-device pcie-root-port,id=rp,chassis=1,addr=3");
     QPCIDevice *port = open_bridge(m, QPCI_DEVFN(3, 0), 1);
@@ -618,7 +622,7 @@ static void test_help(void)
 void vfio_user_add_life_tests(void)
 {
     vfio_user_rig_add("/vfio-user/life/plug-at-work", test_plug_at_work,
-                      0);
+                      VFIO_USER_NEEDS_MESSAGES);
     vfio_user_rig_add("/vfio-user/life/plug-express", test_plug_express,
                       0);
     vfio_user_rig_add("/vfio-user/life/reset/10-times", test_reset_10_times,

@@ -38,6 +38,16 @@ const void *device_head_of(const VFIOUserPacket *packet, size_t size);
 /* What it wrote to; NULL: it keeps no record. */
 VFIOUserRecord *device_record(VFIOUserDevice *dev);
 
+/* Configuration space */
+void device_config_reset(VFIOUserDevice *dev);
+
+/* After a write.  Returns -EINVAL for one that the server refuses. */
+int device_config_written(VFIOUserDevice *dev, uint64_t offset,
+                          uint64_t count);
+
+/* Raises the INTx pin.  Returns whether it was not up. */
+bool device_config_raise(VFIOUserDevice *dev);
+
 /* Maps */
 void device_drop_maps(VFIOUserDevice *dev);
 DeviceAnswer device_dma_map, device_dma_unmap;

@@ -33,10 +33,24 @@ bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
     if (fd < 0 || dev->masked[index]) {
         return false;
     }
+    if (device_habits(dev)->signals_rise && index == VFIO_PCI_INTX_IRQ_INDEX) {
+        /* and knows no masks */
+        return !device_config_raise(dev) ||
+               write(fd, &one, sizeof(one)) == sizeof(one);
+    }
     if (dev->model->irq[index].flags & VFIO_IRQ_INFO_AUTOMASKED) {
         dev->masked[index] = true;
     }
     return write(fd, &one, sizeof(one)) == sizeof(one);
+}
+
+static uint32_t count_of(const VFIOUserDevice *dev, uint32_t index)
+{
+    if (device_habits(dev)->no_msi_beside && index == VFIO_PCI_MSI_IRQ_INDEX &&
+        dev->model->irq[VFIO_PCI_MSIX_IRQ_INDEX].count) {
+        return 0;
+    }
+    return dev->model->irq[index].count;
 }
 
 int device_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
@@ -53,7 +67,7 @@ int device_get_irq_info(VFIOUserDevice *dev, VFIOUserPacket *request,
         .argsz = sizeof(info),
         .flags = dev->model->irq[head->index].flags,
         .index = head->index,
-        .count = dev->model->irq[head->index].count,
+        .count = count_of(dev, head->index),
     };
     if (p && p->flagless_msix && info.index == VFIO_PCI_MSIX_IRQ_INDEX) {
         info.flags = 0;
@@ -105,7 +119,7 @@ int device_set_irqs(VFIOUserDevice *dev, VFIOUserPacket *request,
         head->index >= VFIO_PCI_NUM_IRQS) {
         return -EINVAL;
     }
-    count = dev->model->irq[head->index].count;
+    count = count_of(dev, head->index);
     if (head->start > count || head->count > count - head->start) {
         return -EINVAL;
     }

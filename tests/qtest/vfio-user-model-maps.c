@@ -45,6 +45,11 @@ unsigned vfio_user_device_maps(VFIOUserDevice *dev)
     return dev->maps->len;
 }
 
+bool vfio_user_device_asks(const VFIOUserDevice *dev)
+{
+    return !device_habits(dev)->no_messages;
+}
+
 /* Whether the server has the habit of using such a map. */
 static bool uses(VFIOUserDevice *dev, const VFIOUserDMAMap *head)
 {

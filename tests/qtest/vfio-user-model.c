@@ -114,8 +114,7 @@ const void *device_head_of(const VFIOUserPacket *packet, size_t size)
 
 static void device_reset(VFIOUserDevice *dev)
 {
-    memcpy(dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes,
-           dev->model->config, sizeof(dev->model->config));
+    device_config_reset(dev);
     if (device_habits(dev)->keeps_state) {
         vfio_user_migrating_drift(&dev->migrating);
     } else {
@@ -310,44 +309,6 @@ static int answer_get_region_io_fds(VFIOUserDevice *dev,
     return 0;
 }
 
-/*
- * Base address registers hold no bits below the size of their region.  Returns
- * -EINVAL for a write that the server refuses.
- */
-static int settle_base_addresses(VFIOUserDevice *dev)
-{
-    uint8_t *config = dev->backing[VFIO_PCI_CONFIG_REGION_INDEX].bytes;
-    const VFIOUserPersonality *p = dev->model->personality;
-    int ret = 0;
-    uint32_t i;
-
-    for (i = 0; i <= VFIO_PCI_ROM_REGION_INDEX; i++) {
-        bool rom = i == VFIO_PCI_ROM_REGION_INDEX;
-        unsigned at = rom ? PCI_ROM_ADDRESS : PCI_BASE_ADDRESS_0 + 4 * i;
-        uint32_t size = dev->model->region[i].size;
-        uint32_t type = pci_get_long(dev->model->config + at);
-        uint32_t value = pci_get_long(config + at);
-
-        if (rom && p && p->fixed_rom) {
-            /* as libvfio-user, which takes masks and no address */
-            if (value && value != type && value < PCI_ROM_ADDRESS_MASK) {
-                ret = -EINVAL;
-            }
-            pci_set_long(config + at, type);
-            continue;
-        }
-        if (rom) {
-            type = value & PCI_ROM_ADDRESS_ENABLE;
-        }
-        if (size) {
-            pci_set_long(config + at, (value & ~(size - 1)) | type);
-        } else if (rom) {
-            pci_set_long(config + at, 0);
-        }
-    }
-    return ret;
-}
-
 static bool is_migration_register(VFIOUserDevice *dev,
                                   const VFIOUserRegionRW *head)
 {
@@ -420,7 +381,7 @@ static int answer_region_write(VFIOUserDevice *dev, VFIOUserPacket *request,
         memcpy(bytes, head + 1, head->count);
     }
     if (head->region == VFIO_PCI_CONFIG_REGION_INDEX) {
-        ret = settle_base_addresses(dev);
+        ret = device_config_written(dev, head->offset, head->count);
     }
     vfio_user_packet_put(reply, head, sizeof(*head));
     return ret;

@@ -169,6 +169,20 @@ bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
 bool vfio_user_device_runs(const VFIOUserDevice *dev);
 
 /**
+ * vfio_user_device_asks:
+ *
+ * Returns whether it reaches memory by message where it has no descriptor.
+ */
+bool vfio_user_device_asks(const VFIOUserDevice *dev);
+
+/**
+ * vfio_user_device_lower:
+ *
+ * Lowers the INTx pin, which only some servers show.
+ */
+void vfio_user_device_lower(VFIOUserDevice *dev);
+
+/**
  * vfio_user_device_trigger:
  *
  * Returns false where the client gave no eventfd for it or masked it.

@@ -1,16 +1,20 @@
 /*
  * qtest of the vfio-user client: habits of released servers
  *
- * What a user is told of a server's habits, and what avoids them.  That the
- * device works all the same is for the rows of other tests.
+ * What a user is told of a server's habits, what avoids them, and what the
+ * guest sees of limits.  That the device works all the same is for the rows of
+ * other tests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include <glib/gstdio.h>
 
-#include "vfio-user-rig.h"
+#include "hw/pci/pci.h"
+#include "vfio-user-irq.h"
 #include "vfio-user-tests.h"
+#include "vfio-user-vtd.h"
 
 #define UNDRAINED "then took its payload for a command"
 #define NO_PROBES ",x-no-region-io-fds=on,x-no-device-feature=on"
@@ -81,8 +85,156 @@ static void test_no_probes(void)
                      ==, 0);
 }
 
+/* Limits */
+
+#define TRANSLATED "-machine q35,memory-backend=ram -nodefaults -m 64 " \
+                   "-device intel-iommu,caching-mode=on " \
+                   "-object memory-backend-memfd,id=ram,size=64M,share=on " \
+                   VFIO_USER_RIG_Q35_PORT
+#define RAM 0x1000000ull        /* beside what interrupts use */
+
+static VFIOUserModel model_of(const char *name)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.personality = vfio_user_personality(name);
+    return model;
+}
+
+static void check_registers(VFIOUserRig *rig)
+{
+    qpci_io_writel(rig->dev, rig->bar[0], 0x20, 0x600d);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
+}
+
+static void check_works(VFIOUserRig *rig)
+{
+    check_registers(rig);
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 3);
+    vfio_user_irq_check(rig, 3);
+    qpci_msix_disable(rig->dev);
+}
+
+static bool says(const char *path, const char *text)
+{
+    g_autofree char *said = NULL;
+
+    g_assert_true(g_file_get_contents(path, &said, NULL, NULL));
+    return strstr(said, text);
+}
+
+/* The guest maps a page, which joins no other. */
+static void map_page(VFIOUserRig *rig, unsigned i)
+{
+    vtd_set(rig->qts, IOVA + i * PAGE, RAM + 2 * i * PAGE, READ | WRITE);
+    vtd_invalidate_pages(rig->qts, IOVA + i * PAGE, 0);
+}
+
+/* The map that is one too many costs the guest its device, and no more. */
+static void check_most_maps(VFIOUserRig *rig, unsigned most, const char *said)
+{
+    vtd_init(rig->qts, VFIO_USER_RIG_Q35_BUS, 0);
+    vfio_user_rig_plug(rig, 0);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
+    for (unsigned i = 0; i < most; i++) {
+        map_page(rig, i);
+    }
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, most);
+    check_registers(rig);
+    g_assert_false(says(said, "connection lost"));
+
+    map_page(rig, most);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
+                    UINT32_MAX);
+    g_assert_true(says(said, "connection lost: DMA_MAP"));
+    map_page(rig, most + 1);
+    vfio_user_rig_ping(rig);
+}
+
+static void test_most_maps(const void *name)
+{
+    const VFIOUserModel model = model_of(name);
+    g_autofree char *said = NULL;
+    g_autofree char *args = NULL;
+    int fd = g_file_open_tmp("vfio-user-said-XXXXXX", &said, NULL);
+    VFIOUserRig *rig;
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    args = g_strdup_printf(TRANSLATED "2>%s", said);
+    rig = vfio_user_rig_begin(args, &model, NULL);
+    check_most_maps(rig, model.personality->most_maps, said);
+    vfio_user_rig_end(rig);
+    vfio_user_rig_quit();
+    g_unlink(said);
+}
+
+/* Shared memory that does not begin where the server wants: by message. */
+static void test_unaligned(void)
+{
+    const VFIOUserModel model = model_of("spdk");
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED,
+                                                     &model, NULL);
+    const uint64_t value = 0x0123456789abcdef;
+    uint64_t is;
+    VFIOUserMap map;
+
+    vfio_user_rig_plug(rig, 0);
+    g_assert_true(vfio_user_server_map(rig->server, RAM, &map));
+    g_assert_null(map.memory);
+    qtest_writeq(rig->qts, RAM, value);
+    g_assert_cmpint(vfio_user_server_dma_read(rig->server, RAM, &is,
+                                              sizeof(is)), ==, 0);
+    g_assert_cmphex(is, ==, value);
+    check_works(rig);
+}
+
+/* Memory that is not shared is told, and never reached. */
+static void test_no_messages(void)
+{
+    const VFIOUserModel model = model_of("x-vfio-user-server");
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
+    const uint64_t value = 0x0123456789abcdef;
+    VFIOUserMap map;
+
+    g_assert_true(vfio_user_server_map(rig->server, RAM, &map));
+    g_assert_null(map.memory);
+    g_assert_false(vfio_user_server_asks(rig->server));
+    g_assert_false(vfio_user_server_write(rig->server, RAM, &value,
+                                          sizeof(value)));
+    check_works(rig);
+}
+
+/* MSI that the server does not have: the guest gets none, and can go on. */
+static void test_no_msi_beside(void)
+{
+    const VFIOUserModel model = model_of("x-vfio-user-server");
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
+
+    check_works(rig);
+    vfio_user_server_forget(rig->server);
+    vfio_user_irq_enable_msi(rig, true);
+    g_assert_false(vfio_user_irq_armed(rig, VFIO_PCI_MSI_IRQ_INDEX, 0));
+    check_registers(rig);
+    vfio_user_irq_enable_msi(rig, false);
+    check_works(rig);
+}
+
 void vfio_user_add_personality_tests(void)
 {
+    for (const VFIOUserPersonality *p = vfio_user_personalities; p->name;
+         p++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/limit/most-maps/%s", p->name);
+
+        if (p->most_maps) {
+            qtest_add_data_func(path, p->name, test_most_maps);
+        }
+    }
+    qtest_add_func("/vfio-user/limit/unaligned", test_unaligned);
+    qtest_add_func("/vfio-user/limit/no-messages", test_no_messages);
+    qtest_add_func("/vfio-user/limit/no-msi-beside", test_no_msi_beside);
     qtest_add_func("/vfio-user/undrained/warning", test_undrained);
     qtest_add_func("/vfio-user/undrained/feature", test_undrained_feature);
     qtest_add_func("/vfio-user/undrained/no-probes", test_no_probes);

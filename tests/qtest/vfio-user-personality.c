@@ -64,6 +64,11 @@ const VFIOUserPersonality vfio_user_personalities[] = {
         .one_recv = true,
         .no_migration1 = true,
         .no_migration2 = true,
+        .most_maps = 16,
+        .no_messages = true,
+        .resets_config = true,
+        .signals_rise = true,
+        .no_msi_beside = true,
     },
     { }
 };
@@ -83,6 +88,7 @@ bool vfio_user_personality_meets(const VFIOUserPersonality *p,
                                  VFIOUserNeeds needs)
 {
     return !(needs & VFIO_USER_NEEDS_MAPS && p->map_align) &&
+           !(needs & VFIO_USER_NEEDS_MESSAGES && p->no_messages) &&
            !(needs & VFIO_USER_NEEDS_MIGRATION1 && p->no_migration1) &&
            !(needs & VFIO_USER_NEEDS_MIGRATION2 && p->no_migration2);
 }

@@ -38,7 +38,12 @@ typedef struct VFIOUserPersonality {
     uint64_t map_align;         /* maps that are not aligned are not used */
     uint32_t most_maps;         /* 0: any number */
 
+    bool no_messages;           /* no DMA without a descriptor */
+
     /* PCI */
+    bool resets_config;         /* an FLR puts configuration space back */
+    bool signals_rise;          /* INTx once, however long the pin stays up */
+    bool no_msi_beside;         /* MSI-X: offers no MSI */
     bool flagless_msix;         /* DEVICE_GET_IRQ_INFO: MSI-X has flags 0 */
     bool fixed_rom;             /* the ROM BAR ignores the sizing write */
 } VFIOUserPersonality;
@@ -46,8 +51,9 @@ typedef struct VFIOUserPersonality {
 /* What a test may need of a server. */
 typedef enum VFIOUserNeeds {
     VFIO_USER_NEEDS_MAPS = 1,       /* uses each map that it is given */
-    VFIO_USER_NEEDS_MIGRATION1 = 2,
-    VFIO_USER_NEEDS_MIGRATION2 = 4,
+    VFIO_USER_NEEDS_MESSAGES = 2,   /* reaches other memory by message */
+    VFIO_USER_NEEDS_MIGRATION1 = 4,
+    VFIO_USER_NEEDS_MIGRATION2 = 8,
 } VFIOUserNeeds;
 
 /* Ends with a row without name. */

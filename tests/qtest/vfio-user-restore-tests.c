@@ -23,6 +23,7 @@
 #define EXPRESS 0x80
 #define AF 0xc0
 
+#define BAR_0 AT_OFFSET(CONFIG, PCI_BASE_ADDRESS_0)
 #define ROM_AT 0xd0000000
 #define TIMEOUT_MS 600
 #define DEVCTL (PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_READRQ_512B)
@@ -50,6 +51,15 @@ static VFIOUserModel model_that_resets(void)
     return model;
 }
 
+/* Of QEMU's server, which resets configuration space with the function. */
+static VFIOUserModel model_of_qemu(void)
+{
+    VFIOUserModel model = model_that_resets();
+
+    model.personality = vfio_user_personality("x-vfio-user-server");
+    return model;
+}
+
 /* A reset of the function by a write to its configuration space. */
 typedef struct Reset {
     const char *name;
@@ -57,7 +67,7 @@ typedef struct Reset {
     uint8_t size;               /* 1 or 2 */
     uint16_t before;            /* written first, and 0 is not */
     uint16_t value;
-    bool keeps;                 /* it is no reset */
+    enum { BY_SERVER, BY_RULE, NONE } deed;
 } Reset;
 
 static const Reset resets[] = {
@@ -66,9 +76,9 @@ static const Reset resets[] = {
     { "express-byte", EXPRESS + PCI_EXP_DEVCTL + 1, 1, 0,
       (DEVCTL | PCI_EXP_DEVCTL_BCR_FLR) >> 8 },
     { "advanced-features", AF + PCI_AF_CTRL, 1, 0, PCI_AF_CTRL_FLR },
-    { "power", PM + PCI_PM_CTRL, 2, 3, 0 },
+    { "power", PM + PCI_PM_CTRL, 2, 3, 0, BY_RULE },
     { "power-without-reset", PM + PCI_PM_CTRL, 2,
-      3 | PCI_PM_CTRL_NO_SOFT_RESET, PCI_PM_CTRL_NO_SOFT_RESET, true },
+      3 | PCI_PM_CTRL_NO_SOFT_RESET, PCI_PM_CTRL_NO_SOFT_RESET, NONE },
 };
 
 static void write_reset(VFIOUserRig *rig, const Reset *reset, uint16_t value)
@@ -150,7 +160,7 @@ static VFIOUserRig *plug_programmed(const VFIOUserModel *model)
 static void test_restored(const void *opaque)
 {
     const Reset *reset = opaque;
-    const VFIOUserModel model = model_that_resets();
+    const VFIOUserModel model = model_of_qemu();
     const VFIOUserRule rules[] = {
         { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, reset->at), .nth = 1),
           DO_CONFIG, 0, { model.config, sizeof(model.config) } },
@@ -163,12 +173,16 @@ static void test_restored(const void *opaque)
         if (reset->before) {
             write_reset(rig, reset, reset->before);
         }
-        vfio_user_server_set_rules(rig->server, reset->keeps ? NULL : rules);
+        vfio_user_server_set_rules(rig->server,
+                                   reset->deed == BY_RULE ? rules : NULL);
         vfio_user_server_forget(rig->server);
         write_reset(rig, reset, reset->value);
-        if (reset->keeps) {
+        if (reset->deed == NONE) {
             g_assert_cmpuint(writes(rig), ==, 1);
         } else {
+            g_assert_cmpuint(vfio_user_server_saw(rig->server,
+                                                  VFIO_USER_REGION_WRITE,
+                                                  BAR_0), ==, 1);
             check_config(rig, &before);
             check_works(rig);
         }
@@ -181,17 +195,11 @@ static void test_restored(const void *opaque)
 /* BARs are there before the device decodes them, and DMA comes last. */
 static void test_order(void)
 {
-    const VFIOUserModel model = model_that_resets();
-    const VFIOUserRule rules[] = {
-        { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, AF + PCI_AF_CTRL)),
-          DO_CONFIG, 0, { model.config, sizeof(model.config) } },
-        { }
-    };
+    const VFIOUserModel model = model_of_qemu();
     g_autoptr(VFIOUserRig) rig = plug_programmed(&model);
     g_autoptr(GArray) log = NULL;
     bool commanded = false;
 
-    vfio_user_server_set_rules(rig->server, rules);
     vfio_user_server_forget(rig->server);
     qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
     log = vfio_user_server_log(rig->server);
@@ -207,7 +215,6 @@ static void test_order(void)
         }
     }
     g_assert_true(commanded);
-    vfio_user_server_set_rules(rig->server, NULL);
     qpci_msix_disable(rig->dev);
 }
 
@@ -458,13 +465,8 @@ static const Fault faults[] = {
 static void test_fault(const void *opaque)
 {
     const Fault *fault = opaque;
-    const VFIOUserModel model = model_that_resets();
-    const VFIOUserRule rules[] = {
-        { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, AF + PCI_AF_CTRL)),
-          DO_CONFIG, 0, { model.config, sizeof(model.config) } },
-        fault->rule,
-        { }
-    };
+    const VFIOUserModel model = model_of_qemu();
+    const VFIOUserRule rules[] = { fault->rule, { } };
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL,
                                                        TIMEOUT_MS);
     Config before, after;

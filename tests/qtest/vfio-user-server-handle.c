@@ -259,6 +259,13 @@ void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
     }
 }
 
+void vfio_user_server_lower(VFIOUserServer *s)
+{
+    qemu_mutex_lock(&s->lock);
+    vfio_user_device_lower(s->device);
+    qemu_mutex_unlock(&s->lock);
+}
+
 int vfio_user_server_eventfd(VFIOUserServer *s, uint32_t index,
                              uint32_t vector)
 {

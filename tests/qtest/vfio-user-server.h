@@ -97,6 +97,9 @@ void vfio_user_server_truncate(VFIOUserServer *s, uint32_t region,
 void vfio_user_server_trigger(VFIOUserServer *s, uint32_t index,
                               uint32_t vector);
 
+/* Lowers the INTx pin, which a server may show in its PCI status. */
+void vfio_user_server_lower(VFIOUserServer *s);
+
 /* Returns a copy of its eventfd, or -1 where the client gave none. */
 int vfio_user_server_eventfd(VFIOUserServer *s, uint32_t index,
                              uint32_t vector);
@@ -131,6 +134,9 @@ bool vfio_user_server_runs(VFIOUserServer *s);
 int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
                          const void *payload, size_t length,
                          GByteArray **reply);
+
+/* Whether it does DMA by message; not all servers do. */
+bool vfio_user_server_asks(VFIOUserServer *s);
 
 /* DMA by message: 0 or a positive errno, as vfio_user_server_ask(). */
 int vfio_user_server_dma_read(VFIOUserServer *s, uint64_t address,
