@@ -298,14 +298,17 @@ static void test_reset_loading(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
+    vfio_user_mig_capability(from, "pause-before-switchover");
     vfio_user_mig_listen(to, uri);
-    start_slowly(from, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "pre-switchover");
     vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE);
     vfio_user_server_forget(to->server[0]);
     system_reset(to);
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
-    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
+    qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-continue',"
+                             " 'arguments': {'state': 'pre-switchover'}}");
     vfio_user_mig_arrive(from, to);
     vfio_user_mig_vm_check(to, SEED);
 }

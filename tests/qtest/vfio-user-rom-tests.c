@@ -157,7 +157,8 @@ static void check_fixed(const char *more, const Fixed *row, uint32_t mask,
     g_test_message("%s", said);
     /* the server refuses the ROM's address, and nobody needs to know */
     g_assert_null(strstr(said, "cannot write"));
-    g_assert_cmpint(!!strstr(said, "option ROM not shown"), ==, row->size && !mask);
+    g_assert_cmpint(!!strstr(said, "option ROM not shown"), ==,
+                    row->size && !mask);
 }
 
 static void test_rom_fixed(const void *opaque)

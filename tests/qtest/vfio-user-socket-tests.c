@@ -380,7 +380,7 @@ static void test_nobody_free(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
 
     check_gives_up(vfio_user_server_path(rig->server), "VERSION: no reply"
-                   " within " stringify(TIMEOUT_MS) " ms (x-timeout-ms):"
+                   " within " stringify(TIMEOUT_MS) " ms (x-timeout-ms);"
                    " another client may be connected to the server");
 }
 

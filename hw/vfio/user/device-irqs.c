@@ -95,7 +95,6 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
         .fds = fds,
         .nfds = nfds,
     };
-
     int ret;
 
     msg->argsz = sizeof(*msg) + size;
@@ -345,13 +344,17 @@ int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
     Error *err = NULL;
     int ret = set_irqs(udev, irqs, &err);
 
-    /* hw/vfio would print a line each time that a guest tries */
-    if (err && vbasedev->dev->realized) {
-        vfio_user_report(&udev->reports, err);
-        return 0;
+    if (!err || !vbasedev->dev->realized) {
+        error_free(err);
+        return ret;
     }
-    error_free(err);
-    return ret;
+    /* hw/vfio would print a line each time that a guest tries */
+    if (vfio_user_proxy_state(udev->proxy) == VFIO_USER_UP) {
+        vfio_user_report(&udev->reports, err);
+    } else {
+        error_free(err);        /* as was the connection, which was told of */
+    }
+    return 0;
 }
 
 uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,

@@ -175,8 +175,8 @@ void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
 /**
  * vfio_user_device_reset:
  *
- * Returns 0 or -errno with @errp set; a lost device counts as reset, and so does
- * one that is lost because it does not answer.
+ * Returns 0 or -errno with @errp set; a lost device counts as reset, and so
+ * does one that is lost because it does not answer.
  * Specification: "VFIO_USER_DEVICE_RESET".
  */
 int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);
