@@ -358,7 +358,7 @@ static int bad_reply(VFIOUserDevice *udev, const VFIOUserCall *call,
     return -EPROTO;
 }
 
-/* Returns how many bytes were transferred, or -EIO where that is none. */
+/* Returns how many bytes were transferred, or -EIO if that is zero. */
 static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
                        uint32_t count, uint32_t wanted, Error **errp)
 {

@@ -1,8 +1,8 @@
 /*
  * vfio-user: dialling a server
  *
- * From an address to a connected channel, and what to say where there is none:
- * the cause and what the user can do about it.  Sends no byte.
+ * From an address to a connected channel.  If there is no server, the error
+ * has the cause and what the user can do about it.  Sends no byte.
  *
  * Threads: any.
  *

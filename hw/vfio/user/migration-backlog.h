@@ -1,11 +1,11 @@
 /*
- * vfio-user migration: what a device in PRE_COPY may still have to say
+ * vfio-user migration: how much a device in PRE_COPY may still have to send
  *
- * Servers give what they have and never say how much that is, so it is guessed
- * from what they gave.  A read that brings nothing is an end, for now.  A short
- * one is none: the server may give no more at a time, and has more; or it gave
- * all it had, and the device that works brings a little about until the next
- * read.  To tell one from the other it is read on, for so many short reads.
+ * Servers never announce how much state they have, so it is estimated from
+ * what they sent.  An empty read is an end, for now.  A short read is not an
+ * end: either the server limits the size of a reply and has more, or it sent
+ * all it had and the running device produces a little until the next read.
+ * Reading goes on, up to a number of short reads, to tell the two apart.
  *
  * Pure: asks nobody, any thread may call.
  *

@@ -162,7 +162,7 @@ static void follow_reset(VFIOUserMigration *m)
     VFIOUserMigState before = m->d.state;
 
     vfio_user_mig_ask_state(&m->d, NULL);
-    /* libvfio-user lets it go on to save, and what was saved is not reset */
+    /* libvfio-user stays in PRE_COPY; what was sent is from before the reset */
     if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
         run(m);
     }

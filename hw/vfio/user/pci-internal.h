@@ -39,8 +39,8 @@ struct VFIOUserPCIDevice {
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
-    VFIOUserMigration *migration;       /* NULL: not of the second generation */
-    VFIOUserMigRegion *migration_region;        /* NULL: not of the first */
+    VFIOUserMigration *migration;               /* NULL: not migration v2 */
+    VFIOUserMigRegion *migration_region;        /* NULL: not migration v1 */
     VMChangeStateEntry *vm_change;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
