@@ -216,8 +216,8 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
 }
 
 /*
- * Reset while memory is sent.  A server of the first generation has given
- * data by then, which nothing can take back.
+ * Reset while memory is sent.  With migration v1, data of the device have been
+ * sent by then, and nothing can take them back.
  */
 static void test_reset_meanwhile(const void *opaque)
 {

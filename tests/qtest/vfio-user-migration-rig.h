@@ -39,8 +39,8 @@ extern const VFIOUserModel *const vfio_user_mig_region;
 #define VFIO_USER_MIG_REGION_PIECES 5
 
 /*
- * The same, of servers on libvfio-user: those of the second generation have a
- * state of 1.5 MB, but for the last, which is vfio_user_mig_stop_copy.
+ * The same for servers built on libvfio-user.  Those with migration v2 have
+ * 1.5 MB of state, except for the last, which is vfio_user_mig_stop_copy.
  */
 extern const VFIOUserModel *const vfio_user_mig_stop_copy_2026;
 extern const VFIOUserModel *const vfio_user_mig_pre_copy_2026;

@@ -1,7 +1,7 @@
 /*
  * qtest of the vfio-user client: a VM migrates with its devices
  *
- * Servers of the second generation: honest ones, and those on libvfio-user.
+ * Servers with migration v2: honest ones, and those built on libvfio-user.
  * What the guest wrote into its device on one side it reads on the other; a
  * server that would lose a byte on the way refuses what it loads.
  *

@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: habits of released servers
  *
- * What a user is told of a server's habits, what avoids them, and what the
- * guest sees of limits.  That the device works all the same is for the rows of
- * other tests.
+ * The warnings about a server's habits, the properties that avoid them, and
+ * the limits that the guest meets.  Other tests check, with a row for each
+ * personality, that the device works nevertheless.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -59,7 +59,7 @@ typedef enum VFIOUserNeeds {
 /* Ends with a row without name. */
 extern const VFIOUserPersonality vfio_user_personalities[];
 
-/* Fails the test where there is none of that name. */
+/* Fails the test if no personality has that name. */
 const VFIOUserPersonality *vfio_user_personality(const char *name);
 
 /* Whether such a server has all that is needed; @needs may be 0. */

@@ -74,8 +74,8 @@ static int (*const handlers[VFIO_USER_COMMANDS])(VFIOUserServe *s,
 };
 
 /*
- * A device that may not reach memory is told what it is told of an address
- * that leads nowhere.
+ * A device that may not reach memory gets the same error as for an address
+ * without memory.
  */
 void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
                      const VFIOUserMessage *msg)
