@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The series, the overlay, and trees of QEMU's source made of both.
 
-build/pristine is what Debian's package holds.  Patches are applied to copies
-in a stage aside; a tree then gets the files that differ and no others, so
-that a build does again only what a change reaches.
+build/BASE/pristine is what the source package holds.  Patches are applied to
+copies in a stage aside; a tree then gets the files that differ and no others,
+so that a build does again only what a change reaches.
 """
 
 import json
@@ -14,38 +14,74 @@ import subprocess
 import sys
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
-BUILD = TOP / "build"
-PRISTINE = BUILD / "pristine"
+from base import TOP, Base
 
 
 def fail(text: str) -> None:
     sys.exit(f"{Path(sys.argv[0]).name}: {text}")
 
 
-def names() -> list[str]:
-    """The patches in their order."""
-    lines = (TOP / "series" / "series").read_text().splitlines()
-    return [name for line in lines if (name := line.split("#")[0].strip())]
+def entries(path: Path) -> list[str]:
+    """The lines of a list, without comments."""
+    return [name for line in path.read_text().splitlines()
+            if (name := line.split("#")[0].strip())]
+
+
+def names(base: Base) -> list[str]:
+    """The patches in their order, by their paths below series/."""
+    return entries(base.series)
 
 
 def text(name: str) -> str:
     try:
         return (TOP / "series" / name).read_text()
     except OSError as error:
-        fail(f"series/series names {name}: {error.strerror}")
+        fail(f"the series has no {name}: {error.strerror}")
 
 
-def overlay() -> set[str]:
-    """The files that go into QEMU's tree: all that git sees there."""
+def removed(base: Base) -> set[str]:
+    """Files of QEMU's that ours replace; a patch would have to repeat them."""
+    path = base.series.with_name("removed")
+    files = set()
+    for name in entries(path) if path.exists() else []:
+        found = base.pristine / name
+        inside = found.rglob("*") if found.is_dir() else [found]
+        files |= {str(file.relative_to(base.pristine)) for file in inside
+                  if file.is_file()}
+    return files
+
+
+def listed(*folders: str) -> list[str]:
+    """The files there that git sees, or would if they were added."""
     # A checkout may belong to somebody else, as in a container.
-    listed = subprocess.run(
+    found = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached",
-         "--others", "--exclude-standard", "--",
-         "configs", "docs", "hw", "include", "tests"],
+         "--others", "--exclude-standard", "--", *folders],
         cwd=TOP, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {path for path in listed.split("\0")
-            if path and (TOP / path).is_file()}
+    return [path for path in found.split("\0")
+            if path and (TOP / path).is_file()]
+
+
+def overlay(base: Base) -> dict[str, str]:
+    """The files that go into QEMU's tree: by their paths there, those here."""
+    files = {path: path
+             for path in listed("configs", "docs", "hw", "include", "tests")}
+    own = f"base/{base.name}/"
+    for path in listed(own):
+        there = path.removeprefix(own)
+        if there in files:
+            fail(f"{path} is a file of every base, too")
+        # What lies on top describes the base.
+        if "/" in there:
+            files[there] = path
+    return files
+
+
+def touched(name: str) -> set[str]:
+    """The files that a patch changes, adds or deletes."""
+    pairs = re.findall(r"^--- (?:a/)?(\S+).*\n\+\+\+ (?:b/)?(\S+)",
+                       text(name), re.M)
+    return {path for pair in pairs for path in pair if path != "/dev/null"}
 
 
 class Stage:
@@ -53,20 +89,20 @@ class Stage:
     one tree.
     """
 
-    def __init__(self, tree: str) -> None:
-        self.tree = BUILD / tree
-        self.names = names()
-        self.paths = {path for name in self.names for pair in re.findall(
-            r"^--- (?:a/)?(\S+).*\n\+\+\+ (?:b/)?(\S+)", text(name), re.M)
-            for path in pair if path != "/dev/null"}
-        self.folder = BUILD / f"{tree}.stage"
+    def __init__(self, base: Base, tree: str) -> None:
+        self.base = base
+        self.tree = base.build / tree
+        self.names = names(base)
+        self.paths = set().union(*map(touched, self.names))
+        self.removed = removed(base)
+        self.folder = base.build / f"{tree}.stage"
 
     def __enter__(self) -> "Stage":
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        for path in self.paths:
-            if (PRISTINE / path).exists():
-                copy(PRISTINE / path, self.folder / path)
+        for path in self.paths - self.removed:
+            if (self.base.pristine / path).exists():
+                copy(self.base.pristine / path, self.folder / path)
         return self
 
     def __exit__(self, *_) -> None:
@@ -82,35 +118,37 @@ class Stage:
         if done.returncode:
             where = re.search(r"^patching file (\S+)\n(?:(?!patching).*\n)*?"
                               r"Hunk #\d+ FAILED (at \d+)", done.stdout, re.M)
-            version = (BUILD / "source.version").read_text().strip()
-            fail(f"{name} does not apply to qemu {version}: "
+            fail(f"{name} does not apply to qemu {self.base.version()}: "
                  + (" ".join(where.groups()) if where
                     else done.stdout.strip().split("\n")[-1]))
 
-    def settle(self, links: set[str]) -> int:
+    def settle(self, links: dict[str, str]) -> set[str]:
         """Give the tree the files of this stage and links to overlay files.
 
-        Returns how many files it changed.
+        Returns the files that it changed.
         """
         state = self.tree.with_name(self.tree.name + ".state")
         before = set(json.loads(state.read_text())) if state.exists() else set()
-        after = self.paths | links
+        after = self.paths | self.removed | links.keys()
         # Half way through, the tree may hold any of both.
         state.write_text(json.dumps(sorted(before | after)))
-        changed = sum(self.place(self.tree / path, path, path in links)
-                      for path in sorted(before | after))
+        changed = {path for path in sorted(before | after)
+                   if self.place(self.tree / path, path, links.get(path))}
         if before != after:
             # QEMU's meson.build looks which files are there.
             os.utime(self.tree / "meson.build")
         state.write_text(json.dumps(sorted(after)))
         return changed
 
-    def place(self, there: Path, path: str, link: bool) -> bool:
+    def place(self, there: Path, path: str, link: str | None) -> bool:
+        here = self.base.pristine / path
+        if path in self.paths | self.removed:
+            here = self.folder / path
         if link:
-            if path in self.paths or (PRISTINE / path).exists():
+            if here.exists():
                 fail(f"{path} is a file of QEMU's; its changes belong "
                      "in the series")
-            target = os.path.relpath(TOP / path, there.parent)
+            target = os.path.relpath(TOP / link, there.parent)
             if there.is_symlink() and os.readlink(there) == target:
                 return False
             there.unlink(missing_ok=True)
@@ -118,7 +156,6 @@ class Stage:
             there.symlink_to(target)
             return True
 
-        here = (self.folder if path in self.paths else PRISTINE) / path
         if not here.exists():
             gone = there.is_symlink() or there.exists()
             there.unlink(missing_ok=True)

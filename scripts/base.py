@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The versions of QEMU that the client is built into: the folders of base/."""
+
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+BUILD = TOP / "build"
+NAMES = sorted(path.parent.name for path in (TOP / "base").glob("*/source"))
+
+
+class Base:
+    """One of them.  What is made of it lies in a folder of its own."""
+
+    def __init__(self, name: str) -> None:
+        if name not in NAMES:
+            raise SystemExit(f"qemu {name} is not supported; supported are "
+                             + " and ".join(NAMES))
+        self.name = name
+        self.own = TOP / "base" / name
+        self.build = BUILD / name
+        self.pristine = self.build / "pristine"
+        self.series = TOP / "series" / name / "series"
+        self.build.mkdir(parents=True, exist_ok=True)
+
+    def lines(self, key: str) -> list[list[str]]:
+        """The words of each line `key: ...' of base/NAME/source."""
+        lines = [line.split() for line in
+                 (self.own / "source").read_text().splitlines()]
+        return [words[1:] for words in lines if words[:1] == [f"{key}:"]]
+
+    def version(self) -> str:
+        """The version or Debian revision that is unpacked, or nothing."""
+        path = self.build / "source.version"
+        return path.read_text().strip() if path.exists() else ""
