@@ -5,10 +5,7 @@ The work in the guest judges each word that it reads; here its sums are compared
 with what they must be, and what the guest got with what the servers gave.
 """
 
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_disk import (CHUNK, DISK, STORAGE, WORDS, DiskServer, Sides,
                             Told)
@@ -26,15 +23,7 @@ DROP = "echo 3 >/proc/sys/vm/drop_caches"
 MASK = (1 << 64) - 1
 
 
-class Migration(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 600
-
+class Migration(TestCase):
     def start(self, sides: Sides) -> None:
         """Have the disk appear, with a copy that the guest remembers."""
         guest = sides.guest

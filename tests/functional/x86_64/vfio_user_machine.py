@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-REPO = Path(__file__).resolve().parent.parent.parent
+REPO = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("VFIO_USER_BUILD", REPO / "build" / "qemu"))
 QEMU = Path(os.environ.get("VFIO_USER_QEMU", BUILD / "qemu-system-x86_64"))
 SAMPLES = BUILD / "subprojects" / "libvfio-user" / "samples"

@@ -7,11 +7,7 @@ environment has to name.
 """
 
 from collections.abc import Callable
-
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_export import LONG, MIB, Card, Disk, Exported
 from vfio_user_machine import Guest, Scene
@@ -26,15 +22,7 @@ PLUGS = 20
 PAGE = 4096
 
 
-class Exports(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 300
-
+class Exports(TestCase):
     def start(self, scene: Scene, *devices: Exported, **options) -> Guest:
         models = [device.model for device in devices] or [NVME]
         modules = [name for model in models for name in model.modules]
