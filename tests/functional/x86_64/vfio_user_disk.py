@@ -7,11 +7,11 @@ is left to the test to judge.
 
 import functools
 import re
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from vfio_user_machine import BUILD, Guest, PeerError, Scene, Server
+from vfio_user_machine import (BUILD, Guest, PeerError, Scene, Server,
+                               compile_program)
 
 SERVER = BUILD / "tests" / "qtest" / "vfio-user-disk-server"
 WORK = Path(__file__).with_name("vfio_user_disk_work.c")
@@ -52,24 +52,13 @@ class Side(NamedTuple):
     server: DiskServer
 
 
-def compile_work(folder: Path) -> Path:
-    """For the guest, which has no libraries."""
-    program = folder / "work"
-    done = subprocess.run(
-        ["cc", "-std=gnu11", "-O2", "-Wall", "-static", "-s", WORK,
-         "-o", program], text=True, capture_output=True)
-    if done.returncode:
-        raise PeerError(f"cc: {done.stderr}")
-    return program
-
-
 class Sides:
     """The VM, wherever it is."""
 
     def __init__(self, scene: Scene, stopping: str) -> None:
         self.scene = scene
         self.stopping = stopping
-        self.work = compile_work(scene.folder)
+        self.work = compile_program(WORK, scene.folder)
         self.here = self.start()
         self.guest.boot()
 
@@ -127,7 +116,7 @@ class Sides:
     def begin(self, *works: str) -> None:
         """Have the guest work, until finish()."""
         for work in works:
-            self.guest.sh(f"work {work} {DISK} >/tmp/{work} 2>&1 & "
+            self.guest.sh(f"{self.work.name} {work} {DISK} >/tmp/{work} 2>&1 & "
                           f"echo $! >/tmp/{work}.pid")
 
     def finish(self, work: str) -> list[int]:
