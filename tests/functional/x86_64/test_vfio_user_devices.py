@@ -199,7 +199,7 @@ class Exports(TestCase):
     def test_iommu(self):
         """The server sees what the guest maps, for as long as it does.
 
-        QEMU 7.2's server takes 16 maps at a time, each of one page here: so
+        That of QEMU 10.0 takes 16 maps at a time, each of one page here: so
         the guest has no more than four requests of two pages on their way,
         beside two pairs of queues and what is shared with their doorbells.
         """
@@ -225,7 +225,7 @@ class Exports(TestCase):
             self.end(guest, disk)
 
     def test_private_memory(self):
-        """As far as QEMU 7.2's server goes, which does no DMA by message.
+        """As far as QEMU's server goes, which does no DMA by message.
 
         It ignores maps that come without descriptor and then finds no memory
         where the queues are.  Registers work; the first command of the driver
