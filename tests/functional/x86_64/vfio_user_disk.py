@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from vfio_user_machine import (BUILD, Guest, PeerError, Scene, Server,
+from vfio_user_machine import (BUILD, QEMU, Guest, PeerError, Scene, Server,
                                compile_program)
 
 SERVER = BUILD / "tests" / "qtest" / "vfio-user-disk-server"
@@ -55,9 +55,12 @@ class Side(NamedTuple):
 class Sides:
     """The VM, wherever it is."""
 
-    def __init__(self, scene: Scene, stopping: str) -> None:
+    def __init__(self, scene: Scene, stopping: str, machine: str = "pc",
+                 qemu: str | Path = QEMU) -> None:
         self.scene = scene
         self.stopping = stopping
+        self.machine = machine
+        self.qemu = qemu
         self.work = compile_program(WORK, scene.folder)
         self.here = self.start()
         self.guest.boot()
@@ -66,15 +69,19 @@ class Sides:
     def guest(self) -> Guest:
         return self.here.guest
 
+    def beside(self) -> list[str]:
+        """What else the VM has, as QEMU's -device takes it."""
+        return []
+
     def start(self, *args: str) -> Side:
         """Start a server and QEMU, for the guest to boot in or to come to."""
         server = self.scene.server(
             functools.partial(DiskServer, self.stopping))
         guest = self.scene.guest(
             f"vfio-user-pci,id=disk,socket={server.path},addr=04.0,"
-            "x-timeout-ms=60000",
+            "x-timeout-ms=60000", *self.beside(),
             modules=["virtio_pci", "virtio_blk"], programs=[self.work],
-            args=["-smp", "2", *args])
+            args=["-smp", "2", *args], machine=self.machine, qemu=self.qemu)
         guest.qmp("migrate-set-capabilities", capabilities=[
             {"capability": "events", "state": True}])
         return Side(guest, server)
