@@ -2,12 +2,12 @@
  * The device of the register benchmark: a vfio-user server on libvfio-user
  *
  * One PCI function with a BAR of 4 KiB that is reached by message only; its
- * registers are in vfio-user-bench.h, and the doorbell is an eventfd. It has
- * no interrupt and does no DMA. With --sleep it sleeps in poll between
- * messages and signals, with --poll it asks for them again and again while a
- * client is there. It serves one client after another, tells on stdout when
- * it is ready and, at SIGTERM, what it counted, and removes its socket. One
- * thread.
+ * registers are in vfio-user-bench.h, and the doorbell is an eventfd. A second
+ * BAR has the other registers as I/O ports. It has no interrupt and does no
+ * DMA. With --sleep it sleeps in poll between messages and signals, with --poll
+ * it asks for them again and again while a client is there. It serves one
+ * client after another, tells on stdout when it is ready and, at SIGTERM, what
+ * it counted, and removes its socket. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -89,6 +89,9 @@ static vfu_ctx_t *create(const char *path, Bench *b)
                      PCI_HEADER_TYPE_NORMAL, 0) < 0 ||
         vfu_setup_region(ctx, VFU_PCI_DEV_BAR0_REGION_IDX, BENCH_BAR_SIZE,
                          access_bar, VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM,
+                         NULL, 0, -1, 0) < 0 ||
+        vfu_setup_region(ctx, VFU_PCI_DEV_BAR1_REGION_IDX, BENCH_PORTS_SIZE,
+                         access_bar, VFU_REGION_FLAG_RW,
                          NULL, 0, -1, 0) < 0) {
         err(1, "cannot set up the device");
     }

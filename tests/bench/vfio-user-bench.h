@@ -16,6 +16,7 @@
 #define BENCH_DEVICE 0x0be7
 
 #define BENCH_BAR_SIZE 4096
+#define BENCH_PORTS_SIZE 256    /* BAR 1: the same registers as I/O ports */
 #define BENCH_COUNTER 0x0       /* read: the number of reads before this one */
 #define BENCH_SCRATCH 0x4       /* read, write: the last value written */
 #define BENCH_DOORBELL 0x8      /* write: an ioeventfd's, any value */

@@ -5,10 +5,7 @@ There is no driver for it; the guest's shell does what one would do, through
 /dev/mem and uio.  docs/specs/edu.txt of QEMU tells the registers.
 """
 
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_export import Exported
 from vfio_user_machine import Scene
@@ -74,15 +71,7 @@ class Edu(Exported):
         self.wait_while(DMA_COMMAND, RUN)
 
 
-class EduTest(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 300
-
+class EduTest(TestCase):
     def check_registers(self, edu: Edu) -> None:
         self.assertEqual(edu.read(IDENT), 0x010000ed)
         edu.write(ALIVE, 0x12345678)

@@ -7,11 +7,7 @@ environment has to name.
 """
 
 from collections.abc import Callable
-
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_export import LONG, MIB, Card, Disk, Exported
 from vfio_user_machine import Guest, Scene
@@ -26,15 +22,7 @@ PLUGS = 20
 PAGE = 4096
 
 
-class Exports(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 300
-
+class Exports(TestCase):
     def start(self, scene: Scene, *devices: Exported, **options) -> Guest:
         models = [device.model for device in devices] or [NVME]
         modules = [name for model in models for name in model.modules]
@@ -211,7 +199,7 @@ class Exports(Test):
     def test_iommu(self):
         """The server sees what the guest maps, for as long as it does.
 
-        QEMU 7.2's server takes 16 maps at a time, each of one page here: so
+        That of QEMU 10.0 takes 16 maps at a time, each of one page here: so
         the guest has no more than four requests of two pages on their way,
         beside two pairs of queues and what is shared with their doorbells.
         """
@@ -237,7 +225,7 @@ class Exports(Test):
             self.end(guest, disk)
 
     def test_private_memory(self):
-        """As far as QEMU 7.2's server goes, which does no DMA by message.
+        """As far as QEMU's server goes, which does no DMA by message.
 
         It ignores maps that come without descriptor and then finds no memory
         where the queues are.  Registers work; the first command of the driver

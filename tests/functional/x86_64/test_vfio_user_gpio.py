@@ -1,34 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux guest drives devices of vfio-user servers.
+"""A Linux guest drives the GPIO card of libvfio-user's sample.
 
-Runs under avocado and, as it keeps to what avocado.Test has from
-unittest.TestCase, under pytest: `pytest-3 tests/avocado/vfio_user.py`.
+Run it with `pytest-3 tests/functional/x86_64/test_vfio_user_gpio.py`.
 vfio_user_machine.py says what the environment has to name.
 """
 
 import os
 import signal
-
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_gpio import (FILTER_CONTROL, IN_0_7, IRQ_CONTROL, OUT_0_7,
                             OUT_8_15, Gpio)
 from vfio_user_machine import Access, Scene
 
 
-class GpioIdio16(Test):
+class GpioIdio16(TestCase):
     """libvfio-user's sample, which answers each read of the first register
     with a third of the number of such reads before.
-
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
     """
-
-    timeout = 300
 
     def setUp(self):
         super().setUp()

@@ -29,14 +29,23 @@ PEEK = (f"dd if={DEVICE}/resource{BAR} bs=1 count=1 2>/dev/null |"
 class Gpio:
     """A card, from both sides."""
 
+    # -v makes the library log each access with its value.
+    COMMAND = (SAMPLE, "-v")
+    SHARED = True
+
     def __init__(self, scene: Scene, machine: str = "pc") -> None:
-        # -v makes the library log each access with its value.
-        self.server: Sample = scene.sample(SAMPLE, "-v")
-        self.guest: Guest = scene.guest(
-            f"vfio-user-pci,id={ID},socket={self.server.path},addr=04.0,"
-            "x-timeout-ms=60000",
-            modules=[MODULE], machine=machine)
+        self.server = self.serve(scene)
+        self.guest: Guest = scene.guest(self.option(), modules=[MODULE],
+                                        machine=machine, shared=self.SHARED)
         self.seen = 0
+
+    def serve(self, scene: Scene) -> Sample:
+        return scene.sample(*self.COMMAND)
+
+    def option(self) -> str:
+        """As QEMU's -device takes it."""
+        return (f"vfio-user-pci,id={ID},socket={self.server.path},addr=04.0,"
+                "x-timeout-ms=60000")
 
     def accesses(self, count: int) -> list[Access]:
         """What the server logged since the last call, count at least."""

@@ -5,14 +5,12 @@ The work in the guest judges each word that it reads; here its sums are compared
 with what they must be, and what the guest got with what the servers gave.
 """
 
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase, skipUnless
 
 from vfio_user_disk import (CHUNK, DISK, STORAGE, WORDS, DiskServer, Sides,
                             Told)
-from vfio_user_machine import Scene
+from vfio_user_machine import NEWEST, QEMU, Scene
+from vfio_user_state import StateSides
 
 # A file of every guest, copied to the disk behind its first chunk.
 COPIED = 16
@@ -26,15 +24,7 @@ DROP = "echo 3 >/proc/sys/vm/drop_caches"
 MASK = (1 << 64) - 1
 
 
-class Migration(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 600
-
+class Migration(TestCase):
     def start(self, sides: Sides) -> None:
         """Have the disk appear, with a copy that the guest remembers."""
         guest = sides.guest
@@ -131,3 +121,36 @@ class Migration(Test):
             self.assertGreater(sides.finish("memory"), [0])
             self.end(sides)
             self.check_way([left.server, sides.here.server], end)
+
+    def check_bases(self, machine: str) -> None:
+        """To the newest QEMU and back, with a device of migration v1, which
+        is the disk, and one of v2.  QEMU itself migrates both ways."""
+        with Scene() as scene:
+            sides = StateSides(scene, machine)
+            self.start(sides)
+            sides.begin("numbers", "storage", "memory")
+            total = sides.states[0].total()
+            servers = []
+            for qemu in NEWEST, QEMU:
+                sides.qemu = qemu
+                left = sides.move()
+                self.check_copy(sides)
+                self.assertEqual(left.guest.log.lines, [])
+                self.assertEqual(sides.end(left), 0)
+                servers.append(left.server)
+                for moved in sides.states[-2:]:
+                    self.assertTrue(moved.took_part())
+                self.assertEqual(sides.states[-1].total(), total)
+            end = self.check_numbers(sides)
+            self.check_storage(sides)
+            self.assertGreater(sides.finish("memory"), [0])
+            self.end(sides)
+            self.check_way([*servers, sides.here.server], end)
+
+    @skipUnless(NEWEST, "VFIO_USER_QEMU_NEWEST names no QEMU")
+    def test_bases_pc(self):
+        self.check_bases("pc-i440fx-10.0")
+
+    @skipUnless(NEWEST, "VFIO_USER_QEMU_NEWEST names no QEMU")
+    def test_bases_q35(self):
+        self.check_bases("pc-q35-10.0")

@@ -28,7 +28,7 @@ class Model(NamedTuple):
 # virtio takes addresses for those of its own process without this.
 VIRTIO = "disable-legacy=on,iommu_platform=on"
 
-# QEMU 7.2's server offers either MSI-X or MSI, and some models have both.
+# QEMU's server offers either MSI-X or MSI, and some models have both.
 NO_MSI = ("DEVICE_GET_IRQ_INFO: interrupt index 1 has 0 interrupts",)
 
 NVME = Model("nvme,serial={ident},drive=image", "nvme", ("nvme",))

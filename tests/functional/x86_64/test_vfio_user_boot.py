@@ -8,11 +8,7 @@ there in the end, can only have come through the device.
 
 import os
 import secrets
-
-try:
-    from avocado import Test
-except ImportError:
-    from unittest import TestCase as Test
+from unittest import TestCase
 
 from vfio_user_export import MIB, Disk
 from vfio_user_machine import BOOT, FIRMWARE, QEMU, Peer, Scene
@@ -76,15 +72,7 @@ class BootDisk(Disk):
         return data[number * SECTOR:(number + 1) * SECTOR]
 
 
-class Boots(Test):
-    """
-    :avocado: enable
-    :avocado: tags=arch:x86_64
-    :avocado: tags=device:vfio-user-pci
-    """
-
-    timeout = 300
-
+class Boots(TestCase):
     def test_nvme(self):
         with Scene() as scene:
             disk = BootDisk(scene)

@@ -7,8 +7,9 @@ Transcript, the lines that one peer has said so far.  Nothing here knows a
 device model; the tests and scripts/demo do.
 
 Environment: VFIO_USER_BUILD, the build folder of QEMU; VFIO_USER_QEMU, the
-qemu-system-x86_64 to use if not the one in there; VFIO_USER_CACHE, where
-scripts/build-guest keeps the guest.
+qemu-system-x86_64 to use if not the one in there; VFIO_USER_QEMU_NEWEST, one of
+the newest QEMU, without which tests that need both are skipped;
+VFIO_USER_CACHE, where scripts/build-guest keeps the guest.
 """
 
 import contextlib
@@ -30,9 +31,10 @@ from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-REPO = Path(__file__).resolve().parent.parent.parent
+REPO = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("VFIO_USER_BUILD", REPO / "build" / "qemu"))
 QEMU = Path(os.environ.get("VFIO_USER_QEMU", BUILD / "qemu-system-x86_64"))
+NEWEST = os.environ.get("VFIO_USER_QEMU_NEWEST")
 SAMPLES = BUILD / "subprojects" / "libvfio-user" / "samples"
 
 # Debian's source package is without firmware; these are of the packages
@@ -102,7 +104,8 @@ class Peer:
     """A process that ends with us, and the transcript of its stderr."""
 
     def __init__(self, name: str, command: Sequence[str | Path],
-                 pass_fds: Sequence[int] = ()) -> None:
+                 pass_fds: Sequence[int] = (),
+                 stdin: int = subprocess.DEVNULL) -> None:
         if not os.access(command[0], os.X_OK):
             raise PeerError(f"no {name} at {command[0]}; VFIO_USER_BUILD "
                             "names the folder that `make` builds in")
@@ -110,9 +113,8 @@ class Peer:
         # our death is for the case that we have no chance to.
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, pass_fds=pass_fds,
-            start_new_session=True)
+            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            pass_fds=pass_fds, start_new_session=True)
         assert self.process.stdout
         self.name = name
         self.pid = self.process.pid
@@ -157,8 +159,9 @@ class Server(Peer):
     """A vfio-user server, whatever its device."""
 
     def __init__(self, name: str, command: Sequence[str | Path], path: Path,
-                 pass_fds: Sequence[int] = ()) -> None:
-        super().__init__(name, command, pass_fds)
+                 pass_fds: Sequence[int] = (),
+                 stdin: int = subprocess.DEVNULL) -> None:
+        super().__init__(name, command, pass_fds, stdin)
         self.path = path
 
     def listen(self) -> None:
@@ -204,6 +207,17 @@ class Sample(Server):
         return self.log.wait(f"{count} accesses to region {region}", match)
 
 
+def compile_program(source: Path, folder: Path) -> Path:
+    """Compile a C file for the guest, without need of libraries there."""
+    program = folder / source.stem
+    done = subprocess.run(
+        ["cc", "-std=gnu11", "-O2", "-Wall", "-static", "-s", source,
+         "-o", program], text=True, capture_output=True)
+    if done.returncode:
+        raise PeerError(f"cc: {done.stderr}")
+    return program
+
+
 @functools.cache
 def build_guest(modules: tuple[str, ...],
                 programs: tuple[Path, ...] = ()) -> tuple[str, str]:
@@ -224,7 +238,7 @@ class Guest(Peer):
     def __init__(self, devices: Sequence[str], modules: Sequence[str] = (),
                  programs: Sequence[Path] = (), args: Sequence[str] = (),
                  machine: str = "pc", append: str = "", memory: str = "256M",
-                 shared: bool = True) -> None:
+                 shared: bool = True, qemu: str | Path = QEMU) -> None:
         """With arguments of QEMU and of the kernel beside the usual ones.
 
         The guest's memory is shared with servers, or not.  Half of it is the
@@ -233,7 +247,7 @@ class Guest(Peer):
         kernel, initramfs = build_guest(tuple(modules), tuple(programs))
         share = "on" if shared else "off"
         command: list[str | Path] = [
-            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            qemu, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", f"{machine},accel=tcg,memory-backend=ram",
             "-object",
             f"memory-backend-memfd,id=ram,size={memory},share={share}",
@@ -252,7 +266,7 @@ class Guest(Peer):
             command += ["-chardev",
                         f"socket,id={name},fd={theirs.fileno()}"]
         command += ["-serial", "chardev:console", "-serial", "chardev:shell",
-                    "-mon", "chardev=monitor,mode=control"]
+                    "-qmp", "chardev:monitor"]
         self.sockets = {name: ours for name, (ours, _) in pairs.items()}
         try:
             super().__init__(

@@ -7,11 +7,11 @@ is left to the test to judge.
 
 import functools
 import re
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from vfio_user_machine import BUILD, Guest, PeerError, Scene, Server
+from vfio_user_machine import (BUILD, QEMU, Guest, PeerError, Scene, Server,
+                               compile_program)
 
 SERVER = BUILD / "tests" / "qtest" / "vfio-user-disk-server"
 WORK = Path(__file__).with_name("vfio_user_disk_work.c")
@@ -52,24 +52,16 @@ class Side(NamedTuple):
     server: DiskServer
 
 
-def compile_work(folder: Path) -> Path:
-    """For the guest, which has no libraries."""
-    program = folder / "work"
-    done = subprocess.run(
-        ["cc", "-std=gnu11", "-O2", "-Wall", "-static", "-s", WORK,
-         "-o", program], text=True, capture_output=True)
-    if done.returncode:
-        raise PeerError(f"cc: {done.stderr}")
-    return program
-
-
 class Sides:
     """The VM, wherever it is."""
 
-    def __init__(self, scene: Scene, stopping: str) -> None:
+    def __init__(self, scene: Scene, stopping: str, machine: str = "pc",
+                 qemu: str | Path = QEMU) -> None:
         self.scene = scene
         self.stopping = stopping
-        self.work = compile_work(scene.folder)
+        self.machine = machine
+        self.qemu = qemu
+        self.work = compile_program(WORK, scene.folder)
         self.here = self.start()
         self.guest.boot()
 
@@ -77,15 +69,19 @@ class Sides:
     def guest(self) -> Guest:
         return self.here.guest
 
+    def beside(self) -> list[str]:
+        """What else the VM has, as QEMU's -device takes it."""
+        return []
+
     def start(self, *args: str) -> Side:
         """Start a server and QEMU, for the guest to boot in or to come to."""
         server = self.scene.server(
             functools.partial(DiskServer, self.stopping))
         guest = self.scene.guest(
             f"vfio-user-pci,id=disk,socket={server.path},addr=04.0,"
-            "x-timeout-ms=60000",
+            "x-timeout-ms=60000", *self.beside(),
             modules=["virtio_pci", "virtio_blk"], programs=[self.work],
-            args=["-smp", "2", *args])
+            args=["-smp", "2", *args], machine=self.machine, qemu=self.qemu)
         guest.qmp("migrate-set-capabilities", capabilities=[
             {"capability": "events", "state": True}])
         return Side(guest, server)
@@ -127,7 +123,7 @@ class Sides:
     def begin(self, *works: str) -> None:
         """Have the guest work, until finish()."""
         for work in works:
-            self.guest.sh(f"work {work} {DISK} >/tmp/{work} 2>&1 & "
+            self.guest.sh(f"{self.work.name} {work} {DISK} >/tmp/{work} 2>&1 & "
                           f"echo $! >/tmp/{work}.pid")
 
     def finish(self, work: str) -> list[int]:
