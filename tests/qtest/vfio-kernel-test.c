@@ -26,7 +26,7 @@
 #include "libqtest.h"
 #include "libqos/pci.h"
 #include "libqos/pci-pc.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-kernel-shim.h"
 
 #define NAME            "0000:00:0b.0"

@@ -9,7 +9,7 @@
 
 #include "qemu/osdep.h"
 
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 

@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 
 #include "libqos/pci-pc.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-tests.h"
 #include "vfio-user-writer.h"
 

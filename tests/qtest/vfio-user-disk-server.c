@@ -40,7 +40,7 @@
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 
-#include "libvfio-user.h"
+#include "vfio-user-library.h"
 
 #define PAGE 4096
 #define VECTORS 2
@@ -69,10 +69,10 @@ struct state {
 };
 
 /* The stream: one chunk, or at CHUNKS the rest of the state */
-struct record {
+typedef struct Record {
     uint64_t index;
     uint8_t data[CHUNK];
-};
+} Record;
 
 static struct device {
     vfu_ctx_t *ctx;
@@ -83,7 +83,6 @@ static struct device {
     int timer;
 
     vfu_migr_state_t migration;
-    struct record record;
     bool unsaved[CHUNKS + 1];
 } dev;
 
@@ -398,83 +397,55 @@ static int next_unsaved(void)
     return i;
 }
 
-static uint64_t get_pending_bytes(vfu_ctx_t *ctx)
+static uint64_t pending(void)
 {
-    uint64_t pending = 0;
+    uint64_t bytes = 0;
 
     for (int i = 0; i < CHUNKS; i++) {
-        pending += dev.unsaved[i] * sizeof(dev.record);
+        bytes += dev.unsaved[i] * sizeof(Record);
     }
     if (dev.migration == VFU_MIGR_STATE_STOP_AND_COPY) {
-        pending += dev.unsaved[CHUNKS] * sizeof(dev.record);
+        bytes += dev.unsaved[CHUNKS] * sizeof(Record);
     }
-    return pending;
+    return bytes;
 }
 
-static int prepare_data(vfu_ctx_t *ctx, uint64_t *offset, uint64_t *size)
+static void take(void *to)
 {
-    *offset = 0;
-    if (size) {
-        int i = next_unsaved();
+    Record *record = to;
+    int i = next_unsaved();
 
-        dev.record.index = i;
-        if (i < CHUNKS) {
-            memcpy(dev.record.data, dev.disk[i], CHUNK);
-        } else {
-            memcpy(dev.record.data, &dev.s, sizeof(dev.s));
-        }
-        dev.unsaved[i] = false;
-        *size = sizeof(dev.record);
-    }
-    return 0;
-}
-
-static ssize_t access_record(void *to, const void *from, uint64_t count,
-                             uint64_t offset)
-{
-    if (offset > sizeof(dev.record) ||
-        count > sizeof(dev.record) - offset) {
-        errno = EINVAL;
-        return -1;
-    }
-    memcpy(to, from, count);
-    return count;
-}
-
-static ssize_t read_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
-                         uint64_t offset)
-{
-    return access_record(buf, (char *)&dev.record + offset, count, offset);
-}
-
-static ssize_t write_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
-                          uint64_t offset)
-{
-    return access_record((char *)&dev.record + offset, buf, count, offset);
-}
-
-static int data_written(vfu_ctx_t *ctx, uint64_t count)
-{
-    if (count != sizeof(dev.record) || dev.record.index > CHUNKS) {
-        errno = EINVAL;
-        return -1;
-    }
-    if (dev.record.index < CHUNKS) {
-        memcpy(dev.disk[dev.record.index], dev.record.data, CHUNK);
+    record->index = i;
+    if (i < CHUNKS) {
+        memcpy(record->data, dev.disk[i], CHUNK);
     } else {
-        memcpy(&dev.s, dev.record.data, sizeof(dev.s));
+        memcpy(record->data, &dev.s, sizeof(dev.s));
+    }
+    dev.unsaved[i] = false;
+}
+
+static int put(const void *from)
+{
+    const Record *record = from;
+
+    if (record->index > CHUNKS) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (record->index < CHUNKS) {
+        memcpy(dev.disk[record->index], record->data, CHUNK);
+    } else {
+        memcpy(&dev.s, record->data, sizeof(dev.s));
     }
     return 0;
 }
 
-static const vfu_migration_callbacks_t migration = {
-    .version = VFU_MIGR_CALLBACKS_VERS,
+static const VFIOUserLibraryState migration = {
+    .size = sizeof(Record),
     .transition = transition,
-    .get_pending_bytes = get_pending_bytes,
-    .prepare_data = prepare_data,
-    .read_data = read_data,
-    .data_written = data_written,
-    .write_data = write_data,
+    .pending = pending,
+    .take = take,
+    .put = put,
 };
 
 /* Set-up */
@@ -535,7 +506,6 @@ static void set_up_pci(vfu_ctx_t *ctx)
 
 static void set_up(const char *path)
 {
-    size_t registers = vfu_get_migr_register_area_size();
     vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, path,
                                     LIBVFIO_USER_FLAG_ATTACH_NB, &dev,
                                     VFU_DEV_TYPE_PCI);
@@ -544,13 +514,8 @@ static void set_up(const char *path)
     check(vfu_setup_log(ctx, on_log, LOG_WARNING), "log");
     set_up_pci(ctx);
     check(vfu_setup_device_reset_cb(ctx, reset), "reset");
-    check(vfu_setup_device_dma(ctx, on_dma, on_dma), "DMA");
-    check(vfu_setup_region(ctx, VFU_PCI_DEV_MIGR_REGION_IDX,
-                           registers + sizeof(dev.record), NULL,
-                           VFU_REGION_FLAG_RW, NULL, 0, -1, 0),
-          "migration region");
-    check(vfu_setup_device_migration_callbacks(ctx, &migration, registers),
-          "migration");
+    check(vfio_user_library_dma(ctx, on_dma, on_dma), "DMA");
+    check(vfio_user_library_migrate(ctx, &migration), "migration");
     check(vfu_realize_ctx(ctx), "vfu_realize_ctx");
 
     dev.ctx = ctx;

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-guest.h"
 #include "vfio-user-irq.h"
 #include "vfio-user-tests.h"

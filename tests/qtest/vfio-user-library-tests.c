@@ -15,7 +15,7 @@
 
 #include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-server.h"
 #include "vfio-user-tests.h"
 #ifdef HAVE_VFIO_USER_TIMER_SERVER

@@ -11,7 +11,7 @@
 
 #include "hw/pci/pci.h"
 #include "libqos/fw_cfg.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-irq.h"
 #include "vfio-user-tests.h"
 

@@ -8,7 +8,7 @@
 
 #include "qemu/osdep.h"
 
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-mailbox.h"
 
 #define COMMAND  0x500          /* 0: done */

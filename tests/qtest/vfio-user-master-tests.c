@@ -12,7 +12,7 @@
 
 #include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-pair.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-said.h"

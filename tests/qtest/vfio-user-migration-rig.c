@@ -12,8 +12,8 @@
 #include <glib/gstdio.h>
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
-#include "qapi/qmp/qlist.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
 #include "vfio-user-migration-rig.h"
 
 #define SLOT 4

@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-tests.h"
 

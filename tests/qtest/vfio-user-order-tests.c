@@ -14,7 +14,7 @@
 #include <sys/eventfd.h>
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-irq.h"
 #include "vfio-user-mailbox.h"
 #include "vfio-user-tests.h"

@@ -11,7 +11,7 @@
 
 #include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-pair.h"
 
 #define MACHINE "-machine pc%s -nodefaults -m 64 "

@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 
 #define ID "dut"

@@ -16,7 +16,7 @@
 #include <glib/gstdio.h>
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 

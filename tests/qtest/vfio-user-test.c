@@ -13,7 +13,7 @@
 #include "qemu/osdep.h"
 
 #include "hw/pci/pci.h"
-#include "qapi/qmp/qdict.h"
+#include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 

@@ -26,7 +26,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "libvfio-user.h"
+#include "vfio-user-library.h"
 
 #define PAGE 4096
 #define MEMORY_SIZE (3 * PAGE)
@@ -110,7 +110,7 @@ static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
         set_timer(device.registers.expires);
         break;
     case VFU_MIGR_STATE_PRE_COPY:
-        device.pending = MEMORY_SIZE;
+        device.pending = STATE_SIZE;
         break;
     case VFU_MIGR_STATE_STOP_AND_COPY:
         device.pending = STATE_SIZE;
@@ -122,64 +122,33 @@ static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
     return 0;
 }
 
-static uint64_t get_pending_bytes(vfu_ctx_t *ctx)
+static uint64_t pending(void)
 {
     return device.pending;
 }
 
-static int prepare_data(vfu_ctx_t *ctx, uint64_t *offset, uint64_t *size)
+static void take(void *record)
 {
-    *offset = 0;
-    if (size) {
-        *size = device.pending;
-    }
-    return 0;
-}
-
-static ssize_t read_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
-                         uint64_t offset)
-{
-    if (offset || count != device.pending) {
-        errno = EINVAL;
-        return -1;
-    }
-    memcpy(buf, device.memory, MEMORY_SIZE);
-    if (count == STATE_SIZE) {
-        memcpy((char *)buf + MEMORY_SIZE, &device.registers,
-               sizeof(device.registers));
-    }
+    memcpy(record, device.memory, MEMORY_SIZE);
+    memcpy((char *)record + MEMORY_SIZE, &device.registers,
+           sizeof(device.registers));
     device.pending = 0;
-    return count;
 }
 
-static ssize_t write_data(vfu_ctx_t *ctx, void *buf, uint64_t count,
-                          uint64_t offset)
+static int put(const void *record)
 {
-    if (offset || (count != MEMORY_SIZE && count != STATE_SIZE)) {
-        errno = EINVAL;
-        return -1;
-    }
-    memcpy(device.memory, buf, MEMORY_SIZE);
-    if (count == STATE_SIZE) {
-        memcpy(&device.registers, (char *)buf + MEMORY_SIZE,
-               sizeof(device.registers));
-    }
-    return count;
-}
-
-static int data_written(vfu_ctx_t *ctx, uint64_t count)
-{
+    memcpy(device.memory, record, MEMORY_SIZE);
+    memcpy(&device.registers, (const char *)record + MEMORY_SIZE,
+           sizeof(device.registers));
     return 0;
 }
 
-static const vfu_migration_callbacks_t migration = {
-    .version = VFU_MIGR_CALLBACKS_VERS,
+static const VFIOUserLibraryState migration = {
+    .size = STATE_SIZE,
     .transition = transition,
-    .get_pending_bytes = get_pending_bytes,
-    .prepare_data = prepare_data,
-    .read_data = read_data,
-    .data_written = data_written,
-    .write_data = write_data,
+    .pending = pending,
+    .take = take,
+    .put = put,
 };
 
 static void on_dma(vfu_ctx_t *ctx, vfu_dma_info_t *info)
@@ -196,7 +165,6 @@ static void check(int ret, const char *what)
 static vfu_ctx_t *set_up(const char *path)
 {
     const int flags = VFU_REGION_FLAG_RW | VFU_REGION_FLAG_MEM;
-    size_t registers = vfu_get_migr_register_area_size();
     struct iovec areas[] = {
         { (void *)0, PAGE },
         { (void *)(2 * PAGE), PAGE },
@@ -223,12 +191,8 @@ static vfu_ctx_t *set_up(const char *path)
     check(vfu_setup_region(ctx, VFU_PCI_DEV_ROM_REGION_IDX, ROM_SIZE,
                            access_rom, VFU_REGION_FLAG_READ, NULL, 0, -1, 0),
           "option ROM");
-    check(vfu_setup_region(ctx, VFU_PCI_DEV_MIGR_REGION_IDX,
-                           registers + 4 * PAGE, NULL, VFU_REGION_FLAG_RW,
-                           NULL, 0, -1, 0), "migration region");
-    check(vfu_setup_device_migration_callbacks(ctx, &migration, registers),
-          "migration");
-    check(vfu_setup_device_dma(ctx, on_dma, on_dma), "DMA");
+    check(vfio_user_library_migrate(ctx, &migration), "migration");
+    check(vfio_user_library_dma(ctx, on_dma, on_dma), "DMA");
     check(vfu_setup_device_nr_irqs(ctx, VFU_DEV_INTX_IRQ, 1), "interrupts");
     check(vfu_realize_ctx(ctx), "vfu_realize_ctx");
     return ctx;

@@ -10,8 +10,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "exec/ram_addr.h"
-#include "sysemu/runstate.h"
+#include "system/runstate.h"
 #include "hw/vfio/user/container-internal.h"
 
 static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
@@ -24,9 +23,10 @@ static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
     }
 }
 
-int vfio_user_container_track(VFIOContainer *container, bool start)
+int vfio_user_container_track(const VFIOContainer *container, bool start,
+                              Error **errp)
 {
-    VFIOUserContainer *c = vfio_user_container_of(container);
+    VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     g_autoptr(GArray) direct =
         g_array_new(false, false, sizeof(VFIOUserLoggingRange));
 
@@ -76,20 +76,13 @@ static void count_rest(VFIOUserContainer *c, bool tracked)
  * By map, and marked where the map leads: with a vIOMMU the guest's tables may
  * say something else by now, or nothing, of what was written to.
  */
-int vfio_user_container_query_iommu(VFIOContainer *container, uint64_t first,
-                                    uint64_t last)
+void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
+                              hwaddr last)
 {
-    VFIOUserContainer *c = vfio_user_container_of(container);
+    VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
 
     vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
                                  fetch_map, NULL);
     count_rest(c, tracked);
-    return 0;
-}
-
-int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
-                              uint64_t size, ram_addr_t ram_addr)
-{
-    return vfio_user_container_query_iommu(container, iova, iova + size - 1);
 }

@@ -11,12 +11,6 @@
 
 #include "hw/vfio/user/container.h"
 
-static inline VFIOUserContainer *
-vfio_user_container_of(VFIOContainer *container)
-{
-    return container_of(container, VFIOUserContainer, container);
-}
-
 /* Messages */
 
 /* Whether they still make sense. */
@@ -50,12 +44,11 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                                const DMAMap *map,
                                                void *opaque), void *opaque);
 
-/* Dirty tracking: container's ops */
+/* Dirty tracking: the class's ops */
 
-int vfio_user_container_track(VFIOContainer *container, bool start);
-int vfio_user_container_query(VFIOContainer *container, uint64_t iova,
-                              uint64_t size, ram_addr_t ram_addr);
-int vfio_user_container_query_iommu(VFIOContainer *container, uint64_t first,
-                                    uint64_t last);
+int vfio_user_container_track(const VFIOContainer *container, bool start,
+                              Error **errp);
+void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
+                              hwaddr last);
 
 #endif /* HW_VFIO_USER_CONTAINER_INTERNAL_H */

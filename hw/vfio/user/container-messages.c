@@ -16,10 +16,12 @@
  */
 
 #include "qemu/osdep.h"
-#include "exec/ram_addr.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
-#include "sysemu/hostmem.h"
+#include "system/hostmem.h"
+#include "system/ramblock.h"
+#include "hw/vfio/vfio-device.h"
+#include "hw/vfio/vfio-migration-internal.h"
 #include "hw/vfio/user/container-internal.h"
 #include "trace.h"
 
@@ -49,7 +51,7 @@ bool vfio_user_container_is_usable(VFIOUserContainer *c)
 void vfio_user_container_failed(VFIOUserContainer *c, Error *err)
 {
     c->failed = true;
-    if (c->container.initialized) {
+    if (VFIO_IOMMU(c)->initialized) {
         vfio_user_proxy_fail(c->proxy, err);
     } else if (c->error) {
         error_free(err);
@@ -60,12 +62,18 @@ void vfio_user_container_failed(VFIOUserContainer *c, Error *err)
 
 bool vfio_user_container_is_stopped(VFIOUserContainer *c)
 {
-    const uint32_t takes = VFIO_DEVICE_STATE_V1_RUNNING |
-                           VFIO_DEVICE_STATE_V1_RESUMING;
-    VFIODevice *vbasedev = QLIST_FIRST(&c->group.device_list);
+    VFIODevice *vbasedev = QLIST_FIRST(&VFIO_IOMMU(c)->device_list);
 
-    return vbasedev && vbasedev->migration &&
-           !(vbasedev->migration->device_state & takes);
+    if (!vbasedev || !vbasedev->migration) {
+        return false;
+    }
+    switch (vbasedev->migration->device_state) {
+    case VFIO_DEVICE_STATE_STOP:
+    case VFIO_DEVICE_STATE_STOP_COPY:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* The map of a range that the server has not heard of; NULL: there is none. */
@@ -186,7 +194,7 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
         advise_to_share(c, mr);
         return -1;
     }
-    *offset = in_block;
+    *offset = mr->ram_block->fd_offset + in_block;
     return memory_region_get_fd(mr);
 }
 

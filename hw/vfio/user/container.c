@@ -14,10 +14,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "exec/address-spaces.h"
-#include "exec/ram_addr.h"
 #include "qapi/error.h"
-#include "sysemu/runstate.h"
+#include "qemu/module.h"
+#include "system/address-spaces.h"
+#include "system/ramblock.h"
+#include "system/runstate.h"
+#include "hw/vfio/vfio-device.h"
+#include "hw/vfio/vfio-listener.h"
 #include "hw/vfio/user/container-internal.h"
 
 /* The server's requests */
@@ -194,10 +197,18 @@ static void clear_range(VFIOUserContainer *c, hwaddr iova, ram_addr_t size)
     }
 }
 
-static int dma_unmap(VFIOContainer *container, hwaddr iova, ram_addr_t size,
-                     IOMMUTLBEntry *iotlb)
+static int dma_unmap(const VFIOContainer *container, hwaddr iova,
+                     uint64_t size, IOMMUTLBEntry *iotlb, bool unmap_all)
 {
-    clear_range(vfio_user_container_of(container), iova, size);
+    VFIOUserContainer *c = VFIO_IOMMU_USER(container);
+    const uint64_t half = 1ULL << 63;
+
+    if (unmap_all) {
+        clear_range(c, 0, half);
+        clear_range(c, half, half);
+    } else {
+        clear_range(c, iova, size);
+    }
     return 0;
 }
 
@@ -214,10 +225,10 @@ static void replace_map(VFIOUserContainer *c, const DMAMap *map)
     add_map(c, map);
 }
 
-static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
-                   void *vaddr, bool readonly)
+static int dma_map(const VFIOContainer *container, hwaddr iova, uint64_t size,
+                   void *vaddr, bool readonly, MemoryRegion *mr)
 {
-    VFIOUserContainer *c = vfio_user_container_of(container);
+    VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     uint64_t most = vfio_user_dirty_max_map(&c->dirty);
     DMAMap map = { .perm = readonly ? IOMMU_RO : IOMMU_RW };
     Error *err = NULL;
@@ -240,33 +251,22 @@ static int dma_map(VFIOContainer *container, hwaddr iova, ram_addr_t size,
 
 static void listener_begin(VFIOContainer *container)
 {
-    vfio_user_container_of(container)->in_transaction = true;
+    VFIO_IOMMU_USER(container)->in_transaction = true;
 }
 
 /* What hw/vfio cannot do about a change of memory, at run time. */
 static void listener_failed(VFIOContainer *container, Error *err)
 {
-    vfio_user_container_failed(vfio_user_container_of(container), err);
+    vfio_user_container_failed(VFIO_IOMMU_USER(container), err);
 }
 
 static void listener_commit(VFIOContainer *container)
 {
-    VFIOUserContainer *c = vfio_user_container_of(container);
+    VFIOUserContainer *c = VFIO_IOMMU_USER(container);
 
     c->in_transaction = false;
     vfio_user_container_finish(c);
 }
-
-static const VFIOContainerOps container_ops = {
-    .dma_map = dma_map,
-    .dma_unmap = dma_unmap,
-    .listener_begin = listener_begin,
-    .listener_commit = listener_commit,
-    .listener_failed = listener_failed,
-    .set_dirty_page_tracking = vfio_user_container_track,
-    .query_dirty_bitmap = vfio_user_container_query,
-    .query_dirty_iommu = vfio_user_container_query_iommu,
-};
 
 /* Life */
 
@@ -280,70 +280,72 @@ static void vm_changed(void *opaque, bool running, RunState state)
     }
 }
 
-void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
-                              const VFIOUserCaps *caps)
+VFIOUserContainer *vfio_user_container_new(VFIOUserProxy *proxy,
+                                           const VFIOUserCaps *caps)
 {
-    *c = (VFIOUserContainer) {
-        .proxy = proxy,
-        .caps = caps,
-        .begun =
-            g_ptr_array_new_with_free_func(vfio_user_container_message_free),
-        .postponed =
-            g_ptr_array_new_with_free_func(vfio_user_container_message_free),
-    };
+    VFIOUserContainer *c = VFIO_IOMMU_USER(object_new(TYPE_VFIO_IOMMU_USER));
+
+    c->proxy = proxy;
+    c->caps = caps;
     object_ref(OBJECT(proxy));
-    vfio_user_iova_init(&c->iova);
     vfio_user_dirty_init(&c->dirty, proxy, caps);
+    return c;
+}
+
+/* Unmaps everything and leaves the address space. */
+static void container_stop(VFIOUserContainer *c)
+{
+    VFIOContainer *container = VFIO_IOMMU(c);
+
+    vfio_listener_unregister(container);
+    QLIST_SAFE_REMOVE(container, next);
+    vfio_address_space_put(container->space);
+    ram_block_uncoordinated_discard_disable(false);
 }
 
 /* Maps what is there; an error of ours is told without hw/vfio's words. */
 static bool container_start(VFIOUserContainer *c, Error **errp)
 {
-    if (vfio_container_start(&c->container, &c->group, errp) < 0) {
+    VFIOContainer *container = VFIO_IOMMU(c);
+
+    if (!vfio_listener_register(container, errp)) {
         g_clear_pointer(&c->error, error_free);
         return false;
     }
     if (c->error) {
         error_propagate(errp, g_steal_pointer(&c->error));
-        vfio_container_stop(&c->container, &c->group);
         return false;
     }
+    container->initialized = true;
     return true;
 }
 
 bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
                                 Error **errp)
 {
-    VFIOAddressSpace *space = vfio_get_address_space(as);
+    VFIOContainer *container = VFIO_IOMMU(c);
     int ret;
 
-    c->group.fd = -1;
-    c->group.groupid = -1;
-    QLIST_INIT(&c->group.device_list);
-    vfio_container_init(&c->container, space, &container_ops);
     /* hw/vfio asserts that it can map any page: what fits the server is ours */
-    c->container.pgsizes = qemu_real_host_page_size();
-    c->container.dma_max_mappings = c->caps->max_dma_maps;
-    vfio_host_win_add(&c->container, 0, (hwaddr)-1, c->caps->pgsizes);
+    container->pgsizes = qemu_real_host_page_size();
+    container->dma_max_mappings = c->caps->max_dma_maps;
     /* what a server keeps no record of counts as dirty */
-    c->container.dirty_pages_supported = true;
-    c->container.dirty_pgsizes = qemu_real_host_page_size();
-    c->container.max_dirty_bitmap_size = c->caps->max_bitmap_size;
+    container->dirty_pages_supported = true;
+    container->dirty_pgsizes = qemu_real_host_page_size();
+    container->max_dirty_bitmap_size = c->caps->max_bitmap_size;
 
-    /* a server may keep what it mapped pinned: see vfio_connect_container() */
+    /* a server may keep what it mapped pinned, as the kernel does */
     ret = ram_block_uncoordinated_discard_disable(true);
     if (ret < 0) {
         error_setg_errno(errp, -ret, "cannot forbid the discarding of RAM,"
                          " as by a balloon");
-        vfio_put_address_space(space);
         return false;
     }
+    vfio_address_space_insert(vfio_address_space_get(as), container);
     if (!container_start(c, errp)) {
-        ram_block_uncoordinated_discard_disable(false);
-        vfio_put_address_space(space);
+        container_stop(c);
         return false;
     }
-    vfio_group_insert(&c->group);
     /* behind migration's, which has the device run first */
     c->vm_change =
         qemu_add_vm_change_state_handler_prio(vm_changed, c, INT_MAX);
@@ -353,21 +355,56 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
 void vfio_user_container_detach(VFIOUserContainer *c)
 {
     qemu_del_vm_change_state_handler(c->vm_change);
-    vfio_group_remove(&c->group);
-    vfio_container_stop(&c->container, &c->group);
-    vfio_put_address_space(c->container.space);
-    ram_block_uncoordinated_discard_disable(false);
+    container_stop(c);
 }
 
-void vfio_user_container_destroy(VFIOUserContainer *c)
+static void container_init(Object *obj)
 {
-    if (!c->proxy) {
-        return;
-    }
+    VFIOUserContainer *c = VFIO_IOMMU_USER(obj);
+
+    c->begun =
+        g_ptr_array_new_with_free_func(vfio_user_container_message_free);
+    c->postponed =
+        g_ptr_array_new_with_free_func(vfio_user_container_message_free);
+    vfio_user_iova_init(&c->iova);
+}
+
+static void container_finalize(Object *obj)
+{
+    VFIOUserContainer *c = VFIO_IOMMU_USER(obj);
+
     vfio_user_dirty_destroy(&c->dirty);
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
     g_ptr_array_unref(c->postponed);
     object_unref(OBJECT(c->proxy));
-    c->proxy = NULL;
 }
+
+static void container_class_init(ObjectClass *klass, const void *data)
+{
+    VFIOIOMMUClass *vioc = VFIO_IOMMU_CLASS(klass);
+
+    vioc->dma_map = dma_map;
+    vioc->dma_unmap = dma_unmap;
+    vioc->listener_begin = listener_begin;
+    vioc->listener_commit = listener_commit;
+    vioc->listener_failed = listener_failed;
+    vioc->set_dirty_page_tracking = vfio_user_container_track;
+    vioc->sync_dirty = vfio_user_container_sync;
+}
+
+static const TypeInfo container_info = {
+    .name = TYPE_VFIO_IOMMU_USER,
+    .parent = TYPE_VFIO_IOMMU,
+    .instance_size = sizeof(VFIOUserContainer),
+    .instance_init = container_init,
+    .instance_finalize = container_finalize,
+    .class_init = container_class_init,
+};
+
+static void container_register_type(void)
+{
+    type_register_static(&container_info);
+}
+
+type_init(container_register_type)

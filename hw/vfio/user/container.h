@@ -15,16 +15,17 @@
 #ifndef HW_VFIO_USER_CONTAINER_H
 #define HW_VFIO_USER_CONTAINER_H
 
-#include "hw/vfio/vfio-common.h"
+#include "hw/vfio/vfio-container.h"
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/dirty.h"
 #include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/proxy.h"
 #include "hw/vfio/user/serve.h"
 
-typedef struct VFIOUserContainer {
-    VFIOContainer container;
-    VFIOGroup group;            /* of the one device */
+OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserContainer, VFIO_IOMMU_USER)
+
+struct VFIOUserContainer {
+    VFIOContainer parent_obj;
     VFIOUserProxy *proxy;
     const VFIOUserCaps *caps;
 
@@ -42,20 +43,21 @@ typedef struct VFIOUserContainer {
     VFIOUserDirty dirty;
     VMChangeStateEntry *vm_change;
     bool counted;               /* what no record covers, since it stopped */
-} VFIOUserContainer;
+};
 
 /* Serves the server's requests; the opaque is the container. */
 extern const VFIOUserMemoryOps vfio_user_container_memory_ops;
 
 /**
- * vfio_user_container_init:
+ * vfio_user_container_new:
  * @proxy: UP; a reference is taken
  * @caps: agreed with the server, stay the caller's
  *
- * Makes a container without maps.
+ * Returns a container without maps.  The last reference goes when nobody reads
+ * the connection any more.
  */
-void vfio_user_container_init(VFIOUserContainer *c, VFIOUserProxy *proxy,
-                              const VFIOUserCaps *caps);
+VFIOUserContainer *vfio_user_container_new(VFIOUserProxy *proxy,
+                                           const VFIOUserCaps *caps);
 
 /**
  * vfio_user_container_attach:
@@ -90,12 +92,5 @@ void vfio_user_container_expect_dma(VFIOUserContainer *c);
  * paused: the server takes hardly a message.
  */
 bool vfio_user_container_is_stopped(VFIOUserContainer *c);
-
-/**
- * vfio_user_container_destroy:
- *
- * Nobody reads the connection any more.
- */
-void vfio_user_container_destroy(VFIOUserContainer *c);
 
 #endif /* HW_VFIO_USER_CONTAINER_H */

@@ -5,7 +5,7 @@
  * there is one.  What entries may say, ioeventfd knows; KVM is not its
  * business.
  *
- * Threads: those that have the big QEMU lock.
+ * Threads: those that have the big QEMU lock; any for signals.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -124,7 +124,6 @@ bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
         size > sizeof(value)) {
         return false;
     }
-    assert(qemu_mutex_iothread_locked());
     table = udev->ioeventfds[nr];
     value = ldn_le_p(data, size);
     entry = vfio_user_ioeventfds_find(table, offset, size, value);

@@ -22,19 +22,6 @@
 /* Interrupts of one index: what MSI-X can have. */
 #define MAX_IRQS 2048
 
-void vfio_user_device_init(VFIOUserDevice *udev,
-                           const VFIOUserDeviceOps *ops)
-{
-    udev->ops = ops;
-    udev->unmask_fd = -1;
-    vfio_user_reports_init(&udev->reports);
-}
-
-void vfio_user_device_destroy(VFIOUserDevice *udev)
-{
-    vfio_user_reports_destroy(&udev->reports);
-}
-
 /* Returns 0 or -errno; -EPROTO where the answer makes no sense. */
 static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
                         VFIOUserIRQInfo *info, Error **errp)
@@ -62,11 +49,11 @@ static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
     return 0;
 }
 
-int vfio_user_device_get_irq_info(VFIODevice *vbasedev,
+int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
                                   struct vfio_irq_info *info)
 {
     VFIOUserIRQInfo msg;
-    int ret = ask_irq_info(vbasedev->io_opaque, info->index, &msg, NULL);
+    int ret = ask_irq_info(udev, index, &msg, NULL);
 
     if (ret == 0) {
         info->flags = msg.flags;
@@ -144,7 +131,7 @@ static void unmask_all(VFIOUserDevice *udev, uint32_t index)
 void vfio_user_device_unmask_irqs(VFIODevice *vbasedev)
 {
     for (uint32_t i = 0; i < VFIO_USER_IRQ_INDEXES; i++) {
-        unmask_all(vbasedev->io_opaque, i);
+        unmask_all(vfio_user_device_of(vbasedev), i);
     }
 }
 
@@ -340,7 +327,7 @@ static int set_irqs(VFIOUserDevice *udev, const struct vfio_irq_set *irqs,
 
 int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
 {
-    VFIOUserDevice *udev = vbasedev->io_opaque;
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     Error *err = NULL;
     int ret = set_irqs(udev, irqs, &err);
 

@@ -1,7 +1,7 @@
 /*
  * Interrupts of a vfio-user device
  *
- * The members of VFIODeviceIOOps that deal with interrupts; device.h has what
+ * The member of VFIODeviceIOOps that deals with interrupts; device.h has what
  * the rooms above call.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -12,8 +12,6 @@
 
 #include "hw/vfio/user/device.h"
 
-int vfio_user_device_get_irq_info(VFIODevice *vbasedev,
-                                  struct vfio_irq_info *info);
 int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs);
 
 #endif /* HW_VFIO_USER_DEVICE_IRQS_H */

@@ -24,11 +24,6 @@
 /* A reset may take as long as this many ordinary calls. */
 #define RESET_FACTOR 6
 
-static VFIOUserDevice *udev_of(VFIODevice *vbasedev)
-{
-    return vbasedev->io_opaque;
-}
-
 static bool is_lost(VFIOUserDevice *udev)
 {
     return vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
@@ -36,10 +31,10 @@ static bool is_lost(VFIOUserDevice *udev)
 
 bool vfio_user_device_unlock(void)
 {
-    bool unlock = current_cpu && qemu_mutex_iothread_locked();
+    bool unlock = current_cpu && bql_locked();
 
     if (unlock) {
-        qemu_mutex_unlock_iothread();
+        bql_unlock();
     }
     return unlock;
 }
@@ -47,26 +42,14 @@ bool vfio_user_device_unlock(void)
 void vfio_user_device_relock(bool unlocked)
 {
     if (unlocked) {
-        qemu_mutex_lock_iothread();
+        bql_lock();
     }
-}
-
-/* What a guest reaches of a dead device is quiet; QEMU itself is to know. */
-static bool is_guests(VFIODevice *vbasedev, uint8_t nr)
-{
-    return !vbasedev->migration || vbasedev->migration->region.nr != nr;
 }
 
 /* What only guests access, and nothing of QEMU's. */
 static bool is_register(VFIOUserDevice *udev, uint8_t nr)
 {
-    return nr < 64 && (udev->unlocked_regions & (1ULL << nr));
-}
-
-/* Sub-page regions are accessed with the lock, whatever the region wants. */
-static bool unlock_for_region(VFIOUserDevice *udev, uint8_t nr)
-{
-    return is_register(udev, nr) && vfio_user_device_unlock();
+    return nr < 64 && (udev->guest_regions & (1ULL << nr));
 }
 
 /* Handshake, information, reset */
@@ -148,9 +131,11 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         return false;
     }
     memcpy(&msg, call.reply, sizeof(msg));
-    if (!msg.num_regions) {
-        error_setg(errp, "vfio-user %s: DEVICE_GET_INFO: a device without"
-                   " regions", vfio_user_proxy_name(udev->proxy));
+    /* they are numbered in a byte */
+    if (!msg.num_regions || msg.num_regions > UINT8_MAX + 1) {
+        error_setg(errp, "vfio-user %s: DEVICE_GET_INFO: a device has 1 to %u"
+                   " regions, not %u", vfio_user_proxy_name(udev->proxy),
+                   UINT8_MAX + 1, msg.num_regions);
         return false;
     }
     info->flags = msg.flags & ~VFIO_DEVICE_FLAGS_CAPS;
@@ -217,10 +202,19 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
     return 0;
 }
 
+/*
+ * hw/vfio asks for what the kernel answers with descriptors or with addresses
+ * of QEMU's.  What a server is asked is asked by migration and dirty.
+ */
 static int device_feature(VFIODevice *vbasedev,
                           struct vfio_device_feature *feature)
 {
-    return vfio_user_device_feature(udev_of(vbasedev), feature, NULL);
+    return -ENOTTY;
+}
+
+static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
+{
+    return -ENOTTY;
 }
 
 /*
@@ -231,7 +225,7 @@ static int device_feature(VFIODevice *vbasedev,
 static int take_region_fd(VFIODevice *vbasedev, VFIOUserCall *call,
                           const VFIOUserRegionInfo *asked)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     int fd = call->reply_nfds ? call->reply_fds[0] : -1;
     Error *why = NULL;
 
@@ -253,7 +247,7 @@ static int take_region_fd(VFIODevice *vbasedev, VFIOUserCall *call,
 static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
                            int *fd)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     VFIOUserRegionInfo msg = {
         .argsz = info->argsz,
         .index = info->index,
@@ -313,12 +307,12 @@ void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     error_setg(&err, "%s: %s", vbasedev->name, text);
-    vfio_user_report(&udev_of(vbasedev)->reports, err);
+    vfio_user_report(&vfio_user_device_of(vbasedev)->reports, err);
 }
 
 void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err)
 {
-    if (ret == -ETIMEDOUT && qemu_mutex_iothread_locked()) {
+    if (ret == -ETIMEDOUT && bql_locked()) {
         vfio_user_proxy_fail(udev->proxy, error_copy(err));
     }
 }
@@ -330,16 +324,16 @@ void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err)
 static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
                            uint32_t size, int ret, Error *err)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     Error *told = NULL;
     bool lost, settled;
 
     /* many accesses to configuration space or ROM make one operation */
-    if (!is_register(udev, nr) && is_guests(vbasedev, nr)) {
+    if (!is_register(udev, nr)) {
         vfio_user_device_late(udev, ret, err);
     }
     lost = is_lost(udev);
-    settled = lost ? is_guests(vbasedev, nr) : is_register(udev, nr);
+    settled = lost || is_register(udev, nr);
     if (settled && !lost) {
         error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
                    error_get_pretty(err), nr, (uint64_t)off, size);
@@ -441,15 +435,37 @@ static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
            bad_reply(udev, &call, errp);
 }
 
+/* Whether an access is to a region of which there is a copy, all of it. */
+static bool is_copied(const VFIOUserRegionCopy *copy, uint8_t nr, off_t off,
+                      uint32_t size)
+{
+    return copy->bytes && nr == copy->nr && off <= copy->size &&
+           size <= copy->size - off;
+}
+
+static void write_copy(VFIOUserRegionCopy *copy, off_t off, uint32_t size,
+                       const uint8_t *data)
+{
+    for (uint32_t i = 0; i < size; i++) {
+        uint8_t *byte = &copy->bytes[off + i];
+
+        *byte = (*byte & ~copy->wmask[off + i]) |
+                (data[i] & copy->wmask[off + i]);
+    }
+}
+
 static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
                        uint32_t size, void *data)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
-    bool unlocked = unlock_for_region(udev, nr);
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     uint32_t done = 0;
     Error *err = NULL;
     int ret = 0;
 
+    if (is_copied(&udev->copy, nr, off, size)) {
+        memcpy(data, udev->copy.bytes + off, size);
+        return size;
+    }
     while (done < size) {
         ret = read_some(udev, nr, off + done,
                         MIN(size - done, udev->caps.max_data_xfer_size),
@@ -464,24 +480,25 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         done = size;
         ret = 0;
     }
-    vfio_user_device_relock(unlocked);
     return ret < 0 ? region_error(ret) : done;
 }
 
 static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
                         uint32_t size, void *data, bool post)
 {
-    VFIOUserDevice *udev = udev_of(vbasedev);
+    VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     uint32_t done = 0;
     uint32_t most = vfio_user_caps_max_request(&udev->caps);
     Error *err = NULL;
-    bool unlocked;
     int ret = 0;
 
+    if (is_copied(&udev->copy, nr, off, size)) {
+        write_copy(&udev->copy, off, size, data);
+        return size;
+    }
     if (vfio_user_device_signal(udev, nr, off, size, data)) {
         return size;
     }
-    unlocked = unlock_for_region(udev, nr);
     while (done < size) {
         ret = write_some(udev, nr, off + done, MIN(size - done, most),
                          (const uint8_t *)data + done, post, &err);
@@ -494,15 +511,58 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         done = size;
         ret = 0;
     }
-    vfio_user_device_relock(unlocked);
     return ret < 0 ? region_error(ret) : done;
 }
 
-const VFIODeviceIOOps vfio_user_device_io_ops = {
-    .device_feature = device_feature,
-    .get_region_info = get_region_info,
-    .get_irq_info = vfio_user_device_get_irq_info,
-    .set_irqs = vfio_user_device_set_irqs,
-    .region_read = region_read,
-    .region_write = region_write,
-};
+bool vfio_user_device_copy_region(VFIOUserDevice *udev, VFIODevice *vbasedev,
+                                  uint8_t nr, uint32_t size, Error **errp)
+{
+    VFIOUserRegionCopy *copy = &udev->copy;
+    g_autofree uint8_t *bytes = g_malloc(size);
+    int ret = region_read(vbasedev, nr, 0, size, bytes);
+
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "cannot read region %u", nr);
+        return false;
+    }
+    *copy = (VFIOUserRegionCopy) {
+        .nr = nr,
+        .size = size,
+        .bytes = g_steal_pointer(&bytes),
+        .wmask = g_malloc0(size),
+    };
+    return true;
+}
+
+void vfio_user_device_drop_copy(VFIOUserDevice *udev)
+{
+    g_clear_pointer(&udev->copy.bytes, g_free);
+    g_clear_pointer(&udev->copy.wmask, g_free);
+}
+
+/* Life */
+
+void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
+                           const VFIOUserDeviceOps *ops)
+{
+    udev->io_ops = (VFIODeviceIOOps) {
+        .device_feature = device_feature,
+        .get_region_info = get_region_info,
+        .get_irq_info = get_irq_info,
+        .set_irqs = vfio_user_device_set_irqs,
+        .region_read = region_read,
+        .region_write = region_write,
+    };
+    vbasedev->io_ops = &udev->io_ops;
+    vbasedev->use_region_fds = true;
+    udev->ops = ops;
+    udev->unmask_fd = -1;
+    vfio_user_reports_init(&udev->reports);
+}
+
+void vfio_user_device_destroy(VFIOUserDevice *udev)
+{
+    vfio_user_device_drop_copy(udev);
+    vfio_user_device_drop_ioeventfds(udev);
+    vfio_user_reports_destroy(&udev->reports);
+}

@@ -6,7 +6,7 @@
  * what a region or an interrupt index means is not its business.
  *
  * Threads: the io ops are called from the main loop and from vCPUs, with the
- * big QEMU lock or without.  See unlocked_regions for who releases it.
+ * big QEMU lock or without: a vCPU accesses guest_regions without it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 #ifndef HW_VFIO_USER_DEVICE_H
 #define HW_VFIO_USER_DEVICE_H
 
-#include "hw/vfio/vfio-common.h"
+#include "hw/vfio/vfio-device.h"
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/ioeventfd.h"
 #include "hw/vfio/user/proxy.h"
@@ -34,7 +34,6 @@ typedef struct VFIOUserIRQs {
     uint32_t count;             /* that the server has */
 } VFIOUserIRQs;
 
-/* The opaque of a VFIODevice whose io_ops are vfio_user_device_io_ops. */
 typedef struct VFIOUserDevice VFIOUserDevice;
 
 /* What the room above does, all of it. */
@@ -53,9 +52,23 @@ typedef struct VFIOUserDeviceOps {
     void (*was_reset)(VFIOUserDevice *udev);
     /* An UNMASK was sent on hw/vfio's behalf, with the big QEMU lock. */
     void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
+    /* Interrupts on their way go to the guest; with the big QEMU lock. */
+    void (*drain_irqs)(VFIOUserDevice *udev);
 } VFIOUserDeviceOps;
 
+/*
+ * Answers in the server's place while a device is realized: what was checked
+ * is what is used.  Bits that writes may change are those of @wmask.
+ */
+typedef struct VFIOUserRegionCopy {
+    uint8_t nr;
+    uint32_t size;
+    uint8_t *bytes;             /* NULL: the server is asked */
+    uint8_t *wmask;
+} VFIOUserRegionCopy;
+
 struct VFIOUserDevice {
+    VFIODeviceIOOps io_ops;             /* of the VFIODevice, which finds us */
     const VFIOUserDeviceOps *ops;       /* constant */
     VFIOUserProxy *proxy;
     VFIOUserReports reports;
@@ -63,9 +76,10 @@ struct VFIOUserDevice {
     /* Commands that the server is not to be asked with */
     bool no_region_io_fds;
     bool no_device_feature;
-    /* Bit per region: an access by a vCPU releases the big QEMU lock. */
-    uint64_t unlocked_regions;
-    /* By region, NULL where there are none; the big QEMU lock's. */
+    /* Bit per region: nobody but the guest accesses it; constant in use. */
+    uint64_t guest_regions;
+    VFIOUserRegionCopy copy;            /* the big QEMU lock's */
+    /* By region, NULL where there are none; constant in use. */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
     /* A write of the guest may overtake a message; constant in use. */
     bool direct_path;
@@ -79,8 +93,6 @@ struct VFIOUserDevice {
     int unmask_fd;
     uint32_t unmask_index;
 };
-
-extern const VFIODeviceIOOps vfio_user_device_io_ops;
 
 /**
  * vfio_user_device_handshake:
@@ -106,12 +118,30 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
 
 /**
  * vfio_user_device_init:
+ * @vbasedev: initialized; gets the io_ops of @udev
  *
  * To be called before anything else, and before the proxy is there.
  */
-void vfio_user_device_init(VFIOUserDevice *udev,
+void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
                            const VFIOUserDeviceOps *ops);
+/* Nobody accesses the device any more. */
 void vfio_user_device_destroy(VFIOUserDevice *udev);
+
+static inline VFIOUserDevice *vfio_user_device_of(VFIODevice *vbasedev)
+{
+    return container_of(vbasedev->io_ops, VFIOUserDevice, io_ops);
+}
+
+/**
+ * vfio_user_device_copy_region:
+ * @size: bytes from its beginning
+ *
+ * Reads a region as a whole, once: until vfio_user_device_drop_copy() whoever
+ * accesses it through hw/vfio finds in it what was read now.
+ */
+bool vfio_user_device_copy_region(VFIOUserDevice *udev, VFIODevice *vbasedev,
+                                  uint8_t nr, uint32_t size, Error **errp);
+void vfio_user_device_drop_copy(VFIOUserDevice *udev);
 
 /**
  * vfio_user_device_late:
@@ -131,6 +161,17 @@ void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err);
  */
 void G_GNUC_PRINTF(2, 3)
 vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...);
+
+/**
+ * vfio_user_device_get_irq_info:
+ *
+ * hw/vfio is not told: what it asks is asked by vfio_user_device_learn_irqs().
+ *
+ * Returns 0 or -errno; -EPROTO if the answer makes no sense.
+ * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
+ */
+int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
+                                  struct vfio_irq_info *info);
 
 /**
  * vfio_user_device_learn_irqs:

@@ -10,10 +10,12 @@
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
-#include "cpu.h"
-#include "exec/ram_addr.h"
+#include "qemu/rcu.h"
 #include "exec/target_page.h"
-#include "sysemu/tcg.h"
+#include "system/memory.h"
+#include "system/physmem.h"
+#include "system/ramlist.h"
+#include "system/tcg.h"
 #include "hw/vfio/user/dirty.h"
 
 #define WORD_BITS 64
@@ -38,8 +40,8 @@ void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
     /* most is dirty already for whom it does not concern; a look is cheaper */
     uint8_t clients = dirty_clients();
 
-    clients = cpu_physical_memory_range_includes_clean(ram_addr, size, clients);
-    cpu_physical_memory_set_dirty_range(ram_addr, size, clients);
+    clients = physical_memory_range_includes_clean(ram_addr, size, clients);
+    physical_memory_set_dirty_range(ram_addr, size, clients);
 }
 
 static bool is_full(const uint64_t *words, uint64_t n)
@@ -102,7 +104,7 @@ static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
         if (n == BLOCK_WORDS) {
             call_in_lines(ram_addr, words);
         }
-        cpu_physical_memory_set_dirty_lebitmap((unsigned long *)words,
+        physical_memory_set_dirty_lebitmap((unsigned long *)words,
                                                ram_addr, n * WORD_BITS);
     }
 }
@@ -120,7 +122,7 @@ static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
         unsigned long last = bits[whole / WORD_BITS] &
                              MAKE_64BIT_MASK(0, pages - whole);
 
-        cpu_physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
+        physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
                                                pages - whole);
     }
 }

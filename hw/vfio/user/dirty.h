@@ -15,7 +15,7 @@
 #ifndef HW_VFIO_USER_DIRTY_H
 #define HW_VFIO_USER_DIRTY_H
 
-#include "exec/cpu-common.h"
+#include "system/ram_addr.h"
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/proxy.h"
 

@@ -10,10 +10,11 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/mmap-alloc.h"
-#include "sysemu/kvm.h"
+#include "system/kvm.h"
 #include "hw/vfio/user/guard.h"
 #include "hw/vfio/user/mapping.h"
 
@@ -37,7 +38,7 @@ static uint64_t mapping_read(void *opaque, hwaddr addr, unsigned size)
     uint64_t data;
 
     vfio_user_guard_begin_access(&mask);
-    data = ldn_he_p(bytes + addr, size);
+    data = ldn_le_p(bytes + addr, size);
     vfio_user_guard_end_access(&mask);
     return data;
 }
@@ -49,14 +50,14 @@ static void mapping_write(void *opaque, hwaddr addr, uint64_t data,
     sigset_t mask;
 
     vfio_user_guard_begin_access(&mask);
-    stn_he_p(bytes + addr, size, data);
+    stn_le_p(bytes + addr, size, data);
     vfio_user_guard_end_access(&mask);
 }
 
 static const MemoryRegionOps mapping_ops = {
     .read = mapping_read,
     .write = mapping_write,
-    .endianness = DEVICE_HOST_ENDIAN,
+    .endianness = DEVICE_LITTLE_ENDIAN,
     .valid = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
     .impl = { .min_access_size = 1, .max_access_size = 8, .unaligned = true },
 };
@@ -87,9 +88,11 @@ static void area_hit(VFIOUserGuard *guard)
 #ifdef CONFIG_KVM
 static bool is_short(const Area *area)
 {
+    int fd = vfio_device_get_region_fd(area->owner->vbasedev,
+                                       area->region->nr);
     struct stat st;
 
-    return fstat(area->region->fd, &st) < 0 || st.st_size < area->end;
+    return fstat(fd, &st) < 0 || st.st_size < area->end;
 }
 
 static bool any_short(VFIOUserMappings *m)
@@ -153,9 +156,9 @@ static bool on_kvm_fault(void)
 {
     bool changed;
 
-    qemu_mutex_lock_iothread();
+    bql_lock();
     changed = turn_short_off() || turn_all_off();
-    qemu_mutex_unlock_iothread();
+    bql_unlock();
     return changed;
 }
 #endif
@@ -178,6 +181,8 @@ void vfio_user_mappings_init(VFIOUserMappings *m, VFIODevice *vbasedev,
 
 void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region)
 {
+    int fd = vfio_device_get_region_fd(m->vbasedev, region->nr);
+
     for (int i = 0; i < region->nr_mmaps; i++) {
         VFIOMmap *mmap = &region->mmaps[i];
         Area *area;
@@ -190,7 +195,7 @@ void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region)
             .guard = {
                 .start = mmap->mmap,
                 .size = mmap->size,
-                .page = qemu_fd_getpagesize(region->fd),
+                .page = qemu_fd_getpagesize(fd),
                 .hit = area_hit,
             },
             .owner = m,

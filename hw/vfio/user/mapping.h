@@ -14,7 +14,8 @@
 #ifndef HW_VFIO_USER_MAPPING_H
 #define HW_VFIO_USER_MAPPING_H
 
-#include "hw/vfio/vfio-common.h"
+#include "hw/vfio/vfio-device.h"
+#include "hw/vfio/vfio-region.h"
 
 /* Called in the main loop: a page of region @nr was not there. */
 typedef void VFIOUserMappingLost(void *opaque, unsigned nr);

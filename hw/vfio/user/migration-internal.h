@@ -9,7 +9,9 @@
 #ifndef HW_VFIO_USER_MIGRATION_INTERNAL_H
 #define HW_VFIO_USER_MIGRATION_INTERNAL_H
 
+#include "migration/misc.h"
 #include "migration/register.h"
+#include "hw/vfio/vfio-migration-internal.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
@@ -24,6 +26,10 @@
 struct VFIOUserMigration {
     VFIOMigration common;       /* what hw/vfio looks at */
     VFIODevice *vbasedev;
+    VMChangeStateEntry *vm_change;
+    bool vm_running;            /* as the device was last told */
+    NotifierWithReturn notifier;
+    Error *cpr_blocker;
     VFIOUserMigIdentity who;
     uint64_t flags;             /* VFIO_USER_MIG_HAS_ */
     char *id, *end_id;          /* of the sections in QEMU's stream */
@@ -39,6 +45,7 @@ struct VFIOUserMigration {
     struct {
         bool active;
         bool restart;           /* what was sent is void */
+        bool ack_wanted;        /* the base has yet to ask for it */
         uint32_t ask;           /* bytes of the next read; 0: any number */
         VFIOUserMigBacklog backlog;
         int error;              /* -errno: the device did not stop */
@@ -60,7 +67,7 @@ struct VFIOUserMigration {
 /* As qemu_mutex_lock() of the lock, with the big QEMU lock. */
 void vfio_user_migration_lock(VFIOUserMigration *m);
 
-/* Tells hw/vfio of the state, in terms of the first generation. */
+/* Tells hw/vfio of the state, and the container. */
 void vfio_user_migration_mirror(VFIOUserMigration *m);
 
 /* Brings the device where the VM is, after saving has ended. */
@@ -85,12 +92,37 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
  */
 void vfio_user_migration_let_monitor_in(int64_t *since);
 
-/* Of the state of the device, and of the section behind all others. */
+/*
+ * Of the state of the device, and of the section behind all others.  The tables
+ * are the base's, see migration-base.c in its folder; their functions follow.
+ */
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;
 
-int vfio_user_migration_load_setup(QEMUFile *f, void *opaque);
+int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp);
+bool vfio_user_migration_is_active_iterate(void *opaque);
+int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque);
+int vfio_user_migration_save_complete(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_config(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_end(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_cleanup(void *opaque);
+int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp);
 int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
 int vfio_user_migration_load_cleanup(void *opaque);
+
+/* Bytes that the device may still have to say while the VM runs. */
+uint64_t vfio_user_migration_pending(VFIOUserMigration *m);
+
+/*
+ * The base's: keeps QEMU from migrating in a mode in which descriptors and
+ * memory stay and no state is saved.  Returns 0 or -errno.
+ */
+int vfio_user_migration_block_cpr(Error **reason, Error **errp);
+
+/*
+ * The base's: tells the source that it may stop the VM, if the user asked for
+ * that; to be called once a stream.
+ */
+int vfio_user_migration_approve(VFIOUserMigration *m);
 
 #endif /* HW_VFIO_USER_MIGRATION_INTERNAL_H */

@@ -14,6 +14,7 @@
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
@@ -60,7 +61,10 @@ static int enter_resuming(VFIOUserMigration *m, Error **errp)
     return set_state(m, VFIO_USER_MIG_RESUMING, errp);
 }
 
-/* A reset that was put off until the VM runs comes before what is loaded. */
+/*
+ * A reset that was put off until the VM runs comes before what is loaded.  Now
+ * it is known that the device can be taken over.
+ */
 static int begin(VFIOUserMigration *m, Error **errp)
 {
     int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
@@ -68,6 +72,13 @@ static int begin(VFIOUserMigration *m, Error **errp)
     if (ret == 0 && m->d.udev->reset_pending) {
         m->d.udev->ops->reset(m->d.udev);
         ret = enter_resuming(m, errp);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    ret = vfio_user_migration_approve(m);
+    if (ret < 0) {
+        error_setg_errno(errp, -ret, "the source cannot be told to go on");
     }
     return ret;
 }
@@ -167,7 +178,7 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
-int vfio_user_migration_load_setup(QEMUFile *f, void *opaque)
+int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
 

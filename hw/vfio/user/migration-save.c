@@ -16,13 +16,15 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
+#include "migration/migration.h"
 #include "migration/qemu-file.h"
 #include "migration/ram.h"
-#include "sysemu/runstate.h"
+#include "system/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -110,7 +112,7 @@ static int save_some(VFIOUserMigration *m, QEMUFile *f)
         if (ret < 0) {
             return ret;
         }
-        vfio_mig_add_bytes_transferred(got);
+        vfio_migration_add_bytes_transferred(got);
     }
     vfio_user_proxy_reuse(m->d.udev->proxy, &call);
     return got;
@@ -134,43 +136,69 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
     return ret;
 }
 
-static int save_setup(QEMUFile *f, void *opaque)
+/* As set_state(), for QEMU to tell why. */
+static int begin_pre_copy(VFIOUserMigration *m, Error **errp)
 {
-    VFIOUserMigration *m = opaque;
-    Error *err = NULL;
+    int ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
+
+    vfio_user_migration_mirror(m);
+    return ret;
+}
+
+static int save_setup_locked(VFIOUserMigration *m, QEMUFile *f, Error **errp)
+{
     int ret = 0;
 
-    if (!vfio_user_proxy_check(m->d.udev->proxy, &err)) {
-        return failed(m, -ECONNRESET, err);
-    }
-    QEMU_LOCK_GUARD(&m->lock);
     memset(&m->save, 0, sizeof(m->save));
     m->save.active = true;
+    m->save.ack_wanted = true;
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
     vfio_user_migration_mirror(m);
     vfio_user_mig_put_beginning(f, &m->save.sum, &m->who);
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
-        m->d.state == VFIO_USER_MIG_RUNNING && m->common.vm_running) {
-        ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
+        m->d.state == VFIO_USER_MIG_RUNNING && m->vm_running) {
+        ret = begin_pre_copy(m, errp);
     }
-    return ret < 0 ? ret : end_section(m, f);
+    if (ret == 0) {
+        ret = end_section(m, f);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "cannot write to the stream");
+        }
+    }
+    return ret;
 }
 
-static bool is_active_iterate(void *opaque)
+int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUserMigration *m = opaque;
+    int ret = -ECONNRESET;
+
+    if (vfio_user_proxy_check(m->d.udev->proxy, errp)) {
+        QEMU_LOCK_GUARD(&m->lock);
+        ret = save_setup_locked(m, f, errp);
+    }
+    if (ret < 0) {
+        error_prepend(errp, "%s: saving the device failed, the VM stays here:"
+                      " ", m->vbasedev->name);
+    }
+    return ret;
+}
+
+bool vfio_user_migration_is_active_iterate(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
     return m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
-static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
-                         uint64_t *precopy, uint64_t *compatible,
-                         uint64_t *postcopy)
+uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
 {
-    VFIOUserMigration *m = opaque;
     const VFIOUserMigBacklog nothing_yet = { };
+    /* QEMU stops the VM for as many; its own thread asks, and sets it */
+    uint64_t threshold = migrate_get_current()->threshold_size + 1;
     uint64_t bytes = 0;
 
     QEMU_LOCK_GUARD(&m->lock);
@@ -182,7 +210,7 @@ static void save_pending(QEMUFile *f, void *opaque, uint64_t threshold,
     }
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->d.udev->proxy), bytes,
                                 threshold);
-    *precopy += bytes;
+    return bytes;
 }
 
 /* A few reads in PRE_COPY. */
@@ -193,7 +221,7 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
     int n;
 
     for (n = 0; !turn.ended && m->d.state == VFIO_USER_MIG_PRE_COPY &&
-                n < READS_PER_TURN && !qemu_file_rate_limit(f) &&
+                n < READS_PER_TURN && !migration_rate_exceeded(f) &&
                 !qatomic_read(&m->wanted); n++) {
         uint32_t asked = read_size(m);
         int got = save_some(m, f);
@@ -214,7 +242,7 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
     return 0;
 }
 
-static int save_iterate(QEMUFile *f, void *opaque)
+int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
     int ret;
@@ -264,9 +292,9 @@ void vfio_user_migration_let_monitor_in(int64_t *since)
 
     if (now - *since >= MONITOR_WAITS_MS &&
         runstate_check(RUN_STATE_FINISH_MIGRATE)) {
-        qemu_mutex_unlock_iothread();
+        bql_unlock();
         g_usleep(MONITOR_TURN_US);
-        qemu_mutex_lock_iothread();
+        bql_lock();
         *since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
 }
@@ -314,7 +342,7 @@ static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
     return ret < 0 ? ret : end_section(m, f);
 }
 
-static int save_complete(QEMUFile *f, void *opaque)
+int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
     int ret;
@@ -330,16 +358,19 @@ static int save_complete(QEMUFile *f, void *opaque)
     return ret;
 }
 
-static void save_config(QEMUFile *f, void *opaque)
+void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
     VFIODevice *vbasedev = m->vbasedev;
     g_autoptr(QIOChannelBuffer) buffer = qio_channel_buffer_new(4 * KiB);
     QEMUFile *to = qemu_file_new_output(QIO_CHANNEL(buffer));
+    Error *err = NULL;
+    int ret = vbasedev->ops->vfio_save_config(vbasedev, to, &err);
 
-    vbasedev->ops->vfio_save_config(vbasedev, to);
     qemu_fflush(to);
-    if (buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
+    if (ret < 0) {
+        qemu_file_set_error(f, failed(m, ret, err));
+    } else if (buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
         error_report("%s: %zu bytes of configuration are too many to save",
                      vbasedev->name, buffer->usage);
         qemu_file_set_error(f, -E2BIG);
@@ -351,7 +382,7 @@ static void save_config(QEMUFile *f, void *opaque)
     qemu_fclose(to);
 }
 
-static void save_end(QEMUFile *f, void *opaque)
+void vfio_user_migration_save_end(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
@@ -360,7 +391,7 @@ static void save_end(QEMUFile *f, void *opaque)
 }
 
 /* However it ended: the device is again where the VM is. */
-static void save_cleanup(void *opaque)
+void vfio_user_migration_save_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
@@ -371,21 +402,3 @@ static void save_cleanup(void *opaque)
     }
     qemu_mutex_unlock(&m->lock);
 }
-
-const SaveVMHandlers vfio_user_migration_handlers = {
-    .save_setup = save_setup,
-    .is_active_iterate = is_active_iterate,
-    .save_live_pending = save_pending,
-    .save_live_iterate = save_iterate,
-    .save_live_complete_precopy = save_complete,
-    .save_state = save_config,
-    .save_cleanup = save_cleanup,
-    .load_setup = vfio_user_migration_load_setup,
-    .load_state = vfio_user_migration_load_state,
-    .load_cleanup = vfio_user_migration_load_cleanup,
-};
-
-const SaveVMHandlers vfio_user_migration_end_handlers = {
-    .save_state = save_end,
-    .load_state = vfio_user_migration_load_state,
-};

@@ -15,12 +15,14 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
-#include "hw/vmstate-if.h"
-#include "migration/misc.h"
+#include "hw/core/vmstate-if.h"
+#include "hw/vfio/vfio-migration.h"
+#include "migration/blocker.h"
 #include "migration/vmstate.h"
-#include "sysemu/runstate.h"
+#include "system/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -35,20 +37,14 @@ void vfio_user_migration_lock(VFIOUserMigration *m)
 
 void vfio_user_migration_mirror(VFIOUserMigration *m)
 {
-    static const uint32_t bits[VFIO_USER_MIG_STATES] = {
-        /* for all we know, it writes to memory */
-        [VFIO_USER_MIG_ERROR] = VFIO_DEVICE_STATE_V1_RUNNING,
-        [VFIO_USER_MIG_RUNNING] = VFIO_DEVICE_STATE_V1_RUNNING,
-        [VFIO_USER_MIG_RUNNING_P2P] = VFIO_DEVICE_STATE_V1_RUNNING,
-        [VFIO_USER_MIG_PRE_COPY] = VFIO_DEVICE_STATE_V1_RUNNING,
-        [VFIO_USER_MIG_PRE_COPY_P2P] = VFIO_DEVICE_STATE_V1_RUNNING,
-        [VFIO_USER_MIG_RESUMING] = VFIO_DEVICE_STATE_V1_RESUMING,
-    };
+    bool unknown = m->d.uncertain || m->d.state == VFIO_USER_MIG_ERROR;
 
-    m->common.device_state = (m->d.uncertain ? bits[VFIO_USER_MIG_ERROR] :
-                                               bits[m->d.state]) |
-        (m->save.active && m->d.state != VFIO_USER_MIG_RESUMING ?
-         VFIO_DEVICE_STATE_V1_SAVING : 0);
+    QEMU_BUILD_BUG_ON((int)VFIO_USER_MIG_STOP != VFIO_DEVICE_STATE_STOP ||
+                      (int)VFIO_USER_MIG_PRE_COPY_P2P !=
+                      VFIO_DEVICE_STATE_PRE_COPY_P2P);
+    /* for all we know, it writes to memory */
+    m->common.device_state = unknown ? VFIO_DEVICE_STATE_RUNNING :
+                                       (uint32_t)m->d.state;
 }
 
 static bool is_lost(VFIOUserMigration *m)
@@ -99,9 +95,9 @@ void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
     } else {
         stop(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
                 VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
-        m->vbasedev->ops->vfio_drain_irqs(m->vbasedev);
+        m->d.udev->ops->drain_irqs(m->d.udev);
     }
-    m->common.vm_running = running;
+    m->vm_running = running;
     vfio_user_migration_mirror(m);
 }
 
@@ -142,7 +138,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     } else {
         m->monitor_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
-    if (m->common.vm_running != running && !is_lost(m)) {
+    if (m->vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm(m, running);
@@ -199,15 +195,16 @@ static void register_end(VFIOUserMigration *m)
                          m);
 }
 
-static void migration_changed(Notifier *notifier, void *data)
+static int migration_changed(NotifierWithReturn *notifier, MigrationEvent *e,
+                             Error **errp)
 {
-    VFIOUserMigration *m = container_of(notifier, VFIOUserMigration,
-                                        common.migration_state);
+    VFIOUserMigration *m = container_of(notifier, VFIOUserMigration, notifier);
 
-    if (migration_in_setup(data)) {
-        vfio_reset_bytes_transferred();
+    if (e->type == MIG_EVENT_SETUP) {
+        vfio_migration_reset_bytes_transferred();
         register_end(m);
     }
+    return 0;
 }
 
 static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
@@ -229,12 +226,15 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     qemu_mutex_init(&m->lock);
 
     m->common.vbasedev = vbasedev;
-    m->common.region.nr = UINT8_MAX;    /* there is none */
-    m->common.vm_running = runstate_is_running();
-    m->common.vm_state = qdev_add_vm_change_state_handler(vbasedev->dev,
-                                                          vm_state_changed, m);
-    m->common.migration_state.notify = migration_changed;
-    add_migration_state_change_notifier(&m->common.migration_state);
+    /*
+     * hw/vfio migrates no two devices of which one may access the other while
+     * it is stopped.  Ours do not know the registers of other devices.
+     */
+    m->common.mig_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
+    m->vm_running = runstate_is_running();
+    m->vm_change = qdev_add_vm_change_state_handler(vbasedev->dev,
+                                                    vm_state_changed, NULL, m);
+    migration_add_notifier(&m->notifier, migration_changed);
     register_savevm_live(m->id, VMSTATE_INSTANCE_ID_ANY, 1,
                          &vfio_user_migration_handlers, m);
     register_end(m);
@@ -254,26 +254,34 @@ static bool begin_running(VFIOUserMigration *m, Error **errp)
     return true;
 }
 
-/*
- * The first generation, or none.  Takes @why_not: what speaks against the
- * second where the server seems to speak it; NULL where it says that it does
- * not.
- */
-static bool setup_first(VFIODevice *vbasedev, VFIOUserDevice *udev,
-                        Error *why_not, Error **errp)
+/* Takes @why_not: what speaks against migration; NULL: the server has none. */
+static bool block_migration(VFIODevice *vbasedev, VFIOUserDevice *udev,
+                            Error *why_not, Error **errp)
 {
-    bool ok = vfio_user_proxy_check(udev->proxy, errp);
-
-    if (ok) {
-        vbasedev->enable_migration = true;
-        ok = vfio_migration_probe(vbasedev, errp) == 0;
+    if (!vfio_user_proxy_check(udev->proxy, errp)) {
+        error_free(why_not);
+        return false;
     }
-    if (why_not && vbasedev->migration_blocker) {
+    error_setg(&vbasedev->migration_blocker,
+               "%s: VFIO device doesn't support migration", vbasedev->name);
+    if (why_not) {
         error_prepend(&vbasedev->migration_blocker, "%s; ",
                       error_get_pretty(why_not));
+        error_free(why_not);
     }
-    error_free(why_not);
-    return ok;
+    return migrate_add_blocker(&vbasedev->migration_blocker, errp) == 0;
+}
+
+/* A server of the second generation. */
+static bool setup_second(VFIODevice *vbasedev, const VFIOUserMigDevice *d,
+                         const VFIOUserMigIdentity *who, uint64_t flags,
+                         VFIOUserMigration **m, Error **errp)
+{
+    *m = new_migration(vbasedev, d, who, flags);
+    error_setg(&(*m)->cpr_blocker, "%s: vfio-user devices support migration"
+               " mode 'normal' only", vbasedev->name);
+    return vfio_user_migration_block_cpr(&(*m)->cpr_blocker, errp) == 0 &&
+           begin_running(*m, errp);
 }
 
 bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
@@ -287,11 +295,10 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     *m = NULL;
     if (vfio_user_mig_probe(udev, &flags, &why_not) <= 0 ||
         vfio_user_mig_ask_state(&d, &why_not) < 0) {
-        return setup_first(vbasedev, udev, why_not, errp);
+        return block_migration(vbasedev, udev, why_not, errp);
     }
     trace_vfio_user_mig_found(vfio_user_proxy_name(udev->proxy), flags);
-    *m = new_migration(vbasedev, &d, who, flags);
-    if (!begin_running(*m, errp)) {
+    if (!setup_second(vbasedev, &d, who, flags, m, errp)) {
         vfio_user_migration_teardown(vbasedev, *m);
         *m = NULL;
         return false;
@@ -303,8 +310,9 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
 {
     if (m) {
         vbasedev->migration = NULL;
-        remove_migration_state_change_notifier(&m->common.migration_state);
-        qemu_del_vm_change_state_handler(m->common.vm_state);
+        migrate_del_blocker(&m->cpr_blocker);
+        migration_remove_notifier(&m->notifier);
+        qemu_del_vm_change_state_handler(m->vm_change);
         unregister_savevm(NULL, m->end_id, m);
         unregister_savevm(NULL, m->id, m);
         qemu_mutex_destroy(&m->lock);
@@ -313,5 +321,5 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         g_free(m->end_id);
         g_free(m);
     }
-    vfio_migration_finalize(vbasedev);
+    migrate_del_blocker(&vbasedev->migration_blocker);
 }

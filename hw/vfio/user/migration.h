@@ -3,8 +3,7 @@
  *
  * A device of a server of the second generation (DEVICE_FEATURE) in a VM that
  * migrates, is saved or is loaded: its state follows the VM's, and what the
- * server saves goes through QEMU's migration stream.  Servers of the first
- * generation are served by hw/vfio/migration.c.  Tracks no dirty pages and
+ * server saves goes through QEMU's migration stream.  Tracks no dirty pages and
  * knows neither PCI nor sockets.
  *
  * Threads: set-up and its like from the main loop; QEMU calls the handlers

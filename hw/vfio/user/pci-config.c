@@ -32,7 +32,7 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
         if (ret != len) {
             vfio_user_device_report(vbasedev, "cannot read %d bytes of"
                                     " configuration space at 0x%x: %s", len,
-                                    addr, vfio_io_strerror(ret));
+                                    addr, strreaderror(ret));
             value = UINT32_MAX;
         }
         value = vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
@@ -65,7 +65,7 @@ static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
 /* To the power state D0 */
 static bool powers_up(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
 {
-    uint8_t cap = VFIO_PCI_DEVICE(pdev)->pm_cap;
+    uint8_t cap = pdev->pm_cap;
     uint32_t byte = cap + PCI_PM_CTRL;
 
     return cap && range_covers_byte(addr, len, byte) &&
@@ -75,8 +75,7 @@ static bool powers_up(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
 /* Whether a device that is powered up then has been reset */
 static bool resets_with_power(PCIDevice *pdev, const VFIOUserPCIConfig *before)
 {
-    uint8_t cap = VFIO_PCI_DEVICE(pdev)->pm_cap;
-    uint16_t pmcsr = pci_get_word(before->bytes + cap + PCI_PM_CTRL);
+    uint16_t pmcsr = pci_get_word(before->bytes + pdev->pm_cap + PCI_PM_CTRL);
 
     /* D3hot */
     return (pmcsr & PCI_PM_CTRL_STATE_MASK) == 3 &&
@@ -100,7 +99,7 @@ static void write_through(PCIDevice *pdev, uint32_t addr, uint32_t value,
     if (ret != len && addr != PCI_ROM_ADDRESS) {
         vfio_user_device_report(vbasedev, "cannot write %d bytes of"
                                 " configuration space at 0x%x: %s", len, addr,
-                                vfio_io_strerror(ret));
+                                strwriteerror(ret));
     }
 }
 

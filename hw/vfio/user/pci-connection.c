@@ -105,10 +105,8 @@ static const VFIOUserProxyOps twin_ops = {
 bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
 {
     if (!vudev->socket) {
-        /* what QMP has as an object never gets here in QEMU 7.2 */
         error_setg(errp, "'socket' is required, for example"
-                   " socket=/run/device.sock%s", DEVICE(vudev)->hotplugged ?
-                   "; device_add takes a string, not an object" : "");
+                   " socket=/run/device.sock");
         return false;
     }
     if (!vudev->timeout_ms) {
@@ -160,14 +158,14 @@ bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
     vfio_user_proxy_set_timeout(user->proxy, vudev->timeout_ms);
     user->reports.name = vudev->parent_obj.vbasedev.name;
     vfio_user_pci_master_init(&vudev->master, PCI_DEVICE(vudev));
+    vudev->container = vfio_user_container_new(user->proxy, &user->caps);
     vudev->serve = (VFIOUserServe) {
         .memory = &vfio_user_container_memory_ops,
-        .opaque = &vudev->container,
+        .opaque = vudev->container,
         .may_dma = may_dma,
         .device = vudev,
         .max_data = vfio_user_caps_proposed.max_data_xfer_size,
     };
-    vfio_user_container_init(&vudev->container, user->proxy, &user->caps);
     if (!vfio_user_device_handshake(user, &twin_fd, errp) ||
         !open_twin(vudev, twin_fd, errp)) {
         Error *why = *errp;

@@ -15,7 +15,6 @@
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/mapping.h"
 #include "hw/vfio/user/migration.h"
-#include "hw/vfio/user/migration-region.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/pci-master.h"
@@ -29,18 +28,19 @@ struct VFIOUserPCIDevice {
     SocketAddress *socket;
     char *socket_name;          /* of @socket, for messages */
     uint32_t timeout_ms;
+    bool no_posted_writes;
+    bool send_queued;           /* has no effect */
 
     QIOChannelSocket *channel;  /* dialled, until the proxy has it */
     VFIOUserDevice user;
     VFIOUserProxy *twin;        /* where the server's requests come from */
-    VFIOUserContainer container;
+    VFIOUserContainer *container;
     VFIOUserServe serve;
     VFIOUserPCIMaster master;
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
     VFIOUserMigration *migration;               /* NULL: not migration v2 */
-    VFIOUserMigRegion *migration_region;        /* NULL: not migration v1 */
     VMChangeStateEntry *vm_change;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */

@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
+#include "qemu/atomic.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
@@ -29,9 +30,11 @@
 
 void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
     uint32_t flags;
 
+    /* the pin is constant: whoever enables INTx finds it in QEMU's copy */
+    vdev->emulated_config_bits[PCI_INTERRUPT_PIN] = 0xff;
     if (pdev->config[PCI_INTERRUPT_PIN] &&
         !vfio_user_device_learn_irqs(user, VFIO_PCI_INTX_IRQ_INDEX, 1,
                                      false)) {
@@ -50,6 +53,69 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
     }
 }
 
+/* As hw/vfio does when INTx arrives */
+static void set_pending(VFIOPCIDevice *vdev)
+{
+    vdev->intx.pending = true;
+    pci_irq_assert(PCI_DEVICE(vdev));
+    for (int i = 0; i < PCI_ROM_SLOT; i++) {
+        vfio_region_mmaps_set_enabled(&vdev->bars[i].region, false);
+    }
+    if (vdev->intx.mmap_timeout) {
+        timer_mod(vdev->intx.mmap_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_VIRTUAL) +
+                  vdev->intx.mmap_timeout);
+    }
+}
+
+void vfio_user_pci_intx_eoi(VFIODevice *vbasedev)
+{
+    VFIOPCIDevice *vdev = container_of(vbasedev, VFIOPCIDevice, vbasedev);
+
+    if (qatomic_read(&vdev->intx.pending)) {
+        BQL_LOCK_GUARD();
+        vfio_pci_intx_eoi(vbasedev);
+    }
+}
+
+void vfio_user_pci_intx_loaded(VFIOPCIDevice *vdev)
+{
+    if (vdev->interrupt == VFIO_INT_INTx && PCI_DEVICE(vdev)->irq_state) {
+        set_pending(vdev);
+    }
+}
+
+static void deliver(VFIOPCIDevice *vdev, unsigned nr)
+{
+    PCIDevice *pdev = PCI_DEVICE(vdev);
+
+    if (vdev->interrupt == VFIO_INT_MSI) {
+        msi_notify(pdev, nr);
+        return;
+    }
+    if (msix_is_masked(pdev, nr)) {
+        /* the guest finds it in the pending bits, which QEMU has then */
+        set_bit(nr, vdev->msix->pending);
+        memory_region_set_enabled(&pdev->msix_pba_mmio, true);
+    }
+    msix_notify(pdev, nr);
+}
+
+void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
+{
+    if (vdev->interrupt == VFIO_INT_INTx &&
+        event_notifier_test_and_clear(&vdev->intx.interrupt)) {
+        set_pending(vdev);
+    }
+    for (int i = 0; i < vdev->nr_vectors; i++) {
+        VFIOMSIVector *vector = &vdev->msi_vectors[i];
+
+        if (vector->use && event_notifier_test_and_clear(&vector->interrupt)) {
+            deliver(vdev, i);
+        }
+    }
+}
+
 /*
  * A server has to signal INTx again when it is unmasked while the pin is up.
  * QEMU's does not, and the guest would wait for ever: for an interrupt that
@@ -60,7 +126,7 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
  */
 void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
     uint16_t status;
 
     object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
@@ -72,7 +138,7 @@ void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
         if (vdev->intx.kvm_accel) {
             event_notifier_set(&vdev->intx.interrupt);
         } else {
-            vfio_pci_intx_set_pending(vdev);
+            set_pending(vdev);
         }
     }
     object_unref(OBJECT(pdev));
@@ -87,8 +153,8 @@ static void disarm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
         return;
     }
     /* a server that says no to this keeps a descriptor that nobody reads */
-    vfio_set_irq_signaling(&s->vdev->vbasedev, index, 0,
-                           VFIO_IRQ_SET_ACTION_TRIGGER, -1, NULL);
+    vfio_device_irq_set_signaling(&s->vdev->vbasedev, index, 0,
+                                  VFIO_IRQ_SET_ACTION_TRIGGER, -1, NULL);
     event_notifier_set_handler(&signal->notifier, NULL);
     event_notifier_cleanup(&signal->notifier);
     signal->armed = false;
@@ -96,10 +162,11 @@ static void disarm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
 
 static bool is_there(VFIODevice *vbasedev, uint32_t index)
 {
-    struct vfio_irq_info info = { .argsz = sizeof(info), .index = index };
+    struct vfio_irq_info info;
 
     return index < vbasedev->num_irqs &&
-           vbasedev->io_ops->get_irq_info(vbasedev, &info) == 0 &&
+           vfio_user_device_get_irq_info(vfio_user_device_of(vbasedev), index,
+                                         &info) == 0 &&
            info.count;
 }
 
@@ -121,9 +188,10 @@ static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
     }
     event_notifier_set_handler(&signal->notifier, handler);
     signal->armed = true;
-    if (vfio_set_irq_signaling(vbasedev, index, 0, VFIO_IRQ_SET_ACTION_TRIGGER,
-                               event_notifier_get_fd(&signal->notifier),
-                               &err)) {
+    if (!vfio_device_irq_set_signaling(vbasedev, index, 0,
+                                       VFIO_IRQ_SET_ACTION_TRIGGER,
+                                       event_notifier_get_fd(&signal->notifier),
+                                       &err)) {
         warn_reportf_err(err, "%s: goes on without: ", vbasedev->name);
         event_notifier_set_handler(&signal->notifier, NULL);
         event_notifier_cleanup(&signal->notifier);

@@ -46,6 +46,31 @@ typedef struct VFIOUserPCISignals {
 void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user);
 
 /**
+ * vfio_user_pci_intx_eoi:
+ *
+ * The guest has accessed a register, so it has served INTx; with or without the
+ * big QEMU lock.
+ */
+void vfio_user_pci_intx_eoi(VFIODevice *vbasedev);
+
+/**
+ * vfio_user_pci_intx_loaded:
+ * @vdev: whose state has been loaded
+ *
+ * An INTx that came with that state is one to be ended.
+ */
+void vfio_user_pci_intx_loaded(VFIOPCIDevice *vdev);
+
+/**
+ * vfio_user_pci_drain_interrupts:
+ * @vdev: which has stopped
+ *
+ * What a device signalled before it stopped, and the main loop has not come to,
+ * is in a descriptor, which does not migrate: puts it where it does.
+ */
+void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev);
+
+/**
  * vfio_user_pci_intx_unmasked:
  * @vdev: whose INTx the server was asked to unmask
  *

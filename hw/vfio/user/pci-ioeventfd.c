@@ -8,11 +8,11 @@
  */
 
 #include "qemu/osdep.h"
-#include "sysemu/kvm.h"
+#include "system/kvm.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "trace.h"
 
-/* QEMU 7.2 passes fewer bits of the datamatch on than KVM would compare. */
+/* QEMU passes fewer bits of the datamatch on than KVM would compare. */
 static bool kvm_takes(const VFIOUserIoeventfd *entry, bool ports)
 {
     return !entry->shadow &&
@@ -69,7 +69,7 @@ static bool wants_kvm(const VFIOUserPCIIoeventfds *pci)
 {
     const VFIOPCIDevice *vdev = pci->vdev;
 
-    return kvm_eventfds_enabled() && !vdev->no_kvm_ioeventfd &&
+    return kvm_enabled() && !vdev->no_kvm_ioeventfd &&
            !(vdev->interrupt == VFIO_INT_INTx && !vdev->intx.kvm_accel) &&
            vfio_user_proxy_check(pci->user->proxy, NULL);
 }

@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "qemu/range.h"
+#include "hw/pci/pci_device.h"
 #include "hw/vfio/user/pci-master.h"
 
 void vfio_user_pci_master_init(VFIOUserPCIMaster *m, PCIDevice *pdev)

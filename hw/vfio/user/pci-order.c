@@ -37,12 +37,13 @@ static bool has_direct_path(const VFIOPCIDevice *vdev,
     return false;
 }
 
-void vfio_user_pci_order_writes(VFIOPCIDevice *vdev, VFIOUserDevice *user)
+void vfio_user_pci_order_writes(VFIOPCIDevice *vdev, VFIOUserDevice *user,
+                                bool post)
 {
     user->direct_path = has_direct_path(vdev, user);
     trace_vfio_user_pci_order(vfio_user_proxy_name(user->proxy),
                               user->direct_path);
     for (int i = 0; i < PCI_ROM_SLOT; i++) {
-        vdev->bars[i].region.post_wr = !user->direct_path;
+        vdev->bars[i].region.post_wr = post && !user->direct_path;
     }
 }

@@ -21,11 +21,13 @@
  * vfio_user_pci_order_writes:
  * @vdev: with its BARs registered
  * @user: with its ioeventfds
+ * @post: false: the user wants all writes to be awaited
  *
  * Decides once whether writes to the BARs are posted, before the guest can
  * write.  Mappings and ioeventfds that are off for a while, as for INTx, come
  * back between two writes of the guest, so it is enough that they exist.
  */
-void vfio_user_pci_order_writes(VFIOPCIDevice *vdev, VFIOUserDevice *user);
+void vfio_user_pci_order_writes(VFIOPCIDevice *vdev, VFIOUserDevice *user,
+                                bool post);
 
 #endif /* HW_VFIO_USER_PCI_ORDER_H */

@@ -11,7 +11,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "hw/qdev-properties.h"
+#include "hw/core/qdev-properties.h"
 #include "hw/vfio/user/address.h"
 #include "hw/vfio/user/pci-internal.h"
 
@@ -83,7 +83,7 @@ static const struct {
       offsetof(VFIOUserProxyStats, receive_wakeups) },
 };
 
-static Property vfio_user_pci_properties[] = {
+static const Property vfio_user_pci_properties[] = {
     DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
                        VFIO_USER_TIMEOUT_MS),
     DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
@@ -112,7 +112,11 @@ static Property vfio_user_pci_properties[] = {
                        parent_obj.sub_vendor_id, PCI_ANY_ID),
     DEFINE_PROP_UINT32("x-pci-sub-device-id", VFIOUserPCIDevice,
                        parent_obj.sub_device_id, PCI_ANY_ID),
-    DEFINE_PROP_END_OF_LIST(),
+    DEFINE_PROP_UINT32("x-pci-class-code", VFIOUserPCIDevice,
+                       parent_obj.class_code, PCI_ANY_ID),
+    DEFINE_PROP_BOOL("x-no-posted-writes", VFIOUserPCIDevice,
+                     no_posted_writes, false),
+    DEFINE_PROP_BOOL("x-send-queued", VFIOUserPCIDevice, send_queued, false),
 };
 
 void vfio_user_pci_add_properties(DeviceClass *dc)

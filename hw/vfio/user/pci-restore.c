@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/vfio.h>
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/pci-restore.h"
 #include "trace.h"
@@ -133,15 +134,18 @@ static void plan_values(Plan *plan, PCIDevice *pdev,
 static bool write_register(VFIOPCIDevice *vdev, const Register *reg,
                            const uint8_t *value)
 {
-    int ret = vfio_pci_config_space_write(vdev, reg->offset, reg->size,
-                                          (void *)value);
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    int ret = vbasedev->io_ops->region_write(vbasedev,
+                                             VFIO_PCI_CONFIG_REGION_INDEX,
+                                             reg->offset, reg->size,
+                                             (void *)value, false);
 
     /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
     if (ret != reg->size && reg->offset != PCI_ROM_ADDRESS) {
-        vfio_user_device_report(&vdev->vbasedev, "cannot restore %u bytes of"
+        vfio_user_device_report(vbasedev, "cannot restore %u bytes of"
                                 " configuration space at 0x%x after a reset:"
                                 " %s", reg->size, reg->offset,
-                                vfio_io_strerror(ret));
+                                strwriteerror(ret));
     }
     return ret != -ETIMEDOUT;
 }
@@ -165,14 +169,17 @@ static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
 bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 {
     bool unlocked = vfio_user_device_unlock();
-    int ret = vfio_pci_config_space_read(vdev, 0, sizeof(config->bytes),
-                                         config->bytes);
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    int ret = vbasedev->io_ops->region_read(vbasedev,
+                                            VFIO_PCI_CONFIG_REGION_INDEX, 0,
+                                            sizeof(config->bytes),
+                                            config->bytes);
 
     vfio_user_device_relock(unlocked);
     if (ret != sizeof(config->bytes)) {
-        vfio_user_device_report(&vdev->vbasedev, "cannot read the configuration"
+        vfio_user_device_report(vbasedev, "cannot read the configuration"
                                 " space that a reset changes: %s",
-                                vfio_io_strerror(ret));
+                                strreaderror(ret));
         return false;
     }
     return true;
@@ -181,7 +188,7 @@ bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
     VFIOUserPCIConfig buffer;
     const VFIOUserPCIConfig *is =
         vfio_user_pci_config_take(vdev, &buffer) ? &buffer : NULL;
@@ -203,8 +210,8 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
 static void forget(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
 {
     const Register reg = { offset, size };
-    const uint8_t *config = vdev->pdev.config + offset;
-    const uint8_t *wmask = vdev->pdev.wmask + offset;
+    const uint8_t *config = PCI_DEVICE(vdev)->config + offset;
+    const uint8_t *wmask = PCI_DEVICE(vdev)->wmask + offset;
     uint8_t value[4], set = 0;
 
     for (unsigned i = 0; i < size; i++) {
@@ -218,7 +225,7 @@ static void forget(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
 
 void vfio_user_pci_config_forget(VFIOPCIDevice *vdev)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
 
     if (pdev->cap_present & QEMU_PCI_CAP_MSI) {
         forget(vdev, pdev->msi_cap + PCI_MSI_FLAGS, 2);

@@ -6,8 +6,9 @@
  * does with the code of hw/vfio.  Neither the connection nor bytes are its
  * business.
  *
- * Threads: the main loop and vCPUs, with the big QEMU lock; register accesses
- * and configuration cycles of vCPUs release it while the server answers.
+ * Threads: the main loop and vCPUs, with the big QEMU lock.  Configuration
+ * cycles of vCPUs release it while the server answers; register accesses do not
+ * take it, see device.c.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,13 +20,15 @@
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "hw/pci/pci.h"
-#include "sysemu/runstate.h"
+#include "system/runstate.h"
 #include "hw/vfio/pci.h"
+#include "hw/vfio/vfio-migration-internal.h"
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/pci-order.h"
 #include "hw/vfio/user/pci-restore.h"
+#include "hw/vfio/user/pci-rom.h"
 
 /* What the guest has programmed outlives a reset of which it does not know. */
 static void restore_config(void *opaque)
@@ -57,6 +60,13 @@ static void on_unmasked(VFIOUserDevice *udev, uint32_t index)
     }
 }
 
+static void on_drain_irqs(VFIOUserDevice *udev)
+{
+    VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
+
+    vfio_user_pci_drain_interrupts(&vudev->parent_obj);
+}
+
 /* Steps of realize, and what takes each back */
 
 typedef struct Step {
@@ -69,12 +79,12 @@ static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
     AddressSpace *as =
         pci_device_iommu_address_space(PCI_DEVICE(vudev));
 
-    return vfio_user_container_attach(&vudev->container, as, errp);
+    return vfio_user_container_attach(vudev->container, as, errp);
 }
 
 static void disconnect_memory(VFIOUserPCIDevice *vudev)
 {
-    vfio_user_container_detach(&vudev->container);
+    vfio_user_container_detach(vudev->container);
 }
 
 static bool insert_device(VFIOUserPCIDevice *vudev, Error **errp)
@@ -82,14 +92,16 @@ static bool insert_device(VFIOUserPCIDevice *vudev, Error **errp)
     VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
     struct vfio_device_info info = { .argsz = sizeof(info) };
 
-    return vfio_user_device_get_info(&vudev->user, &info, errp) &&
-           vfio_device_insert(vbasedev, &vudev->container.group, &info,
-                              errp) == 0;
+    if (!vfio_user_device_get_info(&vudev->user, &info, errp)) {
+        return false;
+    }
+    vfio_device_prepare(vbasedev, VFIO_IOMMU(vudev->container), &info);
+    return true;
 }
 
 static void remove_device(VFIOUserPCIDevice *vudev)
 {
-    vfio_put_base_device(&vudev->parent_obj.vbasedev);
+    vfio_device_unprepare(&vudev->parent_obj.vbasedev);
 }
 
 static bool populate(VFIOUserPCIDevice *vudev, Error **errp)
@@ -102,10 +114,10 @@ static bool populate(VFIOUserPCIDevice *vudev, Error **errp)
     for (int i = 0; i < PCI_ROM_SLOT; i++) {
         VFIORegion *region = &vdev->bars[i].region;
 
-        vudev->user.unlocked_regions |= 1ULL << i;
+        vudev->user.guest_regions |= 1ULL << i;
         if (region->mem) {
-            /* many vCPUs wait for the server at once, without the lock */
-            region->mem->disable_reentrancy_guard = true;
+            /* many vCPUs wait for the server at once */
+            memory_region_enable_lockless_io(region->mem);
         }
     }
     return true;
@@ -119,9 +131,20 @@ static bool read_config(VFIOUserPCIDevice *vudev, Error **errp)
     for (int i = 0; i < VFIO_USER_CONFIG_BARS; i++) {
         sizes[i] = vdev->bars[i].region.size;
     }
-    return vfio_pci_config_copy(vdev, errp) &&
-           vfio_user_config_check(vdev->pdev.config, vdev->config_size, sizes,
-                                  errp);
+    if (!vfio_user_device_copy_region(&vudev->user, &vdev->vbasedev,
+                                      VFIO_PCI_CONFIG_REGION_INDEX,
+                                      vdev->config_size, errp) ||
+        !vfio_user_config_check(vudev->user.copy.bytes, vdev->config_size,
+                                sizes, errp)) {
+        return false;
+    }
+    vfio_user_pci_size_rom(vdev, &vudev->user);
+    return true;
+}
+
+static void drop_config(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_device_drop_copy(&vudev->user);
 }
 
 static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
@@ -167,7 +190,10 @@ static void drop_mappings(VFIOUserPCIDevice *vudev)
 
 static bool add_capabilities(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    return vfio_pci_add_capabilities(&vudev->parent_obj, errp);
+    bool ok = vfio_pci_add_capabilities(&vudev->parent_obj, errp);
+
+    vfio_user_device_drop_copy(&vudev->user);
+    return ok;
 }
 
 static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
@@ -195,14 +221,15 @@ static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
 
 static bool order_writes(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    vfio_user_pci_order_writes(&vudev->parent_obj, &vudev->user);
+    vfio_user_pci_order_writes(&vudev->parent_obj, &vudev->user,
+                               !vudev->no_posted_writes);
     return true;
 }
 
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
 {
     VFIOPCIDevice *vdev = &vudev->parent_obj;
-    const uint8_t *config = vdev->pdev.config;
+    const uint8_t *config = PCI_DEVICE(vudev)->config;
     const VFIOUserMigIdentity who = {
         .vendor = pci_get_word(config + PCI_VENDOR_ID),
         .device = pci_get_word(config + PCI_DEVICE_ID),
@@ -216,20 +243,14 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
                                    &vudev->migration, errp)) {
         return false;
     }
-    /* a migration region is of the generation that has DIRTY_PAGES */
     if (vudev->migration) {
-        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
-    } else if (vdev->vbasedev.migration) {
-        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_PAGES;
-        vudev->migration_region = vfio_user_mig_region_new(&vdev->vbasedev,
-                                                           &vudev->user, &who);
+        vudev->container->dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
     }
     return true;
 }
 
 static void teardown_migration(VFIOUserPCIDevice *vudev)
 {
-    g_clear_pointer(&vudev->migration_region, vfio_user_mig_region_free);
     vfio_user_migration_teardown(&vudev->parent_obj.vbasedev,
                                  vudev->migration);
     vudev->migration = NULL;
@@ -248,7 +269,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 static bool follow_vm(VFIOUserPCIDevice *vudev, Error **errp)
 {
     vudev->vm_change = qdev_add_vm_change_state_handler(DEVICE(vudev),
-                                                        vm_state_changed,
+                                                        vm_state_changed, NULL,
                                                         vudev);
     return true;
 }
@@ -273,7 +294,7 @@ static void disarm_signals(VFIOUserPCIDevice *vudev)
 /* The last step: from here on a loss is reported, one before it fails us. */
 static bool begin_use(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    qatomic_mb_set(&vudev->in_use, true);
+    qatomic_set_mb(&vudev->in_use, true);
     return vfio_user_proxy_check(vudev->user.proxy, errp);
 }
 
@@ -288,7 +309,7 @@ static const Step steps[] = {
     { connect_memory, disconnect_memory },
     { insert_device, remove_device },
     { populate, NULL },
-    { read_config, NULL },
+    { read_config, drop_config },
     { setup_config, teardown_config },
     { guard_mappings, drop_mappings },
     { add_capabilities, NULL },
@@ -353,7 +374,7 @@ static void vfio_user_pci_exit(PCIDevice *pdev)
 static void follow_master(VFIOUserPCIDevice *vudev)
 {
     if (vfio_user_pci_master_is_on(&vudev->master)) {
-        vfio_user_container_expect_dma(&vudev->container);
+        vfio_user_container_expect_dma(vudev->container);
     }
 }
 
@@ -388,11 +409,19 @@ static int hot_reset_multi(VFIODevice *vbasedev)
     return -EOPNOTSUPP;
 }
 
+static Object *get_object(VFIODevice *vbasedev)
+{
+    return OBJECT(vbasedev->dev);
+}
+
 static int load_config(VFIODevice *vbasedev, QEMUFile *f)
 {
     VFIOPCIDevice *vdev = container_of(vbasedev, VFIOPCIDevice, vbasedev);
     int ret = vfio_pci_load_config(vbasedev, f);
 
+    if (ret == 0) {
+        vfio_user_pci_intx_loaded(vdev);
+    }
     follow_master(VFIO_USER_PCI(vdev));
     return ret;
 }
@@ -400,11 +429,10 @@ static int load_config(VFIODevice *vbasedev, QEMUFile *f)
 static VFIODeviceOps device_ops = {
     .vfio_compute_needs_reset = compute_needs_reset,
     .vfio_hot_reset_multi = hot_reset_multi,
-    .vfio_eoi = vfio_pci_intx_eoi,
-    .vfio_get_object = vfio_pci_get_object,
+    .vfio_eoi = vfio_user_pci_intx_eoi,
+    .vfio_get_object = get_object,
     .vfio_save_config = vfio_pci_save_config,
     .vfio_load_config = load_config,
-    .vfio_drain_irqs = vfio_pci_drain_irqs,
 };
 
 /* Resets a device that is not stopped. */
@@ -436,15 +464,14 @@ static bool is_loading(VFIOUserPCIDevice *vudev)
 {
     const VFIOMigration *migration = vudev->parent_obj.vbasedev.migration;
 
-    return migration &&
-           migration->device_state & VFIO_DEVICE_STATE_V1_RESUMING;
+    return migration && migration->device_state == VFIO_DEVICE_STATE_RESUMING;
 }
 
-static void vfio_user_pci_reset(DeviceState *dev)
+static void vfio_user_pci_reset_hold(Object *obj, ResetType type)
 {
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(dev);
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
 
-    if (vfio_user_container_is_stopped(&vudev->container)) {
+    if (vfio_user_container_is_stopped(vudev->container)) {
         vudev->user.reset_pending = true;
     } else if (!is_loading(vudev)) {
         /* what is being loaded comes in place of a device that was reset */
@@ -456,7 +483,7 @@ static void reset_late(VFIOUserDevice *udev)
 {
     VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
 
-    if (!vfio_user_container_is_stopped(&vudev->container)) {
+    if (!vfio_user_container_is_stopped(vudev->container)) {
         reset(vudev);
     }
 }
@@ -465,6 +492,7 @@ static const VFIOUserDeviceOps user_ops = {
     .reset = reset_late,
     .was_reset = on_device_reset,
     .unmasked = on_unmasked,
+    .drain_irqs = on_drain_irqs,
 };
 
 /* The type */
@@ -473,19 +501,20 @@ static void vfio_user_pci_init(Object *obj)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
     VFIOPCIDevice *vdev = &vudev->parent_obj;
+    VFIODevice *vbasedev = &vdev->vbasedev;
 
+    device_add_bootindex_property(obj, &vdev->bootindex, "bootindex", NULL,
+                                  DEVICE(obj));
     vdev->nv_gpudirect_clique = 0xff;
     vdev->display = ON_OFF_AUTO_OFF;
-    vdev->msix_relo = OFF_AUTOPCIBAR_OFF;
-    vdev->vbasedev.name = g_strdup("vfio-user");
-    vdev->vbasedev.ops = &device_ops;
-    vdev->vbasedev.io_ops = &vfio_user_device_io_ops;
-    vdev->vbasedev.io_opaque = &vudev->user;
-    vdev->vbasedev.type = VFIO_DEVICE_TYPE_PCI;
-    vdev->vbasedev.dev = DEVICE(obj);
-    vdev->vbasedev.fd = -1;
-    vfio_user_device_init(&vudev->user, &user_ops);
-    vdev->vbasedev.enable_migration = true;
+    vdev->msix_relo = OFF_AUTO_PCIBAR_OFF;
+    vfio_device_init(vbasedev, VFIO_DEVICE_TYPE_PCI, &device_ops, DEVICE(obj),
+                     false);
+    vbasedev->name = g_strdup("vfio-user");
+    vbasedev->mdev = true;      /* no IOMMU of the host's knows of it */
+    vfio_user_device_init(&vudev->user, vbasedev, &user_ops);
+    /* QEMU has not yet decided whether it is one, but has room for it */
+    PCI_DEVICE(obj)->cap_present |= QEMU_PCI_CAP_EXPRESS;
     vfio_user_pci_add_aliases(obj);
 }
 
@@ -494,9 +523,8 @@ static void vfio_user_pci_finalize(Object *obj)
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
 
     vfio_user_mappings_cleanup(&vudev->mappings);
-    vfio_pci_bars_finalize(&vudev->parent_obj);
     vfio_pci_put_device(&vudev->parent_obj);
-    vfio_user_container_destroy(&vudev->container);
+    object_unref(OBJECT(vudev->container));
     vfio_user_device_destroy(&vudev->user);
     object_unref(OBJECT(vudev->twin));
     object_unref(OBJECT(vudev->user.proxy));
@@ -504,13 +532,14 @@ static void vfio_user_pci_finalize(Object *obj)
     g_free(vudev->socket_name);
 }
 
-static void vfio_user_pci_class_init(ObjectClass *klass, void *data)
+static void vfio_user_pci_class_init(ObjectClass *klass, const void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
+    ResettableClass *rc = RESETTABLE_CLASS(klass);
     PCIDeviceClass *pdc = PCI_DEVICE_CLASS(klass);
 
     dc->desc = "PCI device of a vfio-user server";
-    dc->reset = vfio_user_pci_reset;
+    rc->phases.hold = vfio_user_pci_reset_hold;
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
     vfio_user_pci_add_properties(dc);
     pdc->realize = vfio_user_pci_realize;

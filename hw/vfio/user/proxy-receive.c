@@ -23,6 +23,7 @@
 #include <sys/timerfd.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"

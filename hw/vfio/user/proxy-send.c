@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/iov.h"
+#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"

@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/lockable.h"
 #include "qapi/error.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"

@@ -79,10 +79,6 @@ VFIOUserStream *vfio_user_stream_new(QIOChannel *ioc)
     object_ref(OBJECT(ioc));
     s->passes_fds = qio_channel_has_feature(ioc, QIO_CHANNEL_FEATURE_FD_PASS);
     qio_channel_set_blocking(ioc, false, NULL);
-    if (s->passes_fds) {
-        /* the server reads its eventfds, and may do so without blocking */
-        QIO_CHANNEL_SOCKET(ioc)->keep_nonblock = true;
-    }
     return s;
 }
 
@@ -132,9 +128,13 @@ static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
     ssize_t len;
     int ret;
 
+    /* the server reads its eventfds, and may do so without blocking */
     len = qio_channel_readv_full(s->ioc, &iov, 1,
                                  s->passes_fds ? &fds : NULL,
-                                 s->passes_fds ? &nfds : NULL, errp);
+                                 s->passes_fds ? &nfds : NULL,
+                                 s->passes_fds ?
+                                 QIO_CHANNEL_READ_FLAG_FD_PRESERVE_BLOCKING : 0,
+                                 errp);
     if (len == QIO_CHANNEL_ERR_BLOCK) {
         return 0;
     }

@@ -1,0 +1,56 @@
+/*
+ * vfio-user migration: what depends on the version of QEMU
+ *
+ * The tables of handlers, the acknowledgement of the set-up, and the modes of
+ * migration that there are, as QEMU 10.0 has them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/blocker.h"
+#include "migration/options.h"
+#include "migration/savevm.h"
+#include "hw/vfio/user/migration-internal.h"
+
+static void state_pending(void *opaque, uint64_t *must_precopy,
+                          uint64_t *can_postcopy)
+{
+    *must_precopy += vfio_user_migration_pending(opaque);
+}
+
+static bool switchover_ack_needed(void *opaque)
+{
+    return true;
+}
+
+int vfio_user_migration_approve(VFIOUserMigration *m)
+{
+    return migrate_switchover_ack() ? qemu_loadvm_approve_switchover() : 0;
+}
+
+int vfio_user_migration_block_cpr(Error **reason, Error **errp)
+{
+    return migrate_add_blocker_modes(reason, errp, MIG_MODE_CPR_REBOOT,
+                                     MIG_MODE_CPR_TRANSFER, -1);
+}
+
+const SaveVMHandlers vfio_user_migration_handlers = {
+    .save_setup = vfio_user_migration_save_setup,
+    .is_active_iterate = vfio_user_migration_is_active_iterate,
+    .state_pending_estimate = state_pending,
+    .state_pending_exact = state_pending,
+    .save_live_iterate = vfio_user_migration_save_iterate,
+    .save_live_complete_precopy = vfio_user_migration_save_complete,
+    .save_state = vfio_user_migration_save_config,
+    .save_cleanup = vfio_user_migration_save_cleanup,
+    .switchover_ack_needed = switchover_ack_needed,
+    .load_setup = vfio_user_migration_load_setup,
+    .load_state = vfio_user_migration_load_state,
+    .load_cleanup = vfio_user_migration_load_cleanup,
+};
+
+const SaveVMHandlers vfio_user_migration_end_handlers = {
+    .save_state = vfio_user_migration_save_end,
+    .load_state = vfio_user_migration_load_state,
+};

@@ -1,0 +1,68 @@
+/*
+ * vfio-user migration: what depends on the version of QEMU
+ *
+ * The tables of handlers, the acknowledgement of the set-up, and the modes of
+ * migration that there are, as QEMU 11.1 has them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "migration/blocker.h"
+#include "migration/options.h"
+#include "migration/savevm.h"
+#include "hw/vfio/user/migration-internal.h"
+
+static void save_query_pending(void *opaque, MigPendingData *pending,
+                               bool exact, bool final)
+{
+    VFIOUserMigration *m = opaque;
+
+    pending->precopy_bytes += vfio_user_migration_pending(m);
+    if (m->save.ack_wanted) {
+        m->save.ack_wanted = false;
+        pending->switchover_ack_pending++;
+    }
+}
+
+/* Until 11.0 it was the destination that counted what it has to acknowledge. */
+static int load_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    VFIOUserMigration *m = opaque;
+
+    migration_request_switchover_ack_legacy(m->id);
+    return vfio_user_migration_load_setup(f, m, errp);
+}
+
+int vfio_user_migration_approve(VFIOUserMigration *m)
+{
+    return migrate_switchover_ack() ? qemu_loadvm_approve_switchover(m->id)
+                                    : 0;
+}
+
+int vfio_user_migration_block_cpr(Error **reason, Error **errp)
+{
+    const unsigned modes = BIT(MIG_MODE_CPR_REBOOT) |
+                           BIT(MIG_MODE_CPR_TRANSFER) |
+                           BIT(MIG_MODE_CPR_EXEC);
+
+    return migrate_add_blocker_modes(reason, modes, errp);
+}
+
+const SaveVMHandlers vfio_user_migration_handlers = {
+    .save_setup = vfio_user_migration_save_setup,
+    .is_active_iterate = vfio_user_migration_is_active_iterate,
+    .save_query_pending = save_query_pending,
+    .save_live_iterate = vfio_user_migration_save_iterate,
+    .save_complete = vfio_user_migration_save_complete,
+    .save_state = vfio_user_migration_save_config,
+    .save_cleanup = vfio_user_migration_save_cleanup,
+    .load_setup = load_setup,
+    .load_state = vfio_user_migration_load_state,
+    .load_cleanup = vfio_user_migration_load_cleanup,
+};
+
+const SaveVMHandlers vfio_user_migration_end_handlers = {
+    .save_state = vfio_user_migration_save_end,
+    .load_state = vfio_user_migration_load_state,
+};
