@@ -21,6 +21,7 @@
 #include "system/runstate.h"
 #include "hw/vfio/vfio-device.h"
 #include "hw/vfio/vfio-listener.h"
+#include "hw/vfio/user/base.h"
 #include "hw/vfio/user/container-internal.h"
 
 /* The server's requests */
@@ -380,7 +381,8 @@ static void container_finalize(Object *obj)
     object_unref(OBJECT(c->proxy));
 }
 
-static void container_class_init(ObjectClass *klass, const void *data)
+static void container_class_init(ObjectClass *klass,
+                                 VFIOUserClassData *data)
 {
     VFIOIOMMUClass *vioc = VFIO_IOMMU_CLASS(klass);
 

@@ -23,6 +23,7 @@
 #include "migration/blocker.h"
 #include "migration/vmstate.h"
 #include "system/runstate.h"
+#include "hw/vfio/user/base.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 

@@ -23,6 +23,7 @@
 #include "system/runstate.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/vfio-migration-internal.h"
+#include "hw/vfio/user/base.h"
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-internal.h"
@@ -532,7 +533,8 @@ static void vfio_user_pci_finalize(Object *obj)
     g_free(vudev->socket_name);
 }
 
-static void vfio_user_pci_class_init(ObjectClass *klass, const void *data)
+static void vfio_user_pci_class_init(ObjectClass *klass,
+                                     VFIOUserClassData *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
     ResettableClass *rc = RESETTABLE_CLASS(klass);

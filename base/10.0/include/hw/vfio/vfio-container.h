@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hw/vfio/vfio-container.h of QEMU 11.1, as QEMU 10.0 has it */
+
+#ifndef BASE_HW_VFIO_VFIO_CONTAINER_H
+#define BASE_HW_VFIO_VFIO_CONTAINER_H
+
+#include "hw/vfio/vfio-common.h"
+
+/* behind all that uses the name for the kernel's kind of container */
+#define VFIOContainer VFIOContainerBase
+#define vfio_address_space_get vfio_get_address_space
+#define vfio_address_space_put vfio_put_address_space
+
+#define TYPE_VFIO_IOMMU_USER TYPE_VFIO_IOMMU "-user"
+
+#endif /* BASE_HW_VFIO_VFIO_CONTAINER_H */
