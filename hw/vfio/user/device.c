@@ -51,12 +51,6 @@ void vfio_user_device_relock(bool unlocked)
     }
 }
 
-/* What a guest reaches of a dead device is quiet; QEMU itself is to know. */
-static bool is_guests(VFIODevice *vbasedev, uint8_t nr)
-{
-    return !vbasedev->migration || vbasedev->migration->region.nr != nr;
-}
-
 /* What only guests access, and nothing of QEMU's. */
 static bool is_register(VFIOUserDevice *udev, uint8_t nr)
 {
@@ -335,11 +329,11 @@ static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
     bool lost, settled;
 
     /* many accesses to configuration space or ROM make one operation */
-    if (!is_register(udev, nr) && is_guests(vbasedev, nr)) {
+    if (!is_register(udev, nr)) {
         vfio_user_device_late(udev, ret, err);
     }
     lost = is_lost(udev);
-    settled = lost ? is_guests(vbasedev, nr) : is_register(udev, nr);
+    settled = lost || is_register(udev, nr);
     if (settled && !lost) {
         error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
                    error_get_pretty(err), nr, (uint64_t)off, size);
@@ -372,28 +366,44 @@ static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
 }
 
 /* One message of at most max_data_xfer_size; bytes read or -errno. */
-static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                     uint32_t size, void *data, Error **errp)
+int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
-    g_auto(VFIOUserCall) call = {
+    int ret;
+
+    *call = (VFIOUserCall) {
         .command = VFIO_USER_REGION_READ,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg) + size,
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
-
+    ret = vfio_user_proxy_call(udev->proxy, call, errp);
     if (ret < 0) {
         return ret;
     }
-    memcpy(&msg, call.reply, sizeof(msg));
+    memcpy(&msg, call->reply, sizeof(msg));
     if (msg.offset != off || msg.region != nr || msg.count > size ||
-        call.reply_size != sizeof(msg) + msg.count) {
-        return bad_reply(udev, &call, errp);
+        call->reply_size != sizeof(msg) + msg.count) {
+        return bad_reply(udev, call, errp);
     }
-    memcpy(data, call.reply + sizeof(msg), msg.count);
-    return transferred(udev, &call, msg.count, size, errp);
+    *data = call->reply + sizeof(msg);
+    return transferred(udev, call, msg.count, size, errp);
+}
+
+static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
+                     uint32_t size, void *data, Error **errp)
+{
+    g_auto(VFIOUserCall) call = { };
+    const uint8_t *bytes;
+    int ret = vfio_user_device_read_region(udev, &call, nr, off, size, &bytes,
+                                           errp);
+
+    if (ret > 0) {
+        memcpy(data, bytes, ret);
+    }
+    return ret;
 }
 
 static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
@@ -412,9 +422,9 @@ static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
     return vfio_user_proxy_post_write(udev->proxy, call, &entry, errp);
 }
 
-static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                      uint32_t size, const void *data, bool post,
-                      Error **errp)
+int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
+                                  uint64_t off, uint32_t size,
+                                  const void *data, bool post, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -483,8 +493,10 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     }
     unlocked = unlock_for_region(udev, nr);
     while (done < size) {
-        ret = write_some(udev, nr, off + done, MIN(size - done, most),
-                         (const uint8_t *)data + done, post, &err);
+        ret = vfio_user_device_write_region(udev, nr, off + done,
+                                            MIN(size - done, most),
+                                            (const uint8_t *)data + done, post,
+                                            &err);
         if (ret < 0) {
             break;
         }

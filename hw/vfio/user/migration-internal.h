@@ -39,10 +39,9 @@ struct VFIOUserMigration {
     struct {
         bool active;
         bool restart;           /* what was sent is void */
-        uint32_t ask;           /* bytes of the next read; 0: any number */
         VFIOUserMigBacklog backlog;
-        int error;              /* -errno: the device did not stop */
-        VFIOUserMigSum sum;
+        int error;              /* -errno: saving has failed, as was told */
+        uint64_t position;      /* in the device's stream */
     } save;
 
     int64_t monitor_ms;         /* big lock: since when it has had no turn */
@@ -51,8 +50,9 @@ struct VFIOUserMigration {
     struct {
         bool hello;
         bool ended;             /* END has come */
+        bool partial;           /* the rest of a chunk is to come */
         int64_t since;          /* ms, when the monitor had its turn */
-        VFIOUserMigSum sum;
+        uint64_t position;      /* in the device's stream */
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
 };
@@ -60,7 +60,7 @@ struct VFIOUserMigration {
 /* As qemu_mutex_lock() of the lock, with the big QEMU lock. */
 void vfio_user_migration_lock(VFIOUserMigration *m);
 
-/* Tells hw/vfio of the state, in terms of the first generation. */
+/* Tells hw/vfio of the state, in terms of migration v1. */
 void vfio_user_migration_mirror(VFIOUserMigration *m);
 
 /* Brings the device where the VM is, after saving has ended. */
@@ -85,12 +85,25 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
  */
 void vfio_user_migration_let_monitor_in(int64_t *since);
 
-/* Of the state of the device, and of the section behind all others. */
+/*
+ * What QEMU's handlers do; see migration/register.h.  The tables of them, of
+ * the state of the device and of the section behind all others, differ by QEMU.
+ */
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;
 
-int vfio_user_migration_load_setup(QEMUFile *f, void *opaque);
+int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp);
+bool vfio_user_migration_is_active_iterate(void *opaque);
+int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque);
+int vfio_user_migration_save_complete(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_config(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_end(QEMUFile *f, void *opaque);
+void vfio_user_migration_save_cleanup(void *opaque);
+int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp);
 int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
 int vfio_user_migration_load_cleanup(void *opaque);
+
+/* Bytes that are to be saved before the VM stops. */
+uint64_t vfio_user_migration_pending(VFIOUserMigration *m);
 
 #endif /* HW_VFIO_USER_MIGRATION_INTERNAL_H */

@@ -18,6 +18,7 @@
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/vmstate-if.h"
+#include "migration/blocker.h"
 #include "migration/misc.h"
 #include "migration/vmstate.h"
 #include "sysemu/runstate.h"
@@ -79,13 +80,17 @@ static void stop(VFIOUserMigration *m, VFIOUserMigState to)
     Error *err = NULL;
     int ret = vfio_user_mig_set_state(&m->d, to, &err);
 
-    if (ret < 0) {
-        m->save.error = ret;
-        if (is_lost(m)) {
-            error_free(err);
-        } else {
-            error_report_err(err);
-        }
+    if (ret == 0) {
+        return;
+    }
+    m->save.error = ret;
+    if (m->save.active) {
+        error_reportf_err(err, "%s: saving the device failed, the VM stays"
+                          " here: ", m->vbasedev->name);
+    } else if (is_lost(m)) {
+        error_free(err);
+    } else {
+        error_report_err(err);
     }
 }
 
@@ -220,10 +225,9 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 
     m->vbasedev = vbasedev;
     m->who = *who;
-    m->who.generation = 2;
+    m->who.version = d->ops->version;
     m->flags = flags;
     m->d = *d;
-    /* the name under which hw/vfio/migration.c registers, too */
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
     m->end_id = g_strdup_printf("%s-end", m->id);
     qemu_mutex_init(&m->lock);
@@ -254,23 +258,22 @@ static bool begin_running(VFIOUserMigration *m, Error **errp)
     return true;
 }
 
-/*
- * The first generation, or none.  Takes @why_not: what speaks against the
- * second where the server seems to speak it; NULL where it says that it does
- * not.
- */
-static bool setup_first(VFIODevice *vbasedev, VFIOUserDevice *udev,
-                        Error *why_not, Error **errp)
+/* Takes @why_not: what speaks against migration; NULL: the server has none. */
+static bool block_migration(VFIODevice *vbasedev, VFIOUserDevice *udev,
+                            Error *why_not, Error **errp)
 {
     bool ok = vfio_user_proxy_check(udev->proxy, errp);
 
     if (ok) {
-        vbasedev->enable_migration = true;
-        ok = vfio_migration_probe(vbasedev, errp) == 0;
-    }
-    if (why_not && vbasedev->migration_blocker) {
-        error_prepend(&vbasedev->migration_blocker, "%s; ",
-                      error_get_pretty(why_not));
+        error_setg(&vbasedev->migration_blocker,
+                   "%s: VFIO device doesn't support migration: %s",
+                   vbasedev->name, why_not ? error_get_pretty(why_not) :
+                                             "the device has no migration");
+        ok = migrate_add_blocker(vbasedev->migration_blocker, errp) == 0;
+        if (!ok) {
+            error_free(vbasedev->migration_blocker);
+            vbasedev->migration_blocker = NULL;
+        }
     }
     error_free(why_not);
     return ok;
@@ -285,11 +288,9 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     uint64_t flags;
 
     *m = NULL;
-    if (vfio_user_mig_probe(udev, &flags, &why_not) <= 0 ||
-        vfio_user_mig_ask_state(&d, &why_not) < 0) {
-        return setup_first(vbasedev, udev, why_not, errp);
+    if (!vfio_user_mig_find(&d, vbasedev, &flags, &why_not)) {
+        return block_migration(vbasedev, udev, why_not, errp);
     }
-    trace_vfio_user_mig_found(vfio_user_proxy_name(udev->proxy), flags);
     *m = new_migration(vbasedev, &d, who, flags);
     if (!begin_running(*m, errp)) {
         vfio_user_migration_teardown(vbasedev, *m);
@@ -297,6 +298,11 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
         return false;
     }
     return true;
+}
+
+unsigned vfio_user_migration_version(const VFIOUserMigration *m)
+{
+    return m->d.ops->version;
 }
 
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
@@ -308,10 +314,15 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         unregister_savevm(NULL, m->end_id, m);
         unregister_savevm(NULL, m->id, m);
         qemu_mutex_destroy(&m->lock);
+        vfio_user_mig_device_destroy(&m->d);
         g_free(m->load.buffer);
         g_free(m->id);
         g_free(m->end_id);
         g_free(m);
     }
-    vfio_migration_finalize(vbasedev);
+    if (vbasedev->migration_blocker) {
+        migrate_del_blocker(vbasedev->migration_blocker);
+        error_free(vbasedev->migration_blocker);
+        vbasedev->migration_blocker = NULL;
+    }
 }

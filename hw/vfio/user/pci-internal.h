@@ -15,7 +15,6 @@
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/mapping.h"
 #include "hw/vfio/user/migration.h"
-#include "hw/vfio/user/migration-region.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "hw/vfio/user/pci-master.h"
@@ -39,8 +38,7 @@ struct VFIOUserPCIDevice {
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
-    VFIOUserMigration *migration;               /* NULL: not migration v2 */
-    VFIOUserMigRegion *migration_region;        /* NULL: not migration v1 */
+    VFIOUserMigration *migration;               /* NULL: the server has none */
     VMChangeStateEntry *vm_change;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */

@@ -216,20 +216,16 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
                                    &vudev->migration, errp)) {
         return false;
     }
-    /* a migration region is of the generation that has DIRTY_PAGES */
     if (vudev->migration) {
-        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
-    } else if (vdev->vbasedev.migration) {
-        vudev->container.dirty.kind = VFIO_USER_DIRTY_BY_PAGES;
-        vudev->migration_region = vfio_user_mig_region_new(&vdev->vbasedev,
-                                                           &vudev->user, &who);
+        vudev->container.dirty.kind =
+            vfio_user_migration_version(vudev->migration) == 1 ?
+            VFIO_USER_DIRTY_BY_PAGES : VFIO_USER_DIRTY_BY_LOGGING;
     }
     return true;
 }
 
 static void teardown_migration(VFIOUserPCIDevice *vudev)
 {
-    g_clear_pointer(&vudev->migration_region, vfio_user_mig_region_free);
     vfio_user_migration_teardown(&vudev->parent_obj.vbasedev,
                                  vudev->migration);
     vudev->migration = NULL;
@@ -485,7 +481,6 @@ static void vfio_user_pci_init(Object *obj)
     vdev->vbasedev.dev = DEVICE(obj);
     vdev->vbasedev.fd = -1;
     vfio_user_device_init(&vudev->user, &user_ops);
-    vdev->vbasedev.enable_migration = true;
     vfio_user_pci_add_aliases(obj);
 }
 
