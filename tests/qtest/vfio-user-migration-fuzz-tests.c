@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: streams that are changed anywhere
  *
- * A VM is saved to a file once.  Any byte of what the device has in it is
- * changed, or the last one that is there; whoever loads that ends with a
+ * A VM is saved to a file once.  Any byte that says what the device's data are
+ * is changed, or the last one that is there; whoever loads that ends with a
  * message and status 1.  Which places is random, and more of them with
  * "-m slow".  Damage with an aim is for the tests of the stream.
  *
@@ -11,15 +11,16 @@
 
 #include "qemu/osdep.h"
 
-#include "hw/vfio/user/migration-stream.h"
 #include "qemu/bswap.h"
-#include "vfio-user-migration-rig.h"
+#include "vfio-user-migration-file.h"
 #include "vfio-user-tests.h"
 
 #define SEED 1123
 
 #define HEAD VFIO_USER_MIG_HEAD_SIZE
-#define MAX_RECORDS 64
+
+/* Of the registers, device_state */
+#define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 
 /* Of a section of QEMU's stream, QEMU_VM_SECTION_FULL. */
 #define SECTION_FULL 4
@@ -28,119 +29,32 @@
 #define AFTER_NAME 8            /* instance, version */
 #define FOOTER 5
 
-typedef struct Saved {
-    char *dir;
-    char *file;
-    char *text;
-    size_t length;
-    struct {
-        size_t at, size;        /* with its head */
-        VFIOUserMigRecord kind;
-    } record[MAX_RECORDS];
-    unsigned records;
-} Saved;
-
-static bool take_record(Saved *s, size_t at, VFIOUserMigSum *sum)
+/* A record of any, of the small ones as often as of the large. */
+static unsigned random_record(const VFIOUserMigFile *file)
 {
-    const uint8_t *bytes = (const uint8_t *)s->text + at;
-    VFIOUserMigSum with = *sum;
-    VFIOUserMigHead head;
-
-    if (s->length - at < HEAD ||
-        !vfio_user_mig_get_head(sum, bytes, &head, NULL) ||
-        s->length - at - HEAD < head.size ||
-        !vfio_user_mig_check(&with, &head, bytes + HEAD, NULL)) {
-        return false;
-    }
-    g_assert_cmpuint(s->records, <, MAX_RECORDS);
-    s->record[s->records].at = at;
-    s->record[s->records].size = HEAD + head.size;
-    s->record[s->records++].kind = head.record;
-    *sum = with;
-    return true;
+    return g_test_rand_int_range(0, file->records);
 }
 
-/* The records of the device, by the sum that connects them. */
-static void find_records(Saved *s)
+/*
+ * In what the client can check: heads, and the payload of HELLO.  Bytes of the
+ * device's own are as QEMU's stream delivers them.
+ */
+static size_t random_checked_place(const VFIOUserMigFile *file)
 {
-    VFIOUserMigSum sum = { };
-    size_t at = 0;
+    unsigned i = random_record(file);
 
-    while (ldq_be_p(s->text + at) != VFIO_USER_MIG_MAGIC) {
-        at++;
-        g_assert_cmpuint(at + 8, <=, s->length);
-    }
-    at += 8;
-    while (at < s->length) {
-        at += take_record(s, at, &sum) ? s->record[s->records - 1].size : 1;
-    }
-    g_assert_cmpuint(s->records, >, 20);
-    g_assert_cmpuint(s->record[s->records - 2].kind, ==, VFIO_USER_MIG_END);
+    return file->record[i].at +
+           g_test_rand_int_range(0, file->record[i].kind ==
+                                    VFIO_USER_MIG_HELLO ?
+                                    file->record[i].size : HEAD);
 }
 
-static Saved *saved_new(void)
+static size_t random_place(const VFIOUserMigFile *file)
 {
-    const VFIOUserModel *model = vfio_user_mig_stop_copy;
-    VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1, 0);
-    Saved *s = g_new0(Saved, 1);
-    g_autofree char *uri = NULL;
+    unsigned i = random_record(file);
 
-    s->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
-    s->file = g_build_filename(s->dir, "file", NULL);
-    uri = g_strdup_printf("exec:cat > %s", s->file);
-    vfio_user_mig_vm_fill(from, SEED);
-    vfio_user_mig_start(from, uri);
-    vfio_user_mig_wait(from, "completed");
-    vfio_user_mig_vm_quit(from);
-    vfio_user_mig_vm_free(from);
-    g_assert_true(g_file_get_contents(s->file, &s->text, &s->length, NULL));
-    find_records(s);
-    return s;
-}
-
-static void saved_free(Saved *s)
-{
-    unlink(s->file);
-    rmdir(s->dir);
-    g_free(s->dir);
-    g_free(s->file);
-    g_free(s->text);
-    g_free(s);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Saved, saved_free)
-
-/* Begins to load what is saved as it is now, or @length bytes of it. */
-static VFIOUserMigVM *load(Saved *s, size_t length)
-{
-    const VFIOUserModel *model = vfio_user_mig_stop_copy;
-    VFIOUserMigVM *to = vfio_user_mig_vm_new(&model, 1, NULL, 0);
-    g_autofree char *uri = g_strdup_printf("exec:cat %s", s->file);
-
-    g_assert_true(g_file_set_contents(s->file, s->text, length, NULL));
-    vfio_user_server_forget(to->server[0]);
-    vfio_user_mig_listen(to, uri);
-    return to;
-}
-
-static void check_refused(Saved *s, size_t length)
-{
-    VFIOUserMigVM *to = load(s, length);
-    g_autofree char *said = vfio_user_mig_ended(to);
-
-    g_assert_nonnull(strstr(said, "loading the device failed: "));
-    g_assert_cmpuint(vfio_user_server_saw(to->server[0],
-                                          VFIO_USER_DEVICE_FEATURE,
-                                          AT(VFIO_USER_MIG_RUNNING)), ==, 0);
-    vfio_user_mig_vm_free(to);
-}
-
-/* A place in any record, of the small ones as often as of the large. */
-static size_t random_place(const Saved *s)
-{
-    unsigned i = g_test_rand_int_range(0, s->records);
-
-    return s->record[i].at +
-           g_test_rand_int_range(0, MIN(s->record[i].size, INT32_MAX));
+    return file->record[i].at +
+           g_test_rand_int_range(0, MIN(file->record[i].size, INT32_MAX));
 }
 
 static unsigned rounds(void)
@@ -148,49 +62,76 @@ static unsigned rounds(void)
     return g_test_slow() ? 1000 : 12;
 }
 
-static void test_changed(void)
+static void test_changed(const void *opaque)
 {
-    g_autoptr(Saved) s = saved_new();
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
 
     for (unsigned i = 0; i < rounds(); i++) {
-        size_t at = random_place(s);
-        char was = s->text[at];
+        size_t at = random_checked_place(file);
+        char was = file->text[at];
 
-        s->text[at] ^= g_test_rand_int_range(1, 256);
+        file->text[at] ^= g_test_rand_int_range(1, 256);
         g_test_message("byte %zu: 0x%02x, was 0x%02x", at,
-                       (uint8_t)s->text[at], (uint8_t)was);
-        check_refused(s, s->length);
-        s->text[at] = was;
+                       (uint8_t)file->text[at], (uint8_t)was);
+        g_free(vfio_user_mig_file_refused(file, model, file->length));
+        file->text[at] = was;
     }
 }
 
-static void test_cut(void)
+/*
+ * What QEMU parses itself.  Some changes of it do no harm, so that a damaged
+ * record behind it has to end the load.
+ */
+static void test_config(const void *opaque)
 {
-    g_autoptr(Saved) s = saved_new();
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
+    size_t config = vfio_user_mig_file_find(file, VFIO_USER_MIG_CONFIG, 1);
+    size_t end = vfio_user_mig_file_find(file, VFIO_USER_MIG_END, 1);
+    size_t size = ldl_be_p(file->text + config + 4);
+
+    file->text[end] ^= 1;
+    for (size_t i = 0; i < size; i += MAX(1, size / 24)) {
+        size_t at = config + HEAD + i;
+
+        g_test_message("byte %zu", i);
+        file->text[at] ^= 0x81;
+        g_free(vfio_user_mig_file_refused(file, model, file->length));
+        file->text[at] ^= 0x81;
+    }
+}
+
+static void test_cut(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
 
     for (unsigned i = 0; i < rounds(); i++) {
-        size_t at = random_place(s);
+        size_t at = random_place(file);
 
         g_test_message("cut at %zu", at);
-        check_refused(s, at);
+        g_free(vfio_user_mig_file_refused(file, model, at));
     }
 }
 
 /* QEMU does not miss a section; the device does when its VM is to run. */
-static void test_without_end(void)
+static void test_without_end(const void *opaque)
 {
-    g_autoptr(Saved) s = saved_new();
-    size_t end = s->record[s->records - 1].at + HEAD + FOOTER;
-    size_t at = s->record[s->records - 2].at - AFTER_NAME - strlen(END_NAME) -
-                BEFORE_NAME;
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
+    char *text = file->text;
+    size_t end = file->record[file->records - 1].at + HEAD + FOOTER;
+    size_t at = file->record[file->records - 2].at - AFTER_NAME -
+                strlen(END_NAME) - BEFORE_NAME;
     g_autofree char *said = NULL;
     VFIOUserMigVM *to;
 
-    g_assert_cmpuint(s->text[at], ==, SECTION_FULL);
-    g_assert_cmpmem(s->text + at + BEFORE_NAME, strlen(END_NAME), END_NAME,
+    g_assert_cmpuint(text[at], ==, SECTION_FULL);
+    g_assert_cmpmem(text + at + BEFORE_NAME, strlen(END_NAME), END_NAME,
                     strlen(END_NAME));
-    memmove(s->text + at, s->text + end, s->length - end);
-    to = load(s, s->length - (end - at));
+    memmove(text + at, text + end, file->length - end);
+    to = vfio_user_mig_file_load(file, model, file->length - (end - at));
     vfio_user_mig_wait_running(to);
     vfio_user_server_wait_client(to->server[0], false);
     said = vfio_user_mig_said(to);
@@ -198,12 +139,34 @@ static void test_without_end(void)
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_FEATURE,
                                           AT(VFIO_USER_MIG_RUNNING)), ==, 0);
+    if (model->migration1) {
+        g_assert_cmpuint(vfio_user_server_saw(to->server[0],
+                                              VFIO_USER_REGION_WRITE, STATE),
+                         ==, 1);
+    }
     vfio_user_mig_vm_free(to);
+}
+
+static void add(const char *name, const VFIOUserModel *const *model,
+                void (*test)(const void *opaque))
+{
+    g_autofree char *path =
+        g_strdup_printf("/vfio-user/migration-fuzz/%s/%s",
+                        (*model)->migration1 ? "1" : "2", name);
+
+    qtest_add_data_func(path, model, test);
 }
 
 void vfio_user_add_migration_fuzz_tests(void)
 {
-    qtest_add_func("/vfio-user/migration-fuzz/changed", test_changed);
-    qtest_add_func("/vfio-user/migration-fuzz/cut", test_cut);
-    qtest_add_func("/vfio-user/migration-fuzz/without-end", test_without_end);
+    static const VFIOUserModel *const *const servers[] = {
+        &vfio_user_mig_region, &vfio_user_mig_stop_copy,
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(servers); i++) {
+        add("changed", servers[i], test_changed);
+        add("config", servers[i], test_config);
+        add("cut", servers[i], test_cut);
+        add("without-end", servers[i], test_without_end);
+    }
 }

@@ -18,6 +18,7 @@
 #include "vfio-user-tests.h"
 
 #define SEED 1618
+#define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 
 static void stop(VFIOUserMigVM *vm)
@@ -215,34 +216,41 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
     vfio_user_mig_wait(vm, "active");
 }
 
-/*
- * Reset while memory is sent.  With migration v1, data of the device have been
- * sent by then, and nothing can take them back.
- */
+/* Reset while memory is sent. */
 static void test_reset_meanwhile(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
-    g_autofree char *said = NULL;
 
     stop(from);
     vfio_user_mig_listen(to, uri);
     start_slowly(from, uri);
     reset_paused(from);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
-    if (!model->migration1) {
-        check_arrived(from, to);
-        check_reset_first(from->server[0]);
-        return;
+    check_arrived(from, to);
+    check_reset_first(from->server[0]);
+}
+
+/* The server of a source that was told nothing yet goes to PRE_COPY. */
+static void see_pre_copy(VFIOUserServer *s, const VFIOUserModel *model)
+{
+    if (model->migration1) {
+        vfio_user_server_see(s, VFIO_USER_REGION_WRITE, STATE);
+    } else {
+        vfio_user_server_see(s, VFIO_USER_DEVICE_FEATURE,
+                             AT(VFIO_USER_MIG_PRE_COPY));
     }
-    vfio_user_mig_wait(from, "failed");
-    said = vfio_user_mig_said(from);
-    g_assert_nonnull(strstr(said, "it was reset while it was saved"));
-    g_free(vfio_user_mig_ended(to));
-    cont(from);
-    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_RESET);
+}
+
+static void see_loading(VFIOUserServer *s, const VFIOUserModel *model)
+{
+    if (model->migration1) {
+        vfio_user_server_see(s, VFIO_USER_REGION_WRITE, DATA);
+    } else {
+        vfio_user_server_see(s, VFIO_USER_MIG_DATA_WRITE);
+    }
 }
 
 /* Stopped and reset in PRE_COPY: what was sent by then is void. */
@@ -255,8 +263,7 @@ static void test_reset_in_pre_copy(const void *opaque)
 
     vfio_user_mig_listen(to, uri);
     start_slowly(from, uri);
-    vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
-                         AT(VFIO_USER_MIG_PRE_COPY));
+    see_pre_copy(from->server[0], model);
     stop(from);
     reset_paused(from);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
@@ -302,7 +309,7 @@ static void test_reset_loading(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE);
+    see_loading(to->server[0], model);
     vfio_user_server_forget(to->server[0]);
     system_reset(to);
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
@@ -356,10 +363,10 @@ void vfio_user_add_migration_reset_tests(void)
         add("savevm", servers[i], test_savevm);
         add("before", servers[i], test_reset_before);
         add("meanwhile", servers[i], test_reset_meanwhile);
+        add("in-pre-copy", servers[i], test_reset_in_pre_copy);
+        add("loading", servers[i], test_reset_loading);
         if (!(*servers[i])->migration1) {
-            add("in-pre-copy", servers[i], test_reset_in_pre_copy);
             add("in-stop-copy", servers[i], test_reset_in_stop_copy);
-            add("loading", servers[i], test_reset_loading);
         }
     }
     qtest_add_func("/vfio-user/migration-reset/savevm-endless",

@@ -1,5 +1,5 @@
 /*
- * qtest of the vfio-user client: servers of version 0.9.1 that fail while a VM
+ * qtest of the vfio-user client: servers with migration v1 that fail while a VM
  * migrates
  *
  * A row is a fault of one server, and what becomes of both sides.  With the
@@ -41,6 +41,7 @@
 #define TO_STOP WRITE(REG_STATE, .nth = 3)
 #define TO_RESUMING WRITE(REG_STATE, .nth = 1)
 #define TO_RUNNING WRITE(REG_STATE, .nth = 2)
+#define TO_RUNNING_AGAIN WRITE(REG_STATE, .nth = 3)
 
 /* Where all is read while the VM runs, and then once more. */
 #define PRE_COPY_DATA .nth = 2
@@ -77,16 +78,22 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-dies", { { TO_PRE_COPY, DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
-    { "state-unreadable", { { READ(REG_STATE, .nth = 1), DO_FAIL, EIO } },
+    /* where it is then is asked, and asked again when it is to run */
+    { "state-unreadable", { { TO_PRE_COPY, DO_FAIL, EINVAL },
+                            { READ(REG_STATE, .nth = 1), DO_FAIL, EIO } },
       SOURCE_RUNS, DESTINATION_ENDS },
-    { "state-never", { { READ(REG_STATE, .nth = 1), DO_DROP } },
+    { "state-never", { { TO_PRE_COPY, DO_FAIL, EINVAL },
+                       { READ(REG_STATE, .nth = 1), DO_DROP } },
       SOURCE_RUNS, DESTINATION_ENDS },
-    { "state-dies", { { READ(REG_STATE), DO_CUT, 0 } },
+    { "state-dies", { { TO_PRE_COPY, DO_FAIL, EINVAL },
+                      { READ(REG_STATE), DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
-    { "state-of-error", { SAYS_STATE(6, .nth = 1) },
-      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
-    { "state-of-nonsense", { SAYS_STATE(UINT32_MAX, .nth = 1) },
-      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
+    { "state-of-error", { { TO_PRE_COPY, DO_FAIL, EINVAL },
+                          SAYS_STATE(6, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "state-of-nonsense", { { TO_PRE_COPY, DO_FAIL, EINVAL },
+                             SAYS_STATE(UINT32_MAX, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS },
 
     /* while the VM runs */
     { "pending-unreadable", { { READ(REG_PENDING), DO_FAIL, EIO } },
@@ -127,8 +134,8 @@ static const Row source_rows[] = {
     { "saving-refused", { { TO_SAVING, DO_FAIL, EINVAL } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "saving-refused-with-error-state", {
-        { TO_SAVING, DO_FAIL, EINVAL }, SAYS_STATE(6, .nth = 3) },
-      SOURCE_RUNS, DESTINATION_ENDS, "Device in error state" },
+        { TO_SAVING, DO_FAIL, EINVAL }, SAYS_STATE(6, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
     { "saving-never", { { TO_SAVING, DO_DROP } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "saving-dies", { { TO_SAVING, DO_CUT, 0 } },
@@ -153,15 +160,16 @@ static const Row source_rows[] = {
 static const Row destination_rows[] = {
     /* before anything is sent */
     { "resuming-refused", { { TO_RESUMING, DO_FAIL, EINVAL } },
-      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
     { "resuming-never", { { TO_RESUMING, DO_DROP } },
-      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
     { "resuming-dies", { { TO_RESUMING, DO_CUT, 0 } },
-      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
-    { "state-of-error", { SAYS_STATE(6) },
-      SOURCE_RUNS, DESTINATION_ENDS, "invalid or error state" },
-    { "state-never", { { READ(REG_STATE), DO_DROP } },
-      SOURCE_RUNS, DESTINATION_ENDS, "Failed to set state RESUMING" },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
+    { "state-of-error", { { TO_RESUMING, DO_FAIL, EINVAL }, SAYS_STATE(6) },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
+    { "state-never", { { TO_RESUMING, DO_FAIL, EINVAL },
+                       { READ(REG_STATE), DO_DROP } },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
 
     /* while the source's VM runs */
     { "pre-copy-data-refused", { { WRITE(DATA, .nth = 1), DO_FAIL, EINVAL } },
@@ -195,12 +203,13 @@ static const Row destination_rows[] = {
 
     /* all is loaded, the source is gone: a device may be lost, no VM */
     { "running-refused", { { TO_RUNNING, DO_FAIL, EINVAL },
-                           SAYS_STATE(4, .nth = 3), SAYS_STATE(4, .nth = 4) },
-      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "let its device run" },
+                           { TO_RUNNING_AGAIN, DO_FAIL, EINVAL },
+                           SAYS_STATE(4) },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "RESUMING to RUNNING: " },
     { "running-refused-and-done", { { TO_RUNNING, DO_FAIL, EINVAL } },
-      SOURCE_IS_DONE, DESTINATION_RUNS, "Failed to set device state" },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "RESUMING to RUNNING: " },
     { "running-never", { { TO_RUNNING, DO_DROP } },
-      SOURCE_IS_DONE, DESTINATION_RUNS, "Failed to set device state" },
+      SOURCE_IS_DONE, DESTINATION_RUNS, "RESUMING to RUNNING: " },
     { "running-dies", { { TO_RUNNING, DO_CUT, 0 } },
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
 };

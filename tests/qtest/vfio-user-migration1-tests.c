@@ -1,5 +1,5 @@
 /*
- * qtest of the vfio-user client: migration of the first generation
+ * qtest of the vfio-user client: migration v1
  *
  * The state of a device arrives through the migration region of version
  * 0.9.1.  Dirty pages, servers that fail and streams that somebody changed have
@@ -111,6 +111,41 @@ static void test_long_data(void)
     }
     g_assert_cmpuint(longest, >, 32 * KiB);
     g_assert_cmpuint(longest, <, 36 * KiB);
+}
+
+/*
+ * What comes in many messages goes to the destination in as many more, and is
+ * a chunk there again.
+ */
+static void test_chunks(void)
+{
+    VFIOUserModel source = vfio_user_model_migration1(&large);
+    VFIOUserModel destination = vfio_user_model_migration1(&large);
+    g_autoptr(VFIOUserPair) pair = NULL;
+    unsigned chunks;
+
+    source.version = "{\"capabilities\":{\"max_msg_fds\":8,"
+                     "\"max_data_xfer_size\":5000,"
+                     "\"migration\":{\"pgsize\":4096}}}";
+    destination.version = "{\"capabilities\":{\"max_msg_fds\":8,"
+                          "\"max_data_xfer_size\":3000,"
+                          "\"migration\":{\"pgsize\":4096}}}";
+    pair = vfio_user_pair_new(true, &source, &destination);
+    fill_state(pair->server[VFIO_USER_SOURCE], 8);
+    vfio_user_pair_migrate(pair);
+    check_same_state(pair);
+    chunks = vfio_user_server_saw(pair->server[VFIO_USER_SOURCE],
+                                  VFIO_USER_REGION_READ,
+                                  AT_OFFSET(MIGRATION, REG_SIZE));
+    g_assert_cmpuint(chunks, >=, STATE / large.chunk);
+    g_assert_cmpuint(vfio_user_server_saw(pair->server[VFIO_USER_SOURCE],
+                                          VFIO_USER_REGION_READ,
+                                          AT_OFFSET(MIGRATION, DATA + 5000)),
+                     >=, STATE / large.chunk);
+    g_assert_cmpuint(vfio_user_server_saw(pair->server[VFIO_USER_DESTINATION],
+                                          VFIO_USER_REGION_WRITE,
+                                          AT_OFFSET(MIGRATION, REG_SIZE)),
+                     ==, chunks);
 }
 
 /* A server that takes the bytes away which it shares. */
@@ -256,6 +291,7 @@ void vfio_user_add_migration1_tests(void)
     qtest_add_data_func("/vfio-user/migration1/state-mapped", "", test_state);
     qtest_add_func("/vfio-user/migration1/cut-file", test_cut_file);
     qtest_add_func("/vfio-user/migration1/long-data", test_long_data);
+    qtest_add_func("/vfio-user/migration1/chunks", test_chunks);
     qtest_add_func("/vfio-user/migration1/file", test_file);
     qtest_add_func("/vfio-user/migration1/paused", test_paused);
     qtest_add_func("/vfio-user/migration1/cancel", test_cancel);

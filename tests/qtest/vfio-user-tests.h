@@ -23,7 +23,6 @@ void vfio_user_add_dirty_fault_tests(void);
 void vfio_user_add_layout_tests(void);
 void vfio_user_add_library_tests(void);
 void vfio_user_add_migration1_fault_tests(void);
-void vfio_user_add_migration1_stream_tests(void);
 void vfio_user_add_migration1_tests(void);
 void vfio_user_add_engine_tests(void);
 void vfio_user_add_fault_tests(void);

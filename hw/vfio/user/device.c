@@ -366,28 +366,44 @@ static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
 }
 
 /* One message of at most max_data_xfer_size; bytes read or -errno. */
-static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                     uint32_t size, void *data, Error **errp)
+int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
-    g_auto(VFIOUserCall) call = {
+    int ret;
+
+    *call = (VFIOUserCall) {
         .command = VFIO_USER_REGION_READ,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg) + size,
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
-
+    ret = vfio_user_proxy_call(udev->proxy, call, errp);
     if (ret < 0) {
         return ret;
     }
-    memcpy(&msg, call.reply, sizeof(msg));
+    memcpy(&msg, call->reply, sizeof(msg));
     if (msg.offset != off || msg.region != nr || msg.count > size ||
-        call.reply_size != sizeof(msg) + msg.count) {
-        return bad_reply(udev, &call, errp);
+        call->reply_size != sizeof(msg) + msg.count) {
+        return bad_reply(udev, call, errp);
     }
-    memcpy(data, call.reply + sizeof(msg), msg.count);
-    return transferred(udev, &call, msg.count, size, errp);
+    *data = call->reply + sizeof(msg);
+    return transferred(udev, call, msg.count, size, errp);
+}
+
+static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
+                     uint32_t size, void *data, Error **errp)
+{
+    g_auto(VFIOUserCall) call = { };
+    const uint8_t *bytes;
+    int ret = vfio_user_device_read_region(udev, &call, nr, off, size, &bytes,
+                                           errp);
+
+    if (ret > 0) {
+        memcpy(data, bytes, ret);
+    }
+    return ret;
 }
 
 static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
@@ -406,9 +422,9 @@ static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
     return vfio_user_proxy_post_write(udev->proxy, call, &entry, errp);
 }
 
-static int write_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                      uint32_t size, const void *data, bool post,
-                      Error **errp)
+int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
+                                  uint64_t off, uint32_t size,
+                                  const void *data, bool post, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -500,8 +516,10 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         return size;
     }
     while (done < size) {
-        ret = write_some(udev, nr, off + done, MIN(size - done, most),
-                         (const uint8_t *)data + done, post, &err);
+        ret = vfio_user_device_write_region(udev, nr, off + done,
+                                            MIN(size - done, most),
+                                            (const uint8_t *)data + done, post,
+                                            &err);
         if (ret < 0) {
             break;
         }

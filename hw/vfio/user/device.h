@@ -206,6 +206,33 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
                              Error **errp);
 
 /**
+ * vfio_user_device_read_region:
+ * @call: has the data until vfio_user_call_clear()
+ * @size: 1 to max_data_xfer_size bytes
+ * @data: set to the bytes that came
+ *
+ * Reads for QEMU itself, which learns of every failure; a guest's accesses go
+ * through region_read of the io ops.
+ *
+ * Returns how many bytes came, 1 or more, or -errno with @errp set.
+ * Specification: "VFIO_USER_REGION_READ".
+ */
+int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp);
+
+/**
+ * vfio_user_device_write_region:
+ * @size: of @data, 1 to vfio_user_caps_max_request() bytes
+ * @post: do not wait for the server
+ *
+ * Likewise for a write.  Specification: "VFIO_USER_REGION_WRITE".
+ */
+int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
+                                  uint64_t off, uint32_t size,
+                                  const void *data, bool post, Error **errp);
+
+/**
  * vfio_user_device_unmask_irqs:
  *
  * For a device that was reset with its interrupts armed, which may have set

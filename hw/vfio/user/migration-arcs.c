@@ -1,8 +1,9 @@
 /*
  * vfio-user migration: states of a device and the arcs between them
  *
- * See the header.  Specification: "Device states" in the text on servers later
- * than 0.9.1; the arcs are those that a server must take.
+ * See the header.  Specification: for v1 the table of valid transitions in
+ * "VFIO Device Migration Info"; for v2 "Device states" in the text on servers
+ * later than 0.9.1, the arcs that a server must take.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,18 +11,45 @@
 #include "qemu/osdep.h"
 #include "hw/vfio/user/migration-arcs.h"
 
-static const struct {
-    VFIOUserMigState from, to;
-} arcs[] = {
-    { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_PRE_COPY },
-    { VFIO_USER_MIG_PRE_COPY, VFIO_USER_MIG_STOP_COPY },
-    { VFIO_USER_MIG_PRE_COPY, VFIO_USER_MIG_RUNNING },
-    { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_STOP },
-    { VFIO_USER_MIG_STOP, VFIO_USER_MIG_RUNNING },
-    { VFIO_USER_MIG_STOP, VFIO_USER_MIG_STOP_COPY },
-    { VFIO_USER_MIG_STOP_COPY, VFIO_USER_MIG_STOP },
-    { VFIO_USER_MIG_STOP, VFIO_USER_MIG_RESUMING },
-    { VFIO_USER_MIG_RESUMING, VFIO_USER_MIG_STOP },
+#define MAX_ARCS 9
+
+struct VFIOUserMigArcs {
+    bool leads_through_saving;  /* a way may enter a state that saves */
+    unsigned n;
+    struct {
+        VFIOUserMigState from, to;
+    } arc[MAX_ARCS];
+};
+
+const VFIOUserMigArcs vfio_user_mig_v1_arcs = {
+    .leads_through_saving = true,
+    .n = 9,
+    .arc = {
+        { VFIO_USER_MIG_STOP, VFIO_USER_MIG_RUNNING },
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_STOP },
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_STOP_COPY },
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_PRE_COPY },
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_RESUMING },
+        { VFIO_USER_MIG_STOP_COPY, VFIO_USER_MIG_STOP },
+        { VFIO_USER_MIG_STOP_COPY, VFIO_USER_MIG_RUNNING },
+        { VFIO_USER_MIG_PRE_COPY, VFIO_USER_MIG_STOP_COPY },
+        { VFIO_USER_MIG_RESUMING, VFIO_USER_MIG_RUNNING },
+    },
+};
+
+const VFIOUserMigArcs vfio_user_mig_v2_arcs = {
+    .n = 9,
+    .arc = {
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_PRE_COPY },
+        { VFIO_USER_MIG_PRE_COPY, VFIO_USER_MIG_STOP_COPY },
+        { VFIO_USER_MIG_PRE_COPY, VFIO_USER_MIG_RUNNING },
+        { VFIO_USER_MIG_RUNNING, VFIO_USER_MIG_STOP },
+        { VFIO_USER_MIG_STOP, VFIO_USER_MIG_RUNNING },
+        { VFIO_USER_MIG_STOP, VFIO_USER_MIG_STOP_COPY },
+        { VFIO_USER_MIG_STOP_COPY, VFIO_USER_MIG_STOP },
+        { VFIO_USER_MIG_STOP, VFIO_USER_MIG_RESUMING },
+        { VFIO_USER_MIG_RESUMING, VFIO_USER_MIG_STOP },
+    },
 };
 
 static const char *const names[VFIO_USER_MIG_STATES] = {
@@ -45,13 +73,20 @@ static bool saves(VFIOUserMigState state)
     return state == VFIO_USER_MIG_STOP_COPY || state == VFIO_USER_MIG_PRE_COPY;
 }
 
-VFIOUserMigState vfio_user_mig_next(VFIOUserMigState from, VFIOUserMigState to)
+static bool has_way(VFIOUserMigState from, VFIOUserMigState to)
 {
-    uint32_t reached = 0;       /* bit per state from which @to is reached */
+    return from != VFIO_USER_MIG_ERROR && from < VFIO_USER_MIG_STATES &&
+           to < VFIO_USER_MIG_STATES &&
+           !(from == VFIO_USER_MIG_STOP_COPY && to == VFIO_USER_MIG_PRE_COPY);
+}
 
-    if (from == VFIO_USER_MIG_ERROR || from >= VFIO_USER_MIG_STATES ||
-        to >= VFIO_USER_MIG_STATES ||
-        (from == VFIO_USER_MIG_STOP_COPY && to == VFIO_USER_MIG_PRE_COPY)) {
+VFIOUserMigState vfio_user_mig_next(const VFIOUserMigArcs *arcs,
+                                    VFIOUserMigState from,
+                                    VFIOUserMigState to)
+{
+    uint32_t reached;           /* bit per state from which @to is reached */
+
+    if (!has_way(from, to)) {
         return VFIO_USER_MIG_ERROR;
     }
     if (from == to) {
@@ -62,15 +97,17 @@ VFIOUserMigState vfio_user_mig_next(VFIOUserMigState from, VFIOUserMigState to)
     for (unsigned n = 1; n < VFIO_USER_MIG_STATES; n++) {
         uint32_t found = 0;
 
-        for (size_t i = 0; i < ARRAY_SIZE(arcs); i++) {
-            if (!(reached & (1u << arcs[i].to)) ||
-                (arcs[i].to != to && saves(arcs[i].to))) {
+        for (unsigned i = 0; i < arcs->n; i++) {
+            VFIOUserMigState end = arcs->arc[i].to;
+
+            if (!(reached & (1u << end)) ||
+                (end != to && saves(end) && !arcs->leads_through_saving)) {
                 continue;
             }
-            if (arcs[i].from == from) {
-                return arcs[i].to;
+            if (arcs->arc[i].from == from) {
+                return end;
             }
-            found |= 1u << arcs[i].from;
+            found |= 1u << arcs->arc[i].from;
         }
         reached |= found;
     }

@@ -1,7 +1,7 @@
 /*
  * vfio-user migration: states of a device and the arcs between them
  *
- * The state machine of servers later than 0.9.1 as a table, and which arc to
+ * The state machines of migration v1 and v2 as two tables, and which arc to
  * take next on the way from one state to another.  Pure: sends nothing, keeps
  * no state, any thread may call.
  *
@@ -11,7 +11,7 @@
 #ifndef HW_VFIO_USER_MIGRATION_ARCS_H
 #define HW_VFIO_USER_MIGRATION_ARCS_H
 
-/* device_state of the feature MIG_DEVICE_STATE */
+/* The states of both versions; numbers of v2's MIG_DEVICE_STATE */
 typedef enum VFIOUserMigState {
     VFIO_USER_MIG_ERROR = 0,
     VFIO_USER_MIG_STOP = 1,
@@ -24,6 +24,12 @@ typedef enum VFIOUserMigState {
     VFIO_USER_MIG_STATES
 } VFIOUserMigState;
 
+/* The arcs that a server has to take. */
+typedef struct VFIOUserMigArcs VFIOUserMigArcs;
+
+extern const VFIOUserMigArcs vfio_user_mig_v1_arcs;
+extern const VFIOUserMigArcs vfio_user_mig_v2_arcs;
+
 /**
  * vfio_user_mig_state_name:
  * @state: need not be a state
@@ -35,13 +41,15 @@ const char *vfio_user_mig_state_name(uint32_t state);
  * @from: state of the device
  * @to: state that is wanted
  *
- * The end of the first arc on the shortest way, none of whose inner nodes is a
- * state that saves.  @to itself where @from is @to already.
+ * The end of the first arc on the shortest way.  With v2 none of its inner
+ * nodes is a state that saves; with v1 PRE_COPY has no other way out.  @to
+ * itself if @from is @to already.
  *
- * Returns VFIO_USER_MIG_ERROR where there is no way: from or to ERROR and
- * states that are not used, and from STOP_COPY to PRE_COPY.
+ * Returns VFIO_USER_MIG_ERROR if there is no way: from or to ERROR and states
+ * that are not used, and from STOP_COPY to PRE_COPY.
  */
-VFIOUserMigState vfio_user_mig_next(VFIOUserMigState from,
+VFIOUserMigState vfio_user_mig_next(const VFIOUserMigArcs *arcs,
+                                    VFIOUserMigState from,
                                     VFIOUserMigState to);
 
 #endif /* HW_VFIO_USER_MIGRATION_ARCS_H */

@@ -9,101 +9,62 @@
  */
 
 #include "qemu/osdep.h"
-#include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "hw/vfio/user/migration-device.h"
 #include "trace.h"
-
-/* DEVICE_FEATURE with what MIGRATION and MIG_DEVICE_STATE carry. */
-typedef struct Feature {
-    VFIOUserDeviceFeature head;
-    union {
-        uint64_t flags;
-        struct {
-            uint32_t device_state;
-            uint32_t data_fd;
-        };
-    };
-} Feature;
-QEMU_BUILD_BUG_ON(sizeof(Feature) != 16);
 
 static const char *name_of(VFIOUserMigDevice *d)
 {
     return vfio_user_proxy_name(d->udev->proxy);
 }
 
-static int feature(VFIOUserDevice *udev, Feature *f, uint32_t flags,
-                   Error **errp)
+bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
+                        uint64_t *flags, Error **why_not)
 {
-    /* a PROBE has no data, and is as long all the same: see proxy-stray.c */
-    f->head.argsz = sizeof(*f);
-    f->head.flags = flags;
-    return vfio_user_device_feature(udev, (void *)f, errp);
+    static const VFIOUserMigrationOps *const versions[] = {
+        &vfio_user_mig_v2, &vfio_user_mig_v1,
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
+        Error *err = NULL;
+
+        d->ops = versions[i];
+        if (d->ops->probe(d, vbasedev, flags, &err) > 0 &&
+            vfio_user_mig_ask_state(d, &err) == 0) {
+            trace_vfio_user_mig_found(name_of(d), d->ops->version, *flags);
+            error_free(*why_not);
+            *why_not = NULL;
+            return true;
+        }
+        /* the first reason is about the newest version */
+        error_propagate(why_not, err);
+    }
+    return false;
 }
 
-int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp)
+void vfio_user_mig_device_destroy(VFIOUserMigDevice *d)
 {
-    Error *err = NULL;
-    Feature f = { };
-    int ret;
-
-    if (udev->no_device_feature) {
-        return 0;
-    }
-    ret = feature(udev, &f, VFIO_DEVICE_FEATURE_PROBE |
-                  VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION,
-                  &err);
-    if (ret == -ETIMEDOUT || ret == -EPROTO || ret == -ECONNRESET) {
-        error_propagate(errp, err);
-        return ret;
-    } else if (ret < 0) {
-        error_free(err);
-        return 0;
-    }
-    ret = feature(udev, &f, VFIO_DEVICE_FEATURE_GET |
-                  VFIO_DEVICE_FEATURE_MIGRATION, errp);
-    if (ret < 0) {
-        return ret;
-    }
-    *flags = f.flags;
-    if (!(f.flags & VFIO_USER_MIG_HAS_STOP_COPY)) {
-        error_setg(errp, "vfio-user %s: DEVICE_FEATURE: the server has"
-                   " migration without the state STOP_COPY (flags 0x%" PRIx64
-                   ")", vfio_user_proxy_name(udev->proxy), *flags);
-        return -ENOTSUP;
-    }
-    return 1;
+    g_clear_pointer(&d->region.buffer, g_free);
 }
 
 int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp)
 {
-    Feature f = { };
-    int ret = feature(d->udev, &f, VFIO_DEVICE_FEATURE_GET |
-                      VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, errp);
+    VFIOUserMigState state;
+    int ret = d->ops->get_state(d, &state, errp);
 
     d->state = VFIO_USER_MIG_ERROR;
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        d->state = state;
+        d->uncertain = false;
     }
-    if (f.device_state >= VFIO_USER_MIG_STATES) {
-        error_setg(errp, "vfio-user %s: DEVICE_FEATURE: the server says that"
-                   " the device is in state %u, which is none", name_of(d),
-                   f.device_state);
-        return -EPROTO;
-    }
-    d->state = f.device_state;
-    d->uncertain = false;
-    return 0;
+    return ret;
 }
 
 static int take_arc(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
 {
     ERRP_GUARD();
-    Feature f = { .device_state = to };
-    int ret = feature(d->udev, &f, VFIO_DEVICE_FEATURE_SET |
-                      VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, errp);
-
+    int ret = d->ops->set_state(d, to, errp);
     const char *from = d->uncertain ? "unknown" :
                                       vfio_user_mig_state_name(d->state);
 
@@ -159,7 +120,8 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
         ret = leave_error(d, errp);
     }
     while (ret == 0 && d->state != to) {
-        VFIOUserMigState next = vfio_user_mig_next(d->state, to);
+        VFIOUserMigState next = vfio_user_mig_next(d->ops->arcs, d->state,
+                                                   to);
 
         if (next == VFIO_USER_MIG_ERROR) {
             error_setg(errp, "vfio-user %s: the device is in state %s, from"
@@ -174,49 +136,4 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
         }
     }
     return ret;
-}
-
-int vfio_user_mig_read(VFIOUserMigDevice *d, VFIOUserCall *call, uint32_t size,
-                       const uint8_t **data, Error **errp)
-{
-    VFIOUserMigData msg = { .argsz = sizeof(msg) + size, .size = size };
-    int ret;
-
-    *call = (VFIOUserCall) {
-        .command = VFIO_USER_MIG_DATA_READ,
-        .head = &msg,
-        .head_size = sizeof(msg),
-        .reply_max = sizeof(msg) + size,
-    };
-    ret = vfio_user_proxy_call(d->udev->proxy, call, errp);
-    if (ret < 0) {
-        return ret;
-    }
-    memcpy(&msg, call->reply, sizeof(msg));
-    /* libvfio-user's replies are as long as they might have become */
-    if (msg.size > size || call->reply_size < sizeof(msg) + msg.size) {
-        error_setg(errp, "vfio-user %s: MIG_DATA_READ: asked for %u bytes, the"
-                   " server says %u and sent %zu", name_of(d), size, msg.size,
-                   call->reply_size - sizeof(msg));
-        return -EPROTO;
-    }
-    *data = call->reply + sizeof(msg);
-    return msg.size;
-}
-
-int vfio_user_mig_write(VFIOUserMigDevice *d, const void *data, size_t size,
-                        Error **errp)
-{
-    uint32_t some = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
-    VFIOUserMigData msg = { .argsz = sizeof(msg) + some, .size = some };
-    g_auto(VFIOUserCall) call = {
-        .command = VFIO_USER_MIG_DATA_WRITE,
-        .head = &msg,
-        .head_size = sizeof(msg),
-        .data = data,
-        .data_size = some,
-    };
-    int ret = vfio_user_proxy_call(d->udev->proxy, &call, errp);
-
-    return ret < 0 ? ret : some;
 }

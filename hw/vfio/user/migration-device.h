@@ -1,9 +1,10 @@
 /*
  * vfio-user migration: a server's device as it is moved through its states
  *
- * The messages of servers later than 0.9.1: what migration they know, the
- * device's state and the data of saving and loading.  Keeps where the device
- * is and leaves it in a state that is known or said to be unknown.
+ * What saving and loading need of a server: the device's state and its data.
+ * The messages are those of migration v1 or v2, each a table of operations.
+ * Keeps where the device is and leaves it in a state that is known or said to
+ * be unknown.
  *
  * Threads: one at a time; whoever owns the struct sees to that.
  *
@@ -16,26 +17,107 @@
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/migration-arcs.h"
 
-/* flags of the feature MIGRATION */
+/* What a server can do; flags of v2's feature MIGRATION. */
 #define VFIO_USER_MIG_HAS_STOP_COPY (1u << 0)
 #define VFIO_USER_MIG_HAS_PRE_COPY  (1u << 2)
 
-typedef struct VFIOUserMigDevice {
+typedef struct VFIOUserMigDevice VFIOUserMigDevice;
+
+/* Some bytes of a device's state. */
+typedef struct VFIOUserMigPiece {
+    const uint8_t *data;
+    uint32_t size;              /* 0: the end, in PRE_COPY for now */
+    bool more;                  /* the rest of a chunk comes next */
+    bool is_short;              /* the server was asked for more */
+    VFIOUserCall call;          /* has the data, if they came by message */
+} VFIOUserMigPiece;
+
+static inline void vfio_user_mig_piece_clear(VFIOUserMigPiece *piece)
+{
+    vfio_user_call_clear(&piece->call);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserMigPiece, vfio_user_mig_piece_clear)
+
+/*
+ * A version of migration.  The operations return 0, or as they say, or -errno
+ * with @errp set.
+ */
+typedef struct VFIOUserMigrationOps {
+    unsigned version;
+    const VFIOUserMigArcs *arcs;
+    /* of a device that has all its data, until its VM runs */
+    VFIOUserMigState loaded;
+
+    /*
+     * probe:
+     * @flags: set to VFIO_USER_MIG_HAS_ flags
+     *
+     * Returns 1 where the server has this version; 0 where it has not; or
+     * -errno with @errp set where it cannot be used, or nobody knows.
+     */
+    int (*probe)(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
+                 Error **errp);
+    int (*get_state)(VFIOUserMigDevice *d, VFIOUserMigState *state,
+                     Error **errp);
+    /* Takes one arc. */
+    int (*set_state)(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp);
+    /* How many bytes there are to save; NULL: servers do not say. */
+    int (*pending)(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp);
+    /*
+     * read:
+     * @piece: zeroed; its data are valid until it is cleared or the next call
+     */
+    int (*read)(VFIOUserMigDevice *d, VFIOUserMigPiece *piece, Error **errp);
+    /*
+     * write:
+     * @size: of @data, 1 or more
+     * @more: the rest of a chunk comes with the next call
+     *
+     * Returns how many bytes were written, which may not be all.
+     */
+    int (*write)(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
+                 bool more, Error **errp);
+} VFIOUserMigrationOps;
+
+/* v1: a region whose registers are followed by a window for data. */
+typedef struct VFIOUserMigRegion {
+    const struct vfio_region_info *info;        /* hw/vfio's */
+    int fd;                     /* of its mapped areas, hw/vfio's; or -1 */
+    uint64_t at;                /* offset of the next byte of a chunk */
+    uint64_t left;              /* bytes of the chunk that are to be read */
+    uint64_t written;           /* bytes of the chunk that the server has */
+    uint8_t *buffer;            /* VFIO_USER_MIG_MAX_RECORD bytes, or NULL */
+} VFIOUserMigRegion;
+
+struct VFIOUserMigDevice {
     VFIOUserDevice *udev;
+    const VFIOUserMigrationOps *ops;
     VFIOUserMigState state;
     bool uncertain;             /* a change has timed out: it may be @told */
     VFIOUserMigState told;      /* where it was to go last */
-} VFIOUserMigDevice;
+
+    uint32_t ask;               /* v2: bytes of the next read; 0: any number */
+    VFIOUserMigRegion region;   /* v1 */
+};
+
+extern const VFIOUserMigrationOps vfio_user_mig_v1;
+extern const VFIOUserMigrationOps vfio_user_mig_v2;
 
 /**
- * vfio_user_mig_probe:
+ * vfio_user_mig_find:
+ * @d: its @udev is set
  * @flags: set to VFIO_USER_MIG_HAS_ flags
+ * @why_not: what speaks against a version that the server seems to have; stays
+ *           NULL where it has none
  *
- * Returns 1; 0 where the server says that it has no migration of the second
- * generation; or -errno with @errp set where it has one that cannot be used, or
- * nobody knows.  Specification: DEVICE_FEATURE, MIGRATION.
+ * Finds out which version of migration the server has, the newest first, and
+ * in which state the device is.
+ *
+ * Returns whether there is one.
  */
-int vfio_user_mig_probe(VFIOUserDevice *udev, uint64_t *flags, Error **errp);
+bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
+                        uint64_t *flags, Error **why_not);
+void vfio_user_mig_device_destroy(VFIOUserMigDevice *d);
 
 /**
  * vfio_user_mig_ask_state:
@@ -55,34 +137,9 @@ int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp);
  * tells it nothing twice.
  *
  * Returns 0; or -errno with @errp set and d->state where the device has
- * stopped on its way.  Specification: MIG_DEVICE_STATE.
+ * stopped on its way.
  */
 int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
                             Error **errp);
-
-/**
- * vfio_user_mig_read:
- * @call: zeroed; has the data until vfio_user_call_clear()
- * @size: bytes wanted, at most max_data_xfer_size
- * @data: set to the bytes that came
- *
- * Returns how many came, or -errno with @errp set.  0 is the end, in PRE_COPY
- * for now; fewer than wanted may be all that is there, or all that the server
- * gives at a time.  Specification: MIG_DATA_READ.
- */
-int vfio_user_mig_read(VFIOUserMigDevice *d, VFIOUserCall *call, uint32_t size,
-                       const uint8_t **data, Error **errp);
-
-/**
- * vfio_user_mig_write:
- * @size: of @data, 1 or more
- *
- * Writes with one message, which may not take all of @data.
- *
- * Returns how many bytes were written, or -errno with @errp set.
- * Specification: MIG_DATA_WRITE.
- */
-int vfio_user_mig_write(VFIOUserMigDevice *d, const void *data, size_t size,
-                        Error **errp);
 
 #endif /* HW_VFIO_USER_MIGRATION_DEVICE_H */

@@ -46,10 +46,9 @@ struct VFIOUserMigration {
         bool active;
         bool restart;           /* what was sent is void */
         bool ack_wanted;        /* the base has yet to ask for it */
-        uint32_t ask;           /* bytes of the next read; 0: any number */
         VFIOUserMigBacklog backlog;
-        int error;              /* -errno: the device did not stop */
-        VFIOUserMigSum sum;
+        int error;              /* -errno: saving has failed, as was told */
+        uint64_t position;      /* in the device's stream */
     } save;
 
     int64_t monitor_ms;         /* big lock: since when it has had no turn */
@@ -58,8 +57,9 @@ struct VFIOUserMigration {
     struct {
         bool hello;
         bool ended;             /* END has come */
+        bool partial;           /* the rest of a chunk is to come */
         int64_t since;          /* ms, when the monitor had its turn */
-        VFIOUserMigSum sum;
+        uint64_t position;      /* in the device's stream */
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
 };
@@ -93,8 +93,9 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
 void vfio_user_migration_let_monitor_in(int64_t *since);
 
 /*
- * Of the state of the device, and of the section behind all others.  The tables
- * are the base's, see migration-base.c in its folder; their functions follow.
+ * What QEMU's handlers do; see migration/register.h.  The tables of them, of
+ * the state of the device and of the section behind all others, are the base's:
+ * see migration-base.c in its folder.
  */
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;

@@ -2,8 +2,8 @@
  * vfio-user migration: a device is loaded
  *
  * Record after record of a stream that nobody vouches for goes to the server,
- * each once it has been checked.  The first thing that is wrong ends it, and
- * with it QEMU.
+ * each once its head has been checked.  The first thing that is wrong ends it,
+ * and with it QEMU.
  *
  * Threads: the main loop, mostly in the coroutine that takes the stream.
  *
@@ -86,6 +86,7 @@ static int begin(VFIOUserMigration *m, Error **errp)
 /* A reset forgets what was written so far. */
 static int begin_again(VFIOUserMigration *m, Error **errp)
 {
+    m->load.partial = false;
     WITH_QEMU_LOCK_GUARD(&m->lock) {
         if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
             vfio_user_mig_ask_state(&m->d, errp) < 0) {
@@ -95,11 +96,14 @@ static int begin_again(VFIOUserMigration *m, Error **errp)
     return enter_resuming(m, errp);
 }
 
-static int load_data(VFIOUserMigration *m, const uint8_t *data, size_t size,
+static int load_data(VFIOUserMigration *m, size_t size, bool more,
                      Error **errp)
 {
+    const uint8_t *data = m->load.buffer;
+
+    m->load.partial = more;
     while (size) {
-        int ret = vfio_user_mig_write(&m->d, data, size, errp);
+        int ret = m->d.ops->write(&m->d, data, size, more, errp);
 
         if (ret < 0) {
             return ret;
@@ -111,7 +115,6 @@ static int load_data(VFIOUserMigration *m, const uint8_t *data, size_t size,
     return 0;
 }
 
-/* Parsed only now that it is known to be what was saved. */
 static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
                        Error **errp)
 {
@@ -134,6 +137,16 @@ static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
     return ret;
 }
 
+static int load_end(VFIOUserMigration *m, Error **errp)
+{
+    if (m->load.partial) {
+        error_setg(errp, "the stream ends in the middle of a chunk of data");
+        return -EINVAL;
+    }
+    m->load.ended = true;
+    return set_state(m, m->d.ops->loaded, errp);
+}
+
 static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
                        Error **errp)
 {
@@ -151,13 +164,14 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
                begin(m, errp) : -EINVAL;
     case VFIO_USER_MIG_RESTART:
         return begin_again(m, errp);
+    case VFIO_USER_MIG_PART:
     case VFIO_USER_MIG_DATA:
-        return load_data(m, payload, head->size, errp);
+        return load_data(m, head->size, head->record == VFIO_USER_MIG_PART,
+                         errp);
     case VFIO_USER_MIG_CONFIG:
         return load_config(m, payload, head->size, errp);
     case VFIO_USER_MIG_END:
-        m->load.ended = true;
-        return set_state(m, VFIO_USER_MIG_STOP, errp);
+        return load_end(m, errp);
     default:
         return 0;
     }
@@ -169,11 +183,13 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     VFIOUserMigHead head;
     int ret;
 
-    if (!vfio_user_mig_get(f, &m->load.sum, &head, m->load.buffer, errp)) {
+    if (!vfio_user_mig_get(f, &m->load.position, &head, m->load.buffer,
+                           errp)) {
         return -EINVAL;
     }
     trace_vfio_user_mig_load(vfio_user_proxy_name(m->d.udev->proxy),
-                             head.record, head.size);
+                             vfio_user_mig_record_name(head.record),
+                             head.size);
     ret = take_record(m, &head, errp);
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
@@ -182,8 +198,7 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
 
-    m->load.hello = m->load.ended = false;
-    m->load.sum = (VFIOUserMigSum) { };
+    m->load.hello = m->load.ended = m->load.partial = false;
     if (!m->load.buffer) {
         m->load.buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);
     }
@@ -197,10 +212,9 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     int ret = 0;
 
     m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-    if (!m->load.hello) {
-        uint64_t magic = qemu_get_be64(f);
-
-        ret = vfio_user_mig_check_magic(magic, &err) ? 0 : -EINVAL;
+    if (!m->load.hello && !vfio_user_mig_begin_get(f, &m->load.position,
+                                                   &err)) {
+        ret = -EINVAL;
     }
     if (ret == 0) {
         do {

@@ -15,13 +15,13 @@
 /* From here on a payload goes out from where it is, without a copy. */
 #define LONG_PAYLOAD (32 * KiB)
 
-int vfio_user_mig_put(QEMUFile *f, VFIOUserMigSum *sum,
+int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
                       VFIOUserMigRecord record, const void *payload,
                       size_t size)
 {
     uint8_t head[VFIO_USER_MIG_HEAD_SIZE];
 
-    vfio_user_mig_put_head(sum, record, payload, size, head);
+    vfio_user_mig_put_head(position, record, size, head);
     qemu_put_buffer(f, head, sizeof(head));
     if (size < LONG_PAYLOAD) {
         qemu_put_buffer(f, payload, size);
@@ -32,14 +32,17 @@ int vfio_user_mig_put(QEMUFile *f, VFIOUserMigSum *sum,
     return qemu_file_get_error(f);
 }
 
-int vfio_user_mig_put_beginning(QEMUFile *f, VFIOUserMigSum *sum,
-                                const VFIOUserMigIdentity *who)
+int vfio_user_mig_begin_put(QEMUFile *f, uint64_t *position,
+                            const VFIOUserMigIdentity *who)
 {
+    uint8_t beginning[VFIO_USER_MIG_BEGINNING_SIZE];
     uint8_t hello[VFIO_USER_MIG_HELLO_SIZE];
 
-    qemu_put_be64(f, VFIO_USER_MIG_MAGIC);
+    vfio_user_mig_put_beginning(beginning);
+    qemu_put_buffer(f, beginning, sizeof(beginning));
+    *position = sizeof(beginning);
     vfio_user_mig_put_hello(who, hello);
-    return vfio_user_mig_put(f, sum, VFIO_USER_MIG_HELLO, hello,
+    return vfio_user_mig_put(f, position, VFIO_USER_MIG_HELLO, hello,
                              sizeof(hello));
 }
 
@@ -57,13 +60,21 @@ static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
     return true;
 }
 
-bool vfio_user_mig_get(QEMUFile *f, VFIOUserMigSum *sum, VFIOUserMigHead *head,
+bool vfio_user_mig_get(QEMUFile *f, uint64_t *position, VFIOUserMigHead *head,
                        void *buffer, Error **errp)
 {
     uint8_t bytes[VFIO_USER_MIG_HEAD_SIZE];
 
     return get(f, bytes, sizeof(bytes), errp) &&
-           vfio_user_mig_get_head(sum, bytes, head, errp) &&
-           get(f, buffer, head->size, errp) &&
-           vfio_user_mig_check(sum, head, buffer, errp);
+           vfio_user_mig_get_head(position, bytes, head, errp) &&
+           get(f, buffer, head->size, errp);
+}
+
+bool vfio_user_mig_begin_get(QEMUFile *f, uint64_t *position, Error **errp)
+{
+    uint8_t bytes[VFIO_USER_MIG_BEGINNING_SIZE];
+
+    *position = sizeof(bytes);
+    return get(f, bytes, sizeof(bytes), errp) &&
+           vfio_user_mig_check_beginning(bytes, errp);
 }

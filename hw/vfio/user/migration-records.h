@@ -14,28 +14,42 @@
 
 /**
  * vfio_user_mig_put:
- * @sum: of the stream; @payload is added to it
+ * @position: in the device's stream, is moved on
  * @size: of @payload, bytes, within the bounds of @record
  *
  * Returns 0 or the error of @f.
  */
-int vfio_user_mig_put(QEMUFile *f, VFIOUserMigSum *sum,
+int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
                       VFIOUserMigRecord record, const void *payload,
                       size_t size);
 
 /**
  * vfio_user_mig_get:
- * @sum: of the stream; the payload is added to it
+ * @position: in the device's stream, is moved on
  * @buffer: VFIO_USER_MIG_MAX_RECORD bytes, gets the payload
  *
  * Returns true with @head filled where the next record is one that was made to
  * be there, else false with @errp set.
  */
-bool vfio_user_mig_get(QEMUFile *f, VFIOUserMigSum *sum, VFIOUserMigHead *head,
+bool vfio_user_mig_get(QEMUFile *f, uint64_t *position, VFIOUserMigHead *head,
                        void *buffer, Error **errp);
 
-/* Begins a stream: the magic number, and who the device is. */
-int vfio_user_mig_put_beginning(QEMUFile *f, VFIOUserMigSum *sum,
-                                const VFIOUserMigIdentity *who);
+/**
+ * vfio_user_mig_begin_put:
+ * @position: set to that of the next record
+ *
+ * Begins a stream and says who the device is.  Returns 0 or the error of @f.
+ */
+int vfio_user_mig_begin_put(QEMUFile *f, uint64_t *position,
+                            const VFIOUserMigIdentity *who);
+
+/**
+ * vfio_user_mig_begin_get:
+ * @position: set to that of the next record
+ *
+ * Returns true where a stream begins that can be read, else false with @errp
+ * set.
+ */
+bool vfio_user_mig_begin_get(QEMUFile *f, uint64_t *position, Error **errp);
 
 #endif /* HW_VFIO_USER_MIGRATION_RECORDS_H */

@@ -31,9 +31,6 @@
 /* Reads of the server in one turn of the migration thread. */
 #define READS_PER_TURN 16
 
-/* Bytes that a read asks for, at least, where replies are padded. */
-#define MIN_READ (64 * KiB)
-
 /* As often as the VM's memory, a server may give without coming to an end. */
 #define ENDLESS_FACTOR 4
 /* In a snapshot, that and as many bytes; a read counts as so many at least. */
@@ -44,7 +41,7 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
                             size_t size)
 {
-    return vfio_user_mig_put(f, &m->save.sum, record, payload, size);
+    return vfio_user_mig_put(f, &m->save.position, record, payload, size);
 }
 
 /* Tells why the migration ends; returns @ret. */
@@ -69,53 +66,30 @@ static int set_state(VFIOUserMigration *m, VFIOUserMigState to)
     return ret < 0 ? failed(m, ret, err) : 0;
 }
 
-/* Bytes that the next read asks for. */
-static uint32_t read_size(const VFIOUserMigration *m)
-{
-    uint32_t most = MIN(m->d.udev->caps.max_data_xfer_size,
-                        VFIO_USER_MIG_MAX_RECORD);
-
-    return m->save.ask ? MIN(m->save.ask, most) : most;
-}
-
-/*
- * A reply of libvfio-user is as long as was asked for, however little is in
- * it.  Such a server is asked for not much more than it gave, and for more
- * again once it has filled a reply.
- */
-static void adapt_size(VFIOUserMigration *m, uint32_t asked, uint32_t got,
-                       bool padded)
-{
-    if (padded || (m->save.ask && got == asked)) {
-        m->save.ask = MAX(2 * got, MIN_READ);
-    }
-}
-
 /* One read: how many bytes it brought, 0 at the end, or -errno. */
-static int save_some(VFIOUserMigration *m, QEMUFile *f)
+static int save_some(VFIOUserMigration *m, QEMUFile *f,
+                     VFIOUserMigPiece *piece)
 {
-    uint32_t size = read_size(m);
-    g_auto(VFIOUserCall) call = { };
-    const uint8_t *data;
     Error *err = NULL;
-    int ret, got;
+    int ret = m->d.ops->read(&m->d, piece, &err);
 
-    got = vfio_user_mig_read(&m->d, &call, size, &data, &err);
-    if (got < 0) {
-        return failed(m, got, err);
+    if (ret < 0) {
+        return failed(m, ret, err);
     }
-    adapt_size(m, size, got, data + got < call.reply + call.reply_size);
     trace_vfio_user_mig_save(vfio_user_proxy_name(m->d.udev->proxy),
-                             vfio_user_mig_state_name(m->d.state), got);
-    if (got) {
-        ret = vfio_user_migration_put(m, f, VFIO_USER_MIG_DATA, data, got);
+                             vfio_user_mig_state_name(m->d.state),
+                             piece->size);
+    if (piece->size) {
+        ret = vfio_user_migration_put(m, f, piece->more ? VFIO_USER_MIG_PART :
+                                                          VFIO_USER_MIG_DATA,
+                                      piece->data, piece->size);
         if (ret < 0) {
             return ret;
         }
-        vfio_migration_add_bytes_transferred(got);
+        vfio_migration_add_bytes_transferred(piece->size);
     }
-    vfio_user_proxy_reuse(m->d.udev->proxy, &call);
-    return got;
+    vfio_user_proxy_reuse(m->d.udev->proxy, &piece->call);
+    return piece->size;
 }
 
 /* Begins the stream anew where what was sent is void. */
@@ -136,7 +110,6 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
     return ret;
 }
 
-/* As set_state(), for QEMU to tell why. */
 static int begin_pre_copy(VFIOUserMigration *m, Error **errp)
 {
     int ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
@@ -152,11 +125,12 @@ static int save_setup_locked(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     memset(&m->save, 0, sizeof(m->save));
     m->save.active = true;
     m->save.ack_wanted = true;
+    m->d.ask = 0;
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
     vfio_user_migration_mirror(m);
-    vfio_user_mig_put_beginning(f, &m->save.sum, &m->who);
+    vfio_user_mig_begin_put(f, &m->save.position, &m->who);
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
         m->d.state == VFIO_USER_MIG_RUNNING && m->vm_running) {
         ret = begin_pre_copy(m, errp);
@@ -194,6 +168,26 @@ bool vfio_user_migration_is_active_iterate(void *opaque)
     return m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
+/* A failure shows in the next turn: QEMU is told that there is one to come. */
+static uint64_t pre_copy_pending(VFIOUserMigration *m, uint64_t threshold)
+{
+    uint64_t bytes;
+    Error *err = NULL;
+    int ret;
+
+    if (!m->d.ops->pending || m->save.backlog.endless) {
+        return vfio_user_mig_backlog_pending(&m->save.backlog, threshold);
+    }
+    if (m->save.error == 0) {
+        ret = m->d.ops->pending(&m->d, &bytes, &err);
+        if (ret == 0) {
+            return bytes;
+        }
+        m->save.error = failed(m, ret, err);
+    }
+    return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
+}
+
 uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
 {
     const VFIOUserMigBacklog nothing_yet = { };
@@ -203,7 +197,7 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
 
     QEMU_LOCK_GUARD(&m->lock);
     if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
-        bytes = vfio_user_mig_backlog_pending(&m->save.backlog, threshold);
+        bytes = pre_copy_pending(m, threshold);
     } else if (m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
                m->d.state == VFIO_USER_MIG_RUNNING) {
         bytes = vfio_user_mig_backlog_pending(&nothing_yet, threshold);
@@ -213,25 +207,37 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
     return bytes;
 }
 
-/* A few reads in PRE_COPY. */
+/* Whether there is to be another read after @n of them. */
+static bool goes_on(VFIOUserMigration *m, QEMUFile *f, unsigned n,
+                    const VFIOUserMigTurn *turn)
+{
+    return !turn->ended && m->d.state == VFIO_USER_MIG_PRE_COPY &&
+           n < READS_PER_TURN && !migration_rate_exceeded(f) &&
+           !qatomic_read(&m->wanted);
+}
+
+/*
+ * A few reads in PRE_COPY.  A chunk is read to its end, as a change of the
+ * state would void the rest.
+ */
 static int save_turn(VFIOUserMigration *m, QEMUFile *f)
 {
     uint64_t limit = ENDLESS_FACTOR * ram_bytes_total();
     VFIOUserMigTurn turn = { };
-    int n;
+    bool more = false;
+    unsigned n;
 
-    for (n = 0; !turn.ended && m->d.state == VFIO_USER_MIG_PRE_COPY &&
-                n < READS_PER_TURN && !migration_rate_exceeded(f) &&
-                !qatomic_read(&m->wanted); n++) {
-        uint32_t asked = read_size(m);
-        int got = save_some(m, f);
+    for (n = 0; more || goes_on(m, f, n, &turn); n++) {
+        g_auto(VFIOUserMigPiece) piece = { };
+        int got = save_some(m, f, &piece);
 
         if (got < 0) {
             return got;
         }
+        more = piece.more;
         turn.bytes += got;
         turn.ended = !got;
-        turn.short_reads += got && got < asked;
+        turn.short_reads += piece.is_short;
     }
     if (n && vfio_user_mig_backlog_turn(&m->save.backlog, &turn, limit)) {
         warn_report("%s: saving the running device did not converge after"
@@ -248,7 +254,10 @@ int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
     int ret;
 
     QEMU_LOCK_GUARD(&m->lock);
-    ret = restart(m, f);
+    ret = m->save.error;
+    if (ret == 0) {
+        ret = restart(m, f);
+    }
     if (ret == 0) {
         ret = save_turn(m, f);
     }
@@ -266,7 +275,7 @@ static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
     QEMU_LOCK_GUARD(&m->lock);
     ret = m->save.error;
     if (ret < 0) {
-        return ret;             /* the device did not stop, as was reported */
+        return ret;
     }
     ret = restart(m, f);
     return ret < 0 ? ret : set_state(m, VFIO_USER_MIG_STOP_COPY);
@@ -275,6 +284,7 @@ static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
 /* As save_some(), unless something else has happened to the device. */
 static int save_more(VFIOUserMigration *m, QEMUFile *f)
 {
+    g_auto(VFIOUserMigPiece) piece = { };
     Error *err = NULL;
 
     QEMU_LOCK_GUARD(&m->lock);
@@ -283,7 +293,7 @@ static int save_more(VFIOUserMigration *m, QEMUFile *f)
         error_setg(&err, "it was reset while it was saved");
         return failed(m, -EIO, err);
     }
-    return save_some(m, f);
+    return save_some(m, f, &piece);
 }
 
 void vfio_user_migration_let_monitor_in(int64_t *since)

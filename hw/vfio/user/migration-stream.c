@@ -10,80 +10,92 @@
 #include "qemu/bswap.h"
 #include "hw/vfio/user/migration-stream.h"
 
-/* Least and most bytes of payload. */
+#define WORD(a, b, c, d) ((a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+/* The word for it, and least and most bytes of payload. */
 static const struct {
     const char *name;
+    uint32_t word;
     uint32_t min, max;
 } records[VFIO_USER_MIG_RECORDS] = {
-    [VFIO_USER_MIG_HELLO] = { "HELLO", VFIO_USER_MIG_HELLO_SIZE,
+    [VFIO_USER_MIG_HELLO] = { "HELLO", WORD('H', 'e', 'l', 'o'),
+                              VFIO_USER_MIG_HELLO_SIZE,
                               VFIO_USER_MIG_HELLO_SIZE },
-    [VFIO_USER_MIG_RESTART] = { "RESTART", 0, 0 },
-    [VFIO_USER_MIG_DATA] = { "DATA", 1, VFIO_USER_MIG_MAX_RECORD },
-    [VFIO_USER_MIG_CONFIG] = { "CONFIG", 1, VFIO_USER_MIG_MAX_RECORD },
-    [VFIO_USER_MIG_END] = { "END", 0, 0 },
-    [VFIO_USER_MIG_SECTION_END] = { "SECTION_END", 0, 0 },
+    [VFIO_USER_MIG_RESTART] = { "RESTART", WORD('V', 'o', 'i', 'd'), 0, 0 },
+    [VFIO_USER_MIG_PART] = { "PART", WORD('P', 'a', 'r', 't'), 1,
+                             VFIO_USER_MIG_MAX_RECORD },
+    [VFIO_USER_MIG_DATA] = { "DATA", WORD('D', 'a', 't', 'a'), 1,
+                             VFIO_USER_MIG_MAX_RECORD },
+    [VFIO_USER_MIG_CONFIG] = { "CONFIG", WORD('C', 'o', 'n', 'f'), 1,
+                               VFIO_USER_MIG_MAX_RECORD },
+    [VFIO_USER_MIG_END] = { "END", WORD('T', 'h', 'e', 'E'), 0, 0 },
+    [VFIO_USER_MIG_SECTION_END] = { "SECTION_END", WORD('S', 'e', 'c', 'E'),
+                                    0, 0 },
 };
 
-/* One to one in @word and, for a given @word, in @sum. */
-static uint64_t mix(uint64_t sum, uint64_t word)
+const char *vfio_user_mig_record_name(VFIOUserMigRecord record)
 {
-    sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
-    return sum ^ (sum >> 32);
+    return records[record].name;
 }
 
-/*
- * A word has to wait for the one before it; so that a processor need not, there
- * are four rows of words, which meet at the end.
- */
-void vfio_user_mig_sum_add(VFIOUserMigSum *sum, const void *bytes,
-                           size_t size)
+void vfio_user_mig_put_beginning(uint8_t *to)
 {
-    const uint8_t *at = bytes;
-    /* the size as well, so that filling up the last word adds no zeros */
-    uint64_t s = mix(sum->sum, size);
-    uint64_t s1 = s + 1, s2 = s + 2, s3 = s + 3;
-
-    sum->bytes += size;
-    for (; size >= 32; at += 32, size -= 32) {
-        s = mix(s, ldq_le_p(at));
-        s1 = mix(s1, ldq_le_p(at + 8));
-        s2 = mix(s2, ldq_le_p(at + 16));
-        s3 = mix(s3, ldq_le_p(at + 24));
-    }
-    s = mix(mix(mix(s, s1), s2), s3);
-    for (; size >= 8; at += 8, size -= 8) {
-        s = mix(s, ldq_le_p(at));
-    }
-    if (size) {
-        uint8_t last[8] = { };
-
-        memcpy(last, at, size);
-        s = mix(s, ldq_le_p(last));
-    }
-    sum->sum = s;
+    stq_be_p(to, VFIO_USER_MIG_MAGIC);
+    stl_be_p(to + 8, VFIO_USER_MIG_VERSION);
 }
 
-void vfio_user_mig_put_head(VFIOUserMigSum *sum, VFIOUserMigRecord record,
-                            const void *payload, size_t size, uint8_t *to)
+bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp)
 {
-    stl_be_p(to, record);
+    uint64_t magic = ldq_be_p(from);
+    /* streams of version 1 have the kind of their first record there: 1 */
+    uint32_t version = ldl_be_p(from + 8);
+
+    if (magic != VFIO_USER_MIG_MAGIC) {
+        error_setg(errp, "the stream begins with 0x%" PRIx64 ", which is no"
+                   " state of a vfio-user device", magic);
+        return false;
+    }
+    if (version != VFIO_USER_MIG_VERSION) {
+        error_setg(errp, "the stream is of version %u, this QEMU knows version"
+                   " %u: migrate between QEMUs of one version", version,
+                   VFIO_USER_MIG_VERSION);
+        return false;
+    }
+    return true;
+}
+
+void vfio_user_mig_put_head(uint64_t *position, VFIOUserMigRecord record,
+                            uint32_t size, uint8_t *to)
+{
+    *position += VFIO_USER_MIG_HEAD_SIZE + size;
+    stl_be_p(to, records[record].word);
     stl_be_p(to + 4, size);
-    stq_be_p(to + 8, sum->bytes);
-    /* the record's kind is part of what must not change */
-    sum->sum = mix(sum->sum, record);
-    vfio_user_mig_sum_add(sum, payload, size);
-    stq_be_p(to + 16, sum->sum);
+    stq_be_p(to + 8, *position);
 }
 
-bool vfio_user_mig_get_head(const VFIOUserMigSum *sum, const uint8_t *from,
+static bool find_record(uint32_t word, VFIOUserMigRecord *record)
+{
+    for (unsigned i = 0; i < VFIO_USER_MIG_RECORDS; i++) {
+        if (records[i].word == word) {
+            *record = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool vfio_user_mig_get_head(uint64_t *position, const uint8_t *from,
                             VFIOUserMigHead *head, Error **errp)
 {
-    uint32_t record = ldl_be_p(from);
+    uint32_t word = ldl_be_p(from);
     uint32_t size = ldl_be_p(from + 4);
+    uint64_t end = *position + VFIO_USER_MIG_HEAD_SIZE + size;
+    uint64_t made_end = ldq_be_p(from + 8);
+    VFIOUserMigRecord record;
 
-    if (record >= VFIO_USER_MIG_RECORDS || !records[record].name) {
-        error_setg(errp, "the stream has a record of the unknown kind %u",
-                   record);
+    if (!find_record(word, &record)) {
+        error_setg(errp, "the stream has a record of the unknown kind 0x%x",
+                   word);
         return false;
     }
     if (size < records[record].min || size > records[record].max) {
@@ -91,47 +103,20 @@ bool vfio_user_mig_get_head(const VFIOUserMigSum *sum, const uint8_t *from,
                    records[record].name, size);
         return false;
     }
-    *head = (VFIOUserMigHead) {
-        .record = record,
-        .size = size,
-        .sum = { ldq_be_p(from + 8), ldq_be_p(from + 16) },
-    };
-    if (head->sum.bytes != sum->bytes) {
-        error_setg(errp, "the stream has a record %s after %" PRIu64 " bytes"
-                   " that was made after %" PRIu64, records[record].name,
-                   sum->bytes, head->sum.bytes);
+    if (end != made_end) {
+        error_setg(errp, "the stream has a record %s that ends after %" PRIu64
+                   " bytes and was made to end after %" PRIu64,
+                   records[record].name, end, made_end);
         return false;
     }
-    return true;
-}
-
-bool vfio_user_mig_check(VFIOUserMigSum *sum, const VFIOUserMigHead *head,
-                         const void *payload, Error **errp)
-{
-    sum->sum = mix(sum->sum, head->record);
-    vfio_user_mig_sum_add(sum, payload, head->size);
-    if (sum->sum != head->sum.sum) {
-        error_setg(errp, "the stream has a record %s that was changed on its"
-                   " way", records[head->record].name);
-        return false;
-    }
-    return true;
-}
-
-bool vfio_user_mig_check_magic(uint64_t magic, Error **errp)
-{
-    if (magic != VFIO_USER_MIG_MAGIC) {
-        error_setg(errp, "the stream begins with 0x%" PRIx64 ", which is no"
-                   " state of a vfio-user device", magic);
-        return false;
-    }
+    *head = (VFIOUserMigHead) { .record = record, .size = size };
+    *position = end;
     return true;
 }
 
 void vfio_user_mig_put_hello(const VFIOUserMigIdentity *who, uint8_t *to)
 {
-    stw_be_p(to, VFIO_USER_MIG_VERSION);
-    stw_be_p(to + 2, who->generation);
+    stl_be_p(to, who->version);
     stw_be_p(to + 4, who->vendor);
     stw_be_p(to + 6, who->device);
     stw_be_p(to + 8, who->sub_vendor);
@@ -143,9 +128,8 @@ void vfio_user_mig_put_hello(const VFIOUserMigIdentity *who, uint8_t *to)
 bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
                                const uint8_t *from, Error **errp)
 {
-    uint16_t version = lduw_be_p(from);
     VFIOUserMigIdentity its = {
-        .generation = lduw_be_p(from + 2),
+        .version = ldl_be_p(from),
         .vendor = lduw_be_p(from + 4),
         .device = lduw_be_p(from + 6),
         .sub_vendor = lduw_be_p(from + 8),
@@ -154,16 +138,11 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
         .config_size = ldl_be_p(from + 16),
     };
 
-    if (version != VFIO_USER_MIG_VERSION) {
-        error_setg(errp, "the stream is of version %u, this QEMU knows version"
-                   " %u", version, VFIO_USER_MIG_VERSION);
-        return false;
-    }
-    if (its.generation != mine->generation) {
-        error_setg(errp, "the state is of a server of generation %u, this one"
-                   " speaks generation %u (1: vfio-user 0.9.1, migration"
-                   " region; 2: DEVICE_FEATURE): use servers of one generation"
-                   " on both sides", its.generation, mine->generation);
+    if (its.version != mine->version) {
+        error_setg(errp, "the state is of a server with migration v%u, this one"
+                   " has v%u (v1: vfio-user 0.9.1, migration region; v2:"
+                   " DEVICE_FEATURE): use servers with the same version on both"
+                   " sides", its.version, mine->version);
         return false;
     }
     if (its.vendor != mine->vendor || its.device != mine->device ||

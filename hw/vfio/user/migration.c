@@ -21,6 +21,7 @@
 #include "hw/core/vmstate-if.h"
 #include "hw/vfio/vfio-migration.h"
 #include "migration/blocker.h"
+#include "migration/misc.h"
 #include "migration/vmstate.h"
 #include "system/runstate.h"
 #include "hw/vfio/user/base.h"
@@ -76,13 +77,17 @@ static void stop(VFIOUserMigration *m, VFIOUserMigState to)
     Error *err = NULL;
     int ret = vfio_user_mig_set_state(&m->d, to, &err);
 
-    if (ret < 0) {
-        m->save.error = ret;
-        if (is_lost(m)) {
-            error_free(err);
-        } else {
-            error_report_err(err);
-        }
+    if (ret == 0) {
+        return;
+    }
+    m->save.error = ret;
+    if (m->save.active) {
+        error_reportf_err(err, "%s: saving the device failed, the VM stays"
+                          " here: ", m->vbasedev->name);
+    } else if (is_lost(m)) {
+        error_free(err);
+    } else {
+        error_report_err(err);
     }
 }
 
@@ -218,10 +223,9 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 
     m->vbasedev = vbasedev;
     m->who = *who;
-    m->who.generation = 2;
+    m->who.version = d->ops->version;
     m->flags = flags;
     m->d = *d;
-    /* the name under which hw/vfio/migration.c registers, too */
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
     m->end_id = g_strdup_printf("%s-end", m->id);
     qemu_mutex_init(&m->lock);
@@ -264,25 +268,19 @@ static bool block_migration(VFIODevice *vbasedev, VFIOUserDevice *udev,
         return false;
     }
     error_setg(&vbasedev->migration_blocker,
-               "%s: VFIO device doesn't support migration", vbasedev->name);
-    if (why_not) {
-        error_prepend(&vbasedev->migration_blocker, "%s; ",
-                      error_get_pretty(why_not));
-        error_free(why_not);
-    }
+               "%s: VFIO device doesn't support migration: %s", vbasedev->name,
+               why_not ? error_get_pretty(why_not) :
+                         "the device has no migration");
+    error_free(why_not);
     return migrate_add_blocker(&vbasedev->migration_blocker, errp) == 0;
 }
 
-/* A server of the second generation. */
-static bool setup_second(VFIODevice *vbasedev, const VFIOUserMigDevice *d,
-                         const VFIOUserMigIdentity *who, uint64_t flags,
-                         VFIOUserMigration **m, Error **errp)
+/* Fails where the user wants a mode that the device does not migrate in. */
+static bool block_cpr(VFIOUserMigration *m, VFIODevice *vbasedev, Error **errp)
 {
-    *m = new_migration(vbasedev, d, who, flags);
-    error_setg(&(*m)->cpr_blocker, "%s: vfio-user devices support migration"
+    error_setg(&m->cpr_blocker, "%s: vfio-user devices support migration"
                " mode 'normal' only", vbasedev->name);
-    return vfio_user_migration_block_cpr(&(*m)->cpr_blocker, errp) == 0 &&
-           begin_running(*m, errp);
+    return vfio_user_migration_block_cpr(&m->cpr_blocker, errp) == 0;
 }
 
 bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
@@ -294,17 +292,21 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     uint64_t flags;
 
     *m = NULL;
-    if (vfio_user_mig_probe(udev, &flags, &why_not) <= 0 ||
-        vfio_user_mig_ask_state(&d, &why_not) < 0) {
+    if (!vfio_user_mig_find(&d, vbasedev, &flags, &why_not)) {
         return block_migration(vbasedev, udev, why_not, errp);
     }
-    trace_vfio_user_mig_found(vfio_user_proxy_name(udev->proxy), flags);
-    if (!setup_second(vbasedev, &d, who, flags, m, errp)) {
+    *m = new_migration(vbasedev, &d, who, flags);
+    if (!block_cpr(*m, vbasedev, errp) || !begin_running(*m, errp)) {
         vfio_user_migration_teardown(vbasedev, *m);
         *m = NULL;
         return false;
     }
     return true;
+}
+
+unsigned vfio_user_migration_version(const VFIOUserMigration *m)
+{
+    return m->d.ops->version;
 }
 
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
@@ -317,6 +319,7 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         unregister_savevm(NULL, m->end_id, m);
         unregister_savevm(NULL, m->id, m);
         qemu_mutex_destroy(&m->lock);
+        vfio_user_mig_device_destroy(&m->d);
         g_free(m->load.buffer);
         g_free(m->id);
         g_free(m->end_id);

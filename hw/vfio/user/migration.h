@@ -1,10 +1,10 @@
 /*
  * vfio-user migration
  *
- * A device of a server of the second generation (DEVICE_FEATURE) in a VM that
- * migrates, is saved or is loaded: its state follows the VM's, and what the
- * server saves goes through QEMU's migration stream.  Tracks no dirty pages and
- * knows neither PCI nor sockets.
+ * A device in a VM that migrates, is saved or is loaded: its state follows the
+ * VM's, and what the server saves goes through QEMU's migration stream.
+ * Servers speak migration v1 (a migration region) or v2 (DEVICE_FEATURE).
+ * Tracks no dirty pages and knows neither PCI nor sockets.
  *
  * Threads: set-up and its like from the main loop; QEMU calls the handlers
  * from its migration thread and the main loop.
@@ -22,10 +22,10 @@ typedef struct VFIOUserMigration VFIOUserMigration;
 
 /**
  * vfio_user_migration_setup:
- * @who: what must be the same on both sides, but for the generation
+ * @who: what must be the same on both sides, but for the version of migration
  * @m: set to what vfio_user_migration_teardown() takes
  *
- * Finds out which generation of migration the server speaks, and prepares for
+ * Finds out which version of migration the server speaks, and prepares for
  * it; where it speaks none, the VM refuses to migrate from now on.
  *
  * Returns true, or false with @errp set: QEMU is to migrate at all events.
@@ -34,6 +34,9 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
                                const VFIOUserMigIdentity *who,
                                VFIOUserMigration **m, Error **errp);
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m);
+
+/* Of migration that the server speaks: 1 or 2. */
+unsigned vfio_user_migration_version(const VFIOUserMigration *m);
 
 /**
  * vfio_user_migration_begin_reset:

@@ -40,7 +40,7 @@ struct VFIOUserPCIDevice {
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
-    VFIOUserMigration *migration;               /* NULL: not migration v2 */
+    VFIOUserMigration *migration;               /* NULL: the server has none */
     VMChangeStateEntry *vm_change;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */

@@ -245,7 +245,9 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
         return false;
     }
     if (vudev->migration) {
-        vudev->container->dirty.kind = VFIO_USER_DIRTY_BY_LOGGING;
+        vudev->container->dirty.kind =
+            vfio_user_migration_version(vudev->migration) == 1 ?
+            VFIO_USER_DIRTY_BY_PAGES : VFIO_USER_DIRTY_BY_LOGGING;
     }
     return true;
 }

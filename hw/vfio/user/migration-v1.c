@@ -1,0 +1,352 @@
+/*
+ * vfio-user migration v1
+ *
+ * A region of the device: registers, and behind them a window in which the
+ * server shows a chunk of data or takes one.  Where the window is mapped, its
+ * bytes go by reads and writes of the file: the server may cut that at any
+ * time, and an access to a mapping would be SIGBUS then.
+ *
+ * Data are written in the chunks in which they were read, as the specification
+ * wants it, unless the other server's window is smaller.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+#include "qapi/error.h"
+#include "hw/vfio/user/migration-device.h"
+#include "hw/vfio/user/migration-stream.h"
+
+#define REGISTER(name) offsetof(struct vfio_device_migration_info, name)
+#define WINDOW sizeof(struct vfio_device_migration_info)
+
+static const struct {
+    VFIOUserMigState state;
+    uint32_t bits;              /* of the register device_state */
+} states[] = {
+    { VFIO_USER_MIG_STOP, VFIO_DEVICE_STATE_V1_STOP },
+    { VFIO_USER_MIG_RUNNING, VFIO_DEVICE_STATE_V1_RUNNING },
+    { VFIO_USER_MIG_STOP_COPY, VFIO_DEVICE_STATE_V1_SAVING },
+    { VFIO_USER_MIG_PRE_COPY,
+      VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RUNNING },
+    { VFIO_USER_MIG_RESUMING, VFIO_DEVICE_STATE_V1_RESUMING },
+    { VFIO_USER_MIG_ERROR,
+      VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING },
+};
+
+static const char *name_of(VFIOUserMigDevice *d)
+{
+    return vfio_user_proxy_name(d->udev->proxy);
+}
+
+/* Registers */
+
+static int read_register(VFIOUserMigDevice *d, uint64_t offset, void *to,
+                         uint32_t size, Error **errp)
+{
+    g_auto(VFIOUserCall) call = { };
+    const uint8_t *bytes;
+    int ret = vfio_user_device_read_region(d->udev, &call,
+                                           d->region.info->index, offset, size,
+                                           &bytes, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    if (ret != size) {
+        error_setg(errp, "vfio-user %s: REGION_READ: %d of %u bytes of a"
+                   " migration register", name_of(d), ret, size);
+        return -EPROTO;
+    }
+    memcpy(to, bytes, size);
+    return 0;
+}
+
+static int write_register(VFIOUserMigDevice *d, uint64_t offset,
+                          const void *from, uint32_t size, Error **errp)
+{
+    int ret = vfio_user_device_write_region(d->udev, d->region.info->index,
+                                            offset, size, from, false, errp);
+
+    if (ret >= 0 && ret != size) {
+        error_setg(errp, "vfio-user %s: REGION_WRITE: %d of %u bytes of a"
+                   " migration register", name_of(d), ret, size);
+        return -EPROTO;
+    }
+    return ret < 0 ? ret : 0;
+}
+
+/* State */
+
+static int probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
+                 Error **errp)
+{
+    struct vfio_region_info *info;
+
+    if (vfio_device_get_region_info_type(vbasedev,
+                                 VFIO_REGION_TYPE_MIGRATION_DEPRECATED,
+                                 VFIO_REGION_SUBTYPE_MIGRATION_DEPRECATED,
+                                 &info) < 0) {
+        return 0;
+    }
+    if (info->size <= WINDOW) {
+        error_setg(errp, "vfio-user %s: the migration region has 0x%" PRIx64
+                   " bytes, too few for registers and data", name_of(d),
+                   (uint64_t)info->size);
+        return -EINVAL;
+    }
+    d->region = (VFIOUserMigRegion) {
+        .info = info,
+        .fd = info->flags & VFIO_REGION_INFO_FLAG_MMAP ?
+              vfio_device_get_region_fd(vbasedev, info->index) : -1,
+    };
+    *flags = VFIO_USER_MIG_HAS_STOP_COPY | VFIO_USER_MIG_HAS_PRE_COPY;
+    return 1;
+}
+
+static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
+                     Error **errp)
+{
+    uint32_t bits;
+    int ret = read_register(d, REGISTER(device_state), &bits, sizeof(bits),
+                            errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(states); i++) {
+        if (states[i].bits == (bits & VFIO_DEVICE_STATE_MASK)) {
+            *state = states[i].state;
+            return 0;
+        }
+    }
+    error_setg(errp, "vfio-user %s: the migration region says that the device"
+               " is in state 0x%x, which is none", name_of(d), bits);
+    return -EPROTO;
+}
+
+static int set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
+{
+    unsigned i = 0;
+
+    while (states[i].state != to) {
+        i++;
+        assert(i < ARRAY_SIZE(states));
+    }
+    /* what is in the window is void */
+    d->region.left = d->region.written = 0;
+    return write_register(d, REGISTER(device_state), &states[i].bits,
+                          sizeof(states[i].bits), errp);
+}
+
+/* Data */
+
+/* Is what the server says of the window behind the registers, and inside? */
+static bool check_window(VFIOUserMigDevice *d, uint64_t offset, uint64_t size,
+                         Error **errp)
+{
+    uint64_t end = d->region.info->size;
+
+    if (offset < WINDOW || offset >= end || size > end - offset) {
+        error_setg(errp, "vfio-user %s: migration data of 0x%" PRIx64 " bytes"
+                   " at 0x%" PRIx64 " are not inside the migration region of"
+                   " 0x%" PRIx64 " bytes", name_of(d), size, offset, end);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * How many of @size bytes at @offset are mapped, or how many are not; @mapped
+ * is set to which it is.
+ */
+static uint64_t extent(const VFIOUserMigRegion *r, uint64_t offset,
+                       uint64_t size, bool *mapped)
+{
+    struct vfio_info_cap_header *cap =
+        vfio_get_region_info_cap((struct vfio_region_info *)r->info,
+                                 VFIO_REGION_INFO_CAP_SPARSE_MMAP);
+    const struct vfio_region_info_cap_sparse_mmap *sparse =
+        cap ? container_of(cap, struct vfio_region_info_cap_sparse_mmap,
+                           header) : NULL;
+
+    *mapped = r->fd >= 0 && !sparse;
+    for (unsigned i = 0; r->fd >= 0 && sparse && i < sparse->nr_areas; i++) {
+        uint64_t start = sparse->areas[i].offset;
+        uint64_t length = sparse->areas[i].size;
+
+        if (offset >= start && offset - start < length) {
+            *mapped = true;
+            return MIN(size, start + length - offset);
+        }
+        if (offset < start) {
+            size = MIN(size, start - offset);
+        }
+    }
+    return size;
+}
+
+/* @done: of a read or a write of the file, which was to be of @size bytes. */
+static int check_file(VFIOUserMigDevice *d, ssize_t done, size_t size,
+                      Error **errp)
+{
+    int ret = done < 0 ? -errno : -EIO;
+
+    if (done == size) {
+        return size;
+    }
+    error_setg(errp, "vfio-user %s: cannot access %zu bytes of migration data"
+               " in the server's file: %s", name_of(d), size,
+               done < 0 ? strerror(errno) : "the file is too short");
+    return ret;
+}
+
+static int pending(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp)
+{
+    int ret = read_register(d, REGISTER(pending_bytes), bytes, sizeof(*bytes),
+                            errp);
+
+    if (ret == 0 && *bytes > INT64_MAX) {
+        error_setg(errp, "vfio-user %s: 0x%" PRIx64 " pending bytes of"
+                   " migration data", name_of(d), *bytes);
+        return -EPROTO;
+    }
+    return ret;
+}
+
+/* The next chunk is in the window, or nothing is pending. */
+static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    uint64_t bytes, size;
+    int ret = pending(d, &bytes, errp);
+
+    if (ret < 0 || !bytes) {
+        return ret;
+    }
+    ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at), errp);
+    if (ret == 0) {
+        ret = read_register(d, REGISTER(data_size), &size, sizeof(size), errp);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    if (!check_window(d, r->at, size, errp)) {
+        return -EPROTO;
+    }
+    if (!size && d->state == VFIO_USER_MIG_STOP_COPY) {
+        error_setg(errp, "vfio-user %s: 0x%" PRIx64 " bytes of migration data"
+                   " are pending, and the server gives none", name_of(d),
+                   bytes);
+        return -EPROTO;
+    }
+    r->left = size;
+    return 0;
+}
+
+static int read_file(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                     size_t size, Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+
+    if (!r->buffer) {
+        r->buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);
+    }
+    piece->data = r->buffer;
+    return check_file(d, pread(r->fd, r->buffer, size,
+                               r->info->offset + r->at), size, errp);
+}
+
+static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                     Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    uint64_t size;
+    bool mapped;
+    int ret = r->left ? 0 : begin_chunk(d, errp);
+
+    if (ret < 0 || !r->left) {
+        return ret;
+    }
+    size = extent(r, r->at, MIN(r->left, VFIO_USER_MIG_MAX_RECORD), &mapped);
+    ret = mapped ? read_file(d, piece, size, errp) :
+          vfio_user_device_read_region(d->udev, &piece->call, r->info->index,
+                                       r->at,
+                                       MIN(size,
+                                           d->udev->caps.max_data_xfer_size),
+                                       &piece->data, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    r->at += ret;
+    r->left -= ret;
+    piece->size = ret;
+    piece->more = r->left > 0;
+    return 0;
+}
+
+static int write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
+                      Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    bool mapped;
+
+    size = extent(r, r->at, MIN(size, VFIO_USER_MIG_MAX_RECORD), &mapped);
+    if (mapped) {
+        return check_file(d, pwrite(r->fd, data, size,
+                                    r->info->offset + r->at), size, errp);
+    }
+    return vfio_user_device_write_region(d->udev, r->info->index, r->at,
+                                         MIN(size, vfio_user_caps_max_request(
+                                                       &d->udev->caps)),
+                                         data, false, errp);
+}
+
+static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
+                      bool more, Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    uint64_t room;
+    int ret = 0;
+
+    if (!r->written) {
+        ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at),
+                            errp);
+        if (ret == 0 && !check_window(d, r->at, 0, errp)) {
+            ret = -EPROTO;
+        }
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    room = r->info->size - r->at;
+    ret = write_some(d, data, MIN(size, room), errp);
+    if (ret < 0) {
+        return ret;
+    }
+    r->at += ret;
+    r->written += ret;
+    if (ret == room || (ret == size && !more)) {
+        int told = write_register(d, REGISTER(data_size), &r->written,
+                                  sizeof(r->written), errp);
+
+        r->written = 0;
+        return told < 0 ? told : ret;
+    }
+    return ret;
+}
+
+/* Specification: "VFIO Device Migration Info". */
+const VFIOUserMigrationOps vfio_user_mig_v1 = {
+    .version = 1,
+    .arcs = &vfio_user_mig_v1_arcs,
+    /* the way to STOP leads through RUNNING, and the VM does not run yet */
+    .loaded = VFIO_USER_MIG_RESUMING,
+    .probe = probe,
+    .get_state = get_state,
+    .set_state = set_state,
+    .pending = pending,
+    .read = data_read,
+    .write = data_write,
+};
