@@ -42,7 +42,7 @@ static const Times times_of_a_boot[] = {
                                  + 2            /* ERR and REQ as well; */
                                  + 2 },         /* reset: INTx again */
     { VFIO_USER_REGION_READ, 1                  /* configuration space */
-                             + 2                /* ROM's size and address */
+                             + 1                /* ROM's size */
                              + 1 },             /* reset: command */
     { VFIO_USER_REGION_WRITE, 2                 /* ROM's size, and back */
                               + 1               /* reset: command */

@@ -29,7 +29,7 @@
 #include "vfio-user-library.h"
 
 #define PAGE 4096
-#define MEMORY_SIZE (3 * PAGE)
+#define MEMORY_SIZE (4 * PAGE)
 #define ROM_SIZE 2048
 
 struct registers {
