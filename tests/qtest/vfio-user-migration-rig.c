@@ -384,6 +384,9 @@ static bool has_status(VFIOUserMigVM *vm, const char *what, const char *status,
 
     g_free(*is);
     *is = g_strdup(qdict_get_try_str(answer, "status"));
+    if (qdict_haskey(answer, "error-desc")) {
+        g_test_message("%s", qdict_get_str(answer, "error-desc"));
+    }
     qobject_unref(answer);
     return !g_strcmp0(*is, status);
 }

@@ -395,21 +395,23 @@ static void test_nobody_without_socket(void)
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
-static void test_nobody_in_an_object(void)
+/* As later versions of QEMU want it, by device_add and by -device. */
+static void test_object(void)
 {
-    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
-                                                     NULL);
-    QDict *response = qtest_qmp(rig->qts, "{'execute': 'device_add',"
-                                "'arguments': {'driver': 'vfio-user-pci',"
-                                "'socket': {'type': 'unix', 'path': %s}}}",
-                                vfio_user_server_path(rig->server));
-    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
-                                     "desc");
+    g_autoptr(VFIOUserServer) one = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserServer) two = vfio_user_server_new(NULL, NULL);
+    QTestState *qts =
+        qtest_initf(VFIO_USER_RIG_RAM "-device '{\"driver\":\"vfio-user-pci\","
+                    "\"socket\":{\"type\":\"unix\",\"path\":\"%s\"}}'",
+                    vfio_user_server_path(one));
 
-    g_assert_nonnull(strstr(text, "'socket' is required"));
-    g_assert_nonnull(strstr(text, "; device_add takes a string, not an"
-                            " object"));
-    qobject_unref(response);
+    vfio_user_server_see(one, VFIO_USER_DEVICE_RESET);
+    qtest_qmp_assert_success(qts, "{'execute': 'device_add',"
+                             "'arguments': {'driver': 'vfio-user-pci',"
+                             "'socket': {'type': 'unix', 'path': %s}}}",
+                             vfio_user_server_path(two));
+    vfio_user_server_see(two, VFIO_USER_DEVICE_RESET);
+    qtest_quit(qts);
 }
 
 /* Later versions of QEMU call it so. */
@@ -450,7 +452,6 @@ void vfio_user_add_socket_tests(void)
     qtest_add_func("/vfio-user/nobody/free", test_nobody_free);
     qtest_add_func("/vfio-user/nobody/without-socket",
                    test_nobody_without_socket);
-    qtest_add_func("/vfio-user/nobody/in-an-object",
-                   test_nobody_in_an_object);
+    qtest_add_func("/vfio-user/socket/object", test_object);
     qtest_add_func("/vfio-user/socket/other-timeout", test_other_timeout);
 }
