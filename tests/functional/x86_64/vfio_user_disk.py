@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vfio_user_machine import (BUILD, QEMU, Guest, PeerError, Scene, Server,
                                compile_program)
 
-SERVER = BUILD / "tests" / "qtest" / "vfio-user-disk-server"
+SERVER = BUILD / "tests" / "vfio-user" / "vfio-user-disk-server"
 WORK = Path(__file__).with_name("vfio_user_disk_work.c")
 DISK = "/dev/vda"
 CHUNK = 64 * 1024
