@@ -1,8 +1,8 @@
 /*
  * What the tests' servers use of libvfio-user and what depends on its version
  *
- * QEMU 10.0's library has migration v1: a region with a window, in which records are
- * prepared, read, written and taken.
+ * QEMU 10.0's library has migration v1: a region with a window, in which
+ * records are prepared, read, written and taken.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
