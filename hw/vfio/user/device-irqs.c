@@ -99,7 +99,7 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
 static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
                         uint32_t count)
 {
-    /* from the first on: QEMU 7.2's server takes count for the range's end */
+    /* from the first on: QEMU's own server takes count for the range's end */
     VFIOUserIRQSet msg = {
         .argsz = sizeof(msg),
         .flags = VFIO_IRQ_SET_DATA_NONE | flags,
