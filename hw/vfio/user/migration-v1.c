@@ -15,6 +15,8 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
+#include "hw/vfio/vfio-container.h"
+#include "hw/vfio/vfio-helpers.h"
 #include "hw/vfio/user/migration-device.h"
 #include "hw/vfio/user/migration-stream.h"
 

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hw/vfio/vfio-helpers.h of QEMU 11.1, as QEMU 10.0 has it */
+
+#ifndef BASE_HW_VFIO_VFIO_HELPERS_H
+#define BASE_HW_VFIO_VFIO_HELPERS_H
+
+#include "hw/vfio/vfio-device.h"
+
+#endif /* BASE_HW_VFIO_VFIO_HELPERS_H */
