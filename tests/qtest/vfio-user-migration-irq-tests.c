@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib-unix.h>
 
 #include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
@@ -113,10 +114,30 @@ static void test_intx(const void *second)
     end(&g);
 }
 
+/*
+ * The server shares the open file of its eventfd, with the flags; QEMU itself
+ * lets descriptors that it receives wait for reads.
+ */
+static void test_blocking(void)
+{
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(vfio_user_mig_stop_copy,
+                                                       0);
+    int fd = vfio_user_server_eventfd(vm->server[0], VFIO_PCI_INTX_IRQ_INDEX,
+                                      0);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_true(g_unix_set_fd_nonblocking(fd, false, NULL));
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'cont'}");
+    vfio_user_mig_wait_running(vm);
+    close(fd);
+}
+
 void vfio_user_add_migration_irq_tests(void)
 {
     void *second = GINT_TO_POINTER(true);
 
+    qtest_add_func("/vfio-user/migration-irq/blocking", test_blocking);
     vfio_user_rig_add_data("/vfio-user/migration-irq/first-msi", NULL,
                            test_msi, VFIO_USER_NEEDS_MIGRATION1);
     vfio_user_rig_add_data("/vfio-user/migration-irq/first-intx", NULL,

@@ -101,16 +101,27 @@ static void deliver(VFIOPCIDevice *vdev, unsigned nr)
     msix_notify(pdev, nr);
 }
 
+/* Looks first: a server may have made its end, and so ours, wait for reads. */
+static bool take_signal(EventNotifier *notifier)
+{
+    GPollFD fd = {
+        .fd = event_notifier_get_fd(notifier),
+        .events = G_IO_IN,
+    };
+
+    return g_poll(&fd, 1, 0) > 0 && event_notifier_test_and_clear(notifier);
+}
+
 void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
 {
     if (vdev->interrupt == VFIO_INT_INTx &&
-        event_notifier_test_and_clear(&vdev->intx.interrupt)) {
+        take_signal(&vdev->intx.interrupt)) {
         set_pending(vdev);
     }
     for (int i = 0; i < vdev->nr_vectors; i++) {
         VFIOMSIVector *vector = &vdev->msi_vectors[i];
 
-        if (vector->use && event_notifier_test_and_clear(&vector->interrupt)) {
+        if (vector->use && take_signal(&vector->interrupt)) {
             deliver(vdev, i);
         }
     }
