@@ -8,7 +8,8 @@
  * memory and can be mapped; it does nothing but fire interrupts on demand.
  *
  * Environment: VFIO_KERNEL_SHIM_LOG is the file to append to, and calls whose
- * line begins with VFIO_KERNEL_SHIM_FAIL fail with EBUSY.
+ * line begins with VFIO_KERNEL_SHIM_FAIL fail with EBUSY.  The device offers
+ * to migrate where there is VFIO_KERNEL_SHIM_MIGRATES.
  *
  * Threads: any; like QEMU, the device relies on the big QEMU lock.
  *
@@ -181,6 +182,15 @@ static int container_ioctl(unsigned long request, void *arg)
     }
 }
 
+static int set_container(int fd)
+{
+    if (find(fd) != CONTAINER) {
+        say("SET_CONTAINER to none");
+        return fail(EBADF);
+    }
+    return say("SET_CONTAINER") ? 0 : -1;
+}
+
 static int group_ioctl(unsigned long request, void *arg)
 {
     struct vfio_group_status *status = arg;
@@ -190,7 +200,7 @@ static int group_ioctl(unsigned long request, void *arg)
         status->flags = VFIO_GROUP_FLAGS_VIABLE;
         return say("GROUP_GET_STATUS") ? 0 : -1;
     case VFIO_GROUP_SET_CONTAINER:
-        return say("SET_CONTAINER") ? 0 : -1;
+        return set_container(*(int *)arg);
     case VFIO_GROUP_UNSET_CONTAINER:
         return say("UNSET_CONTAINER") ? 0 : -1;
     case VFIO_GROUP_GET_DEVICE_FD:
@@ -294,6 +304,26 @@ static int set_irqs(struct vfio_irq_set *irqs)
     return 0;
 }
 
+/* Migration v2 without pre-copy, which is offered and not done. */
+static int device_feature(struct vfio_device_feature *feature)
+{
+    struct vfio_device_feature_migration *migration = (void *)feature->data;
+
+    say("DEVICE_FEATURE 0x%x", feature->flags);
+    if (!getenv("VFIO_KERNEL_SHIM_MIGRATES")) {
+        return fail(ENOTTY);
+    }
+    switch (feature->flags) {
+    case VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION:
+        migration->flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
+        return 0;
+    case VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
+        return 0;
+    default:
+        return fail(ENOTTY);
+    }
+}
+
 static int device_ioctl(unsigned long request, void *arg)
 {
     struct vfio_device_info *info = arg;
@@ -310,6 +340,8 @@ static int device_ioctl(unsigned long request, void *arg)
         return get_irq_info(arg);
     case VFIO_DEVICE_SET_IRQS:
         return set_irqs(arg);
+    case VFIO_DEVICE_FEATURE:
+        return device_feature(arg);
     case VFIO_DEVICE_RESET:
         return say("RESET") ? 0 : -1;
     default:

@@ -3,88 +3,34 @@
  *
  * Checks call by call what QEMU asks of the kernel for a device: that nothing
  * is lost, doubled or changed on the way through the io_ops and the container's
- * ops.  A preloaded library (vfio-kernel-shim.c) is the kernel and keeps a log,
- * one line a call, in which regions and interrupts are those of linux/vfio.h:
- *
- *   read REGION OFFSET SIZE
- *   write REGION OFFSET SIZE VALUE
- *   mmap REGION OFFSET SIZE
- *   SET_IRQS INTERRUPT ACTION START+COUNT none|fd|no-fd
- *   NAME-OF-IOCTL ARGUMENT...
- *   open FILE, close container|group|device
- *
- * What a step of the guest leads to is over when qtest answers, so a step's
- * lines are there when they are looked for.
+ * ops.  See vfio-kernel.h for the log's lines.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
-#include <glib/gstdio.h>
 
 #include "hw/pci/pci_regs.h"
-#include "libqtest.h"
-#include "libqos/pci.h"
-#include "libqos/pci-pc.h"
 #include "qobject/qdict.h"
-#include "vfio-kernel-shim.h"
+#include "vfio-kernel.h"
 
-#define NAME            "0000:00:0b.0"
-#define ID              "dut"
-#define SLOT            4
+#define NAME            VFIO_KERNEL_NAME
 #define MSI             0x50
 #define MSIX            0x70
 #define DOORBELL        0xf0
 #define RAM             0x200000
 #define DEADLINE_US     (30 * G_USEC_PER_SEC)
 
-typedef struct Kernel {
-    QTestState *qts;
-    QPCIBusPC bus;
-    QPCIDevice *dev;
-    char *dir;
-    char *sysfs;
-    char *group;
-    char *log;
-    char *bios;
-    size_t seen;        /* bytes of the log */
-} Kernel;
-
-/* The log */
-
-/* Returns the lines since the last time. */
-static char **take_calls(Kernel *k)
-{
-    g_autofree char *log = NULL;
-    char **lines;
-    size_t size;
-
-    g_assert_true(g_file_get_contents(k->log, &log, &size, NULL));
-    lines = g_strsplit(log + k->seen, "\n", -1);
-    k->seen = size;
-    return lines;
-}
-
-static unsigned count(char **calls, const char *prefix)
-{
-    unsigned n = 0;
-
-    for (; *calls; calls++) {
-        n += g_str_has_prefix(*calls, prefix);
-    }
-    return n;
-}
-
 #define assert_count(calls, prefix, n) \
-    g_assert_cmpuint(count(calls, prefix), ==, (n))
+    g_assert_cmpuint(vfio_kernel_count(calls, prefix), ==, (n))
 
 /*
  * Compares the calls since the last time with @expected, a line each.  How
  * config space is read is not looked at, as QEMU has a copy of most of it.
  */
-static void assert_calls(Kernel *k, const char *expected)
+static void assert_calls(VFIOKernel *k, const char *expected)
 {
-    g_auto(GStrv) calls = take_calls(k);
+    g_auto(GStrv) calls = vfio_kernel_calls(k);
     g_autoptr(GString) got = g_string_new(NULL);
 
     for (char **call = calls; *call; call++) {
@@ -95,78 +41,18 @@ static void assert_calls(Kernel *k, const char *expected)
     g_assert_cmpstr(got->str, ==, expected);
 }
 
-static void skip_calls(Kernel *k)
+static void skip_calls(VFIOKernel *k)
 {
-    g_strfreev(take_calls(k));
-}
-
-/* The VM */
-
-static Kernel *start(const char *fail)
-{
-    static const char zeroes[64 * 1024];
-    Kernel *k = g_new0(Kernel, 1);
-    g_autofree char *asan = g_strdup_printf("%s:verify_asan_link_order=0",
-                                            getenv("ASAN_OPTIONS") ?: "");
-    g_autofree char *old_asan = g_strdup(getenv("ASAN_OPTIONS"));
-
-    k->dir = g_dir_make_tmp("vfio-kernel-XXXXXX", NULL);
-    g_assert_nonnull(k->dir);
-    k->sysfs = g_build_filename(k->dir, NAME, NULL);
-    k->group = g_build_filename(k->sysfs, "iommu_group", NULL);
-    k->log = g_build_filename(k->dir, "log", NULL);
-    k->bios = g_build_filename(k->dir, "bios", NULL);
-    g_assert_cmpint(g_mkdir(k->sysfs, 0700), ==, 0);
-    g_assert_cmpint(symlink("/kernel/iommu_groups/7", k->group), ==, 0);
-    g_assert_true(g_file_set_contents(k->log, "", 0, NULL));
-    g_assert_true(g_file_set_contents(k->bios, zeroes, sizeof(zeroes), NULL));
-
-    g_setenv("VFIO_KERNEL_SHIM_LOG", k->log, true);
-    g_setenv("VFIO_KERNEL_SHIM_FAIL", fail ?: "none", true);
-    g_setenv("ASAN_OPTIONS", asan, true);
-    g_setenv("LD_PRELOAD", VFIO_KERNEL_SHIM, true);
-    k->qts = qtest_initf("-machine pc -m 128M -nodefaults -bios %s", k->bios);
-    g_unsetenv("LD_PRELOAD");
-    if (old_asan) {
-        g_setenv("ASAN_OPTIONS", old_asan, true);
-    } else {
-        g_unsetenv("ASAN_OPTIONS");
-    }
-    qpci_init_pc(&k->bus, k->qts, NULL);
-    return k;
-}
-
-static void stop(Kernel *k)
-{
-    g_free(k->dev);
-    qtest_quit(k->qts);
-    g_remove(k->bios);
-    g_remove(k->log);
-    g_remove(k->group);
-    g_rmdir(k->sysfs);
-    g_rmdir(k->dir);
-    g_free(k->bios);
-    g_free(k->log);
-    g_free(k->group);
-    g_free(k->sysfs);
-    g_free(k->dir);
-    g_free(k);
-}
-
-static void plug(Kernel *k)
-{
-    qtest_qmp_device_add(k->qts, "vfio-pci", ID,
-                         "{'sysfsdev': %s, 'addr': %s}", k->sysfs,
-                         stringify(SLOT));
+    g_strfreev(vfio_kernel_calls(k));
 }
 
 /* A VM with the device enabled in it, and nothing more in the log to see. */
-static Kernel *start_plugged(void)
+static VFIOKernel *start_plugged(void)
 {
-    Kernel *k = start(NULL);
+    VFIOKernel *k = vfio_kernel_start(NULL);
 
-    plug(k);
-    k->dev = qpci_device_find(&k->bus.bus, QPCI_DEVFN(SLOT, 0));
+    vfio_kernel_plug(k);
+    k->dev = qpci_device_find(&k->bus.bus, QPCI_DEVFN(VFIO_KERNEL_SLOT, 0));
     g_assert_nonnull(k->dev);
     qpci_device_enable(k->dev);
     skip_calls(k);
@@ -174,7 +60,7 @@ static Kernel *start_plugged(void)
 }
 
 /* Maps BAR @nr and forgets the calls that took. */
-static QPCIBar map_bar(Kernel *k, int nr)
+static QPCIBar map_bar(VFIOKernel *k, int nr)
 {
     QPCIBar bar = qpci_iomap(k->dev, nr, NULL);
 
@@ -182,28 +68,8 @@ static QPCIBar map_bar(Kernel *k, int nr)
     return bar;
 }
 
-/* Waits until QEMU has let the device go, and returns all calls so far. */
-static char **wait_for_end(Kernel *k)
-{
-    int64_t end = g_get_monotonic_time() + DEADLINE_US;
-
-    for (;;) {
-        char **calls;
-
-        k->seen = 0;
-        calls = take_calls(k);
-        if (count(calls, "close group")) {
-            return calls;
-        }
-        /* The device is freed when no thread can use it any more. */
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_strfreev(calls);
-        qobject_unref(qtest_qmp(k->qts, "{'execute': 'query-status'}"));
-    }
-}
-
 /* Waits until @value is in guest memory where test_msix() wants messages. */
-static void wait_for_message(Kernel *k, uint32_t value)
+static void wait_for_message(VFIOKernel *k, uint32_t value)
 {
     int64_t end = g_get_monotonic_time() + DEADLINE_US;
 
@@ -216,11 +82,11 @@ static void wait_for_message(Kernel *k, uint32_t value)
 
 static void test_realize(void)
 {
-    Kernel *k = start(NULL);
+    VFIOKernel *k = vfio_kernel_start(NULL);
     g_auto(GStrv) calls = NULL;
 
-    plug(k);
-    calls = take_calls(k);
+    vfio_kernel_plug(k);
+    calls = vfio_kernel_calls(k);
     assert_count(calls, "open /dev/vfio/7", 1);
     assert_count(calls, "open /dev/vfio/vfio", 1);
     assert_count(calls, "GROUP_GET_STATUS", 1);
@@ -232,9 +98,10 @@ static void test_realize(void)
     assert_count(calls, "UNMAP_DMA", 0);
     assert_count(calls, "GET_DEVICE_FD " NAME, 1);
     assert_count(calls, "GET_INFO", 1);
+    assert_count(calls, "GET_IRQ_INFO 2", 1);
     assert_count(calls, "GET_IRQ_INFO 3", 1);
     assert_count(calls, "GET_IRQ_INFO 4", 1);
-    assert_count(calls, "GET_IRQ_INFO", 2);
+    assert_count(calls, "GET_IRQ_INFO", 3);
     assert_count(calls, "read 7 0x0 256", 1);
     assert_count(calls, "mmap 2 0x1000 0x1000", 1);
     assert_count(calls, "mmap", 1);
@@ -246,17 +113,17 @@ static void test_realize(void)
     assert_count(calls, "SET_IRQS", 5);
     assert_count(calls, "RESET", 1);
     assert_count(calls, "close", 0);
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 /* Each region is described once, and config space read once. */
 static void test_asks_once(void)
 {
-    Kernel *k = start(NULL);
+    VFIOKernel *k = vfio_kernel_start(NULL);
     g_auto(GStrv) calls = NULL;
 
-    plug(k);
-    calls = take_calls(k);
+    vfio_kernel_plug(k);
+    calls = vfio_kernel_calls(k);
     for (int i = 0; i < 6; i++) {
         g_autofree char *line = g_strdup_printf("GET_REGION_INFO %d", i);
 
@@ -271,12 +138,12 @@ static void test_asks_once(void)
     assert_count(calls, "read 7 0x44 2", 1);    /* in D0, at reset? */
     assert_count(calls, "read 7 0x4 2", 1);     /* what to turn off? */
     assert_count(calls, "read 7", 5);
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_bars(void)
 {
-    Kernel *k = start_plugged();
+    VFIOKernel *k = start_plugged();
     QPCIBar bar;
 
     bar = map_bar(k, 0);
@@ -310,12 +177,12 @@ static void test_bars(void)
     g_assert_cmphex(qpci_io_readl(k->dev, bar, 0x1000), ==, 2);
     assert_calls(k, "write 2 0xffc 4 0x1\n"
                     "write 2 0x2000 4 0x3\n");
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_intx(void)
 {
-    Kernel *k = start_plugged();
+    VFIOKernel *k = start_plugged();
     QPCIBar bar = map_bar(k, 0);
     int64_t end = g_get_monotonic_time() + DEADLINE_US;
 
@@ -326,9 +193,9 @@ static void test_intx(void)
         g_auto(GStrv) calls = NULL;
 
         qpci_io_readl(k->dev, bar, 0);
-        calls = take_calls(k);
+        calls = vfio_kernel_calls(k);
         assert_count(calls, "read 0 0x0 4", 1);
-        if (count(calls, "SET_IRQS")) {
+        if (vfio_kernel_count(calls, "SET_IRQS")) {
             assert_count(calls, "SET_IRQS intx unmask 0+1 none", 1);
             break;
         }
@@ -336,12 +203,12 @@ static void test_intx(void)
     }
     qpci_io_readl(k->dev, bar, 0);
     assert_calls(k, "read 0 0x0 4\n");
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_msi(void)
 {
-    Kernel *k = start_plugged();
+    VFIOKernel *k = start_plugged();
     QPCIBar bar = map_bar(k, 0);
 
     qpci_config_writel(k->dev, MSI + PCI_MSI_ADDRESS_LO, RAM);
@@ -362,12 +229,12 @@ static void test_msi(void)
     assert_calls(k, "write 7 0x52 2 0x0\n"
                     "SET_IRQS msi trigger 0+0 none\n"
                     "SET_IRQS intx trigger 0+1 fd\n");
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_msix(void)
 {
-    Kernel *k = start_plugged();
+    VFIOKernel *k = start_plugged();
     QPCIBar bar = map_bar(k, 0);
     QPCIBar table = map_bar(k, 4);
     uint64_t entry = PCI_MSIX_ENTRY_SIZE;
@@ -397,12 +264,12 @@ static void test_msix(void)
     assert_calls(k, "write 7 0x72 2 0x0\n"
                     "SET_IRQS msix trigger 0+0 none\n"
                     "SET_IRQS intx trigger 0+1 fd\n");
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_reset(void)
 {
-    Kernel *k = start_plugged();
+    VFIOKernel *k = start_plugged();
 
     qobject_unref(qtest_qmp(k->qts, "{'execute': 'system_reset'}"));
     qtest_qmp_eventwait(k->qts, "RESET");
@@ -416,24 +283,24 @@ static void test_reset(void)
                     "write 7 0x1c 4 0x0\n"
                     "write 7 0x20 4 0x0\n"
                     "write 7 0x24 4 0x0\n");
-    stop(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_unplug(void)
 {
-    Kernel *k = start(NULL);
+    VFIOKernel *k = vfio_kernel_start(NULL);
     g_auto(GStrv) calls = NULL;
     g_autofree char *log = NULL;
 
-    plug(k);
-    qpci_unplug_acpi_device_test(k->qts, ID, SLOT);
-    calls = wait_for_end(k);
+    vfio_kernel_plug(k);
+    qpci_unplug_acpi_device_test(k->qts, VFIO_KERNEL_ID, VFIO_KERNEL_SLOT);
+    calls = vfio_kernel_wait_for_end(k);
     assert_count(calls, "SET_IRQS req trigger 0+1 no-fd", 1);
     assert_count(calls, "SET_IRQS err trigger 0+1 no-fd", 1);
     assert_count(calls, "SET_IRQS intx trigger 0+0 none", 2);
     assert_count(calls, "SET_IRQS", 8);
-    g_assert_cmpuint(count(calls, "MAP_DMA"), >, 0);
-    assert_count(calls, "UNMAP_DMA", count(calls, "MAP_DMA"));
+    g_assert_cmpuint(vfio_kernel_count(calls, "MAP_DMA"), >, 0);
+    assert_count(calls, "UNMAP_DMA", vfio_kernel_count(calls, "MAP_DMA"));
     assert_count(calls, "close", 3);
     assert_count(calls, "close device", 1);
     log = g_strjoinv("\n", calls);
@@ -442,21 +309,21 @@ static void test_unplug(void)
                                         "close group\n"));
 
     /* The container is a new one when the device comes back. */
-    plug(k);
-    stop(k);
+    vfio_kernel_plug(k);
+    vfio_kernel_stop(k);
 }
 
 static void test_failure(const void *opaque)
 {
     const char *const *row = opaque;
-    Kernel *k = start(row[0]);
+    VFIOKernel *k = vfio_kernel_start(row[0]);
     g_auto(GStrv) calls = NULL;
     const char *message;
     QDict *rsp;
 
     rsp = qtest_qmp(k->qts, "{'execute': 'device_add', 'arguments': {"
                     "'driver': 'vfio-pci', 'id': %s, 'sysfsdev': %s}}",
-                    ID, k->sysfs);
+                    VFIO_KERNEL_ID, k->sysfs);
     g_assert_true(qdict_haskey(rsp, "error"));
     message = qdict_get_str(qdict_get_qdict(rsp, "error"), "desc");
     if (!g_pattern_match_simple(row[1], message)) {
@@ -465,10 +332,10 @@ static void test_failure(const void *opaque)
     qobject_unref(rsp);
 
     /* Everything that was opened is closed again. */
-    calls = wait_for_end(k);
-    assert_count(calls, "close container", count(calls, "open /dev/vfio/vfio"));
-    assert_count(calls, "close device", count(calls, "GET_DEVICE_FD"));
-    stop(k);
+    calls = vfio_kernel_wait_for_end(k);
+    assert_count(calls, "close container", vfio_kernel_count(calls, "open /dev/vfio/vfio"));
+    assert_count(calls, "close device", vfio_kernel_count(calls, "GET_DEVICE_FD"));
+    vfio_kernel_stop(k);
 }
 
 /* A call that fails, and what the user reads */
@@ -478,8 +345,8 @@ static const char *const failures[][2] = {
       " group container: Device or resource busy" },
     { "MAP_DMA 0x100000",
       "vfio " NAME ": failed to setup container for group 7: memory listener"
-      " initialization failed: Region pc.ram: vfio_dma_map(*, 0x100000,"
-      " 0x7f00000, *) = -16 (Device or resource busy)" },
+      " initialization failed: Region pc.ram: vfio_container_dma_map(*,"
+      " 0x100000, 0x7f00000, *) = -16 (Device or resource busy)" },
     { "GET_INFO",
       "vfio " NAME ": error getting device info: Device or resource busy" },
     { "SET_IRQS intx",
