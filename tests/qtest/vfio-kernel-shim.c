@@ -308,6 +308,7 @@ static int set_irqs(struct vfio_irq_set *irqs)
 static int device_feature(struct vfio_device_feature *feature)
 {
     struct vfio_device_feature_migration *migration = (void *)feature->data;
+    struct vfio_device_feature_mig_state *state = (void *)feature->data;
 
     say("DEVICE_FEATURE 0x%x", feature->flags);
     if (!getenv("VFIO_KERNEL_SHIM_MIGRATES")) {
@@ -318,6 +319,7 @@ static int device_feature(struct vfio_device_feature *feature)
         migration->flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
         return 0;
     case VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
+        state->data_fd = -1;
         return 0;
     default:
         return fail(ENOTTY);

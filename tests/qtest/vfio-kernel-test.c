@@ -116,7 +116,7 @@ static void test_realize(void)
     vfio_kernel_stop(k);
 }
 
-/* Each region is described once, and config space read once. */
+/* Each region is described once, and config space read as a whole once. */
 static void test_asks_once(void)
 {
     VFIOKernel *k = vfio_kernel_start(NULL);
@@ -130,14 +130,18 @@ static void test_asks_once(void)
         /* BAR 2 needs a second call, with more room */
         assert_count(calls, line, i == 2 ? 2 : 1);
     }
-    assert_count(calls, "GET_REGION_INFO 6", 1);        /* no ROM, really? */
+    assert_count(calls, "GET_REGION_INFO 6", 0);    /* its register was asked */
     assert_count(calls, "GET_REGION_INFO 7", 1);
-    assert_count(calls, "GET_REGION_INFO", 9);
+    assert_count(calls, "GET_REGION_INFO", 8);
     assert_count(calls, "read 7 0x0 256", 1);
     assert_count(calls, "read 7 0x30 4", 2);    /* how large is the ROM? */
+    for (int i = PCI_BASE_ADDRESS_0; i <= PCI_BASE_ADDRESS_5; i += 4) {
+        g_autofree char *line = g_strdup_printf("read 7 0x%x 4", i);
+
+        g_assert_cmpuint(vfio_kernel_count(calls, line), <=, 1);
+    }
     assert_count(calls, "read 7 0x44 2", 1);    /* in D0, at reset? */
     assert_count(calls, "read 7 0x4 2", 1);     /* what to turn off? */
-    assert_count(calls, "read 7", 5);
     vfio_kernel_stop(k);
 }
 
@@ -240,23 +244,22 @@ static void test_msix(void)
     uint64_t entry = PCI_MSIX_ENTRY_SIZE;
 
     qpci_config_writew(k->dev, MSIX + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
+    /* no vector is in use yet: the kernel gets none, but MSI-X is on */
     assert_calls(k, "write 7 0x72 2 0x8000\n"
                     "SET_IRQS intx trigger 0+0 none\n"
-                    "SET_IRQS msix trigger 0+0 none\n"
-                    "SET_IRQS msix trigger 0+1 fd\n");
+                    "SET_IRQS msix trigger 0+1 no-fd\n");
 
     qpci_io_writel(k->dev, table, entry + PCI_MSIX_ENTRY_LOWER_ADDR, RAM);
     qpci_io_writel(k->dev, table, entry + PCI_MSIX_ENTRY_UPPER_ADDR, 0);
     qpci_io_writel(k->dev, table, entry + PCI_MSIX_ENTRY_DATA, 0xc0ffee);
     qpci_io_writel(k->dev, table, entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 0);
-    assert_calls(k, "SET_IRQS msix trigger 0+0 none\n"
-                    "SET_IRQS msix trigger 0+2 fd\n");
+    assert_calls(k, "SET_IRQS msix trigger 1+1 fd\n");
 
     qpci_io_writel(k->dev, bar, DOORBELL, 2 << 8 | 1);
     wait_for_message(k, 0xc0ffee);
     skip_calls(k);
 
-    /* Vector 0 is known already, so it is rewired alone. */
+    /* The table grows without others being turned off, in any order. */
     qpci_io_writel(k->dev, table, PCI_MSIX_ENTRY_VECTOR_CTRL, 0);
     assert_calls(k, "SET_IRQS msix trigger 0+1 fd\n");
 

@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib/gstdio.h>
 
 #include "hw/pci/pci.h"
 #include "qobject/qdict.h"
@@ -117,6 +118,31 @@ static void test_two_backends(void)
     check_shared(rig, SECOND - 8);
     check_shared(rig, SECOND);
     check_shared(rig, SECOND + RAM);
+}
+
+/*
+ * Memory that begins in the middle of a file is shared from there; the file
+ * has more behind it, so that no offset is out of reach.
+ */
+static void test_file_offset(void)
+{
+    g_autofree char *file = NULL, *args = NULL;
+    VFIOUserRig *rig;
+    int fd = g_file_open_tmp("vfio-user-XXXXXX", &file, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 68 * MiB), ==, 0);
+    close(fd);
+    args = g_strdup_printf("-machine pc,memory-backend=ram -nodefaults -m 64 "
+                           "-object memory-backend-file,id=ram,size=64M,"
+                           "offset=2M,share=on,mem-path=%s ", file);
+    rig = vfio_user_rig_plugged(args, 0);
+    g_assert_cmpint(g_unlink(file), ==, 0);
+    check_shared(rig, 0);
+    check_shared(rig, RAM);
+    check_shared(rig, RAM - 8);
+    check_shared(rig, 64 * MiB - 8);
+    vfio_user_rig_end(rig);
 }
 
 /* A DMA by message goes from one to the other. */
@@ -427,6 +453,8 @@ void vfio_user_add_memory_tests(void)
                       VFIO_USER_NEEDS_MAPS);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
     vfio_user_rig_add("/vfio-user/memory/two-backends", test_two_backends,
+                      VFIO_USER_NEEDS_MAPS);
+    vfio_user_rig_add("/vfio-user/memory/file-offset", test_file_offset,
                       VFIO_USER_NEEDS_MAPS);
     vfio_user_rig_add("/vfio-user/memory/private-beside-shared",
                       test_private_beside_shared,

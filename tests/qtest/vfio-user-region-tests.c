@@ -11,7 +11,7 @@
 #include "qemu/osdep.h"
 
 #include "hw/pci/pci.h"
-#include "vfio-user-rig.h"
+#include "vfio-user-migration-rig.h"
 #include "vfio-user-tests.h"
 
 #define RW (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
@@ -583,6 +583,43 @@ static void check_warning(const VFIOUserModel *model,
 }
 
 /* Nothing to map is what the server wants, and nobody is warned. */
+/*
+ * What hw/vfio asks the kernel of a region that it maps goes by the command
+ * that a server knows for migration and dirty pages.  It is asked for no more.
+ */
+static void test_features(void)
+{
+    VFIOUserModel model = *vfio_user_mig_stop_copy;
+    g_autoptr(VFIOUserRig) rig = NULL;
+    g_autoptr(GArray) log = NULL;
+    unsigned i, features = 0;
+
+    model.region[0] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
+    model.region[2] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
+    rig = plug_model(VFIO_USER_RIG_RAM, &model);
+    log = vfio_user_server_log(rig->server);
+    for (i = 0; i < log->len; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+        VFIOUserDeviceFeature asked;
+
+        if (seen->header.command == VFIO_USER_DEVICE_FEATURE) {
+            memcpy(&asked, seen->payload, sizeof(asked));
+            switch (asked.flags & VFIO_DEVICE_FEATURE_MASK) {
+            case VFIO_DEVICE_FEATURE_MIGRATION:
+            case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
+            case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
+                features++;
+                break;
+            default:
+                g_error("the server was asked for 0x%x", asked.flags);
+            }
+        }
+    }
+    g_assert_cmpuint(features, >, 0);
+    check_access(rig, 0, rig->bar[0].addr, PAGE, false);
+    check_access(rig, 2, rig->bar[2].addr, PAGE, false);
+}
+
 static void test_no_warning(void)
 {
     g_autoptr(VFIOUserServer) server =
@@ -637,6 +674,7 @@ void vfio_user_add_region_tests(void)
 
         qtest_add_data_func(path, &lies[i], test_lie);
     }
+    qtest_add_func("/vfio-user/region/features", test_features);
     qtest_add_func("/vfio-user/region/no-warning", test_no_warning);
     qtest_add_func("/vfio-user/region/warnings", test_warnings);
     /* these want a VM of their own */
