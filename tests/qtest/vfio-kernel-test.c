@@ -336,8 +336,10 @@ static void test_failure(const void *opaque)
 
     /* Everything that was opened is closed again. */
     calls = vfio_kernel_wait_for_end(k);
-    assert_count(calls, "close container", vfio_kernel_count(calls, "open /dev/vfio/vfio"));
-    assert_count(calls, "close device", vfio_kernel_count(calls, "GET_DEVICE_FD"));
+    assert_count(calls, "close container",
+                 vfio_kernel_count(calls, "open /dev/vfio/vfio"));
+    assert_count(calls, "close device",
+                 vfio_kernel_count(calls, "GET_DEVICE_FD"));
     vfio_kernel_stop(k);
 }
 
