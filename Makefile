@@ -24,7 +24,8 @@ source := --source='$(SOURCE)'
 else
 SOURCE :=
 endif
-BASE := $(or $(QEMU),10.0)
+DEFAULT := 10.0
+BASE := $(or $(QEMU),$(DEFAULT))
 
 # What demo and bench go by.
 export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
@@ -50,7 +51,12 @@ build: ## build QEMU with the client: build/10.0/qemu/qemu-system-x86_64
 demo: ## boot a guest that drives a device of another process, and watch
 	@scripts/prepare $(BASE) $(source)
 	@scripts/build $(BASE) qemu
-	@scripts/demo
+ifneq ($(BASE),$(DEFAULT))
+	@# The other half of the story is the server of that one.
+	@scripts/prepare $(DEFAULT)
+	@scripts/build $(DEFAULT) qemu
+endif
+	@VFIO_USER_BUILD='$(CURDIR)/build/$(DEFAULT)/qemu' scripts/demo
 
 check: ## run every test
 	@scripts/prepare $(BASE) $(source) check
