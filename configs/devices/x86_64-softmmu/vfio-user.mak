@@ -17,3 +17,10 @@ CONFIG_VIRTIO_PCI=y
 CONFIG_VIRTIO_BALLOON=y
 CONFIG_VIRTIO_MEM=y
 CONFIG_VGA_PCI=y
+
+# What the boards have without being asked, so that a VM of a full build migrates
+# to one of these.
+CONFIG_FDC_ISA=y
+CONFIG_HPET=y
+CONFIG_VMMOUSE=y
+CONFIG_VMPORT=y
