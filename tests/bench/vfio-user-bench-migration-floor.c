@@ -91,7 +91,7 @@ static void negotiate(Floor *f)
          BENCH_MAX_DATA);
 }
 
-/* The first generation */
+/* Migration v1 */
 
 static uint64_t read_register(Floor *f, uint64_t offset)
 {
@@ -134,7 +134,7 @@ static void map_region(Floor *f)
     }
 }
 
-static void save_first(Floor *f)
+static void save_v1(Floor *f)
 {
     map_region(f);
     write_register(f, MIG_STATE, STATE1_SAVING, 4);
@@ -151,7 +151,7 @@ static void save_first(Floor *f)
     }
 }
 
-static void load_first(Floor *f, uint64_t size)
+static void load_v1(Floor *f, uint64_t size)
 {
     map_region(f);
     write_register(f, MIG_STATE, STATE_RESUMING, 4);
@@ -170,7 +170,7 @@ static void load_first(Floor *f, uint64_t size)
     }
 }
 
-static void fetch_first(Floor *f, uint64_t iova, uint64_t size)
+static void fetch_v1(Floor *f, uint64_t iova, uint64_t size)
 {
     DirtyPages m = {
         sizeof(m) + bitmap_bytes(size), DIRTY_GET_BITMAP, iova, size,
@@ -180,14 +180,14 @@ static void fetch_first(Floor *f, uint64_t iova, uint64_t size)
     call_for_data(f, CMD_DIRTY_PAGES, &m, sizeof(m), &m, sizeof(m));
 }
 
-static void record_first(Floor *f, uint32_t flags)
+static void record_v1(Floor *f, uint32_t flags)
 {
     DirtyPages m = { offsetof(DirtyPages, iova), flags };
 
     call(f, CMD_DIRTY_PAGES, &m, m.argsz, NULL, 0, NULL, 0);
 }
 
-/* The second generation */
+/* Migration v2 */
 
 static void set_state(Floor *f, uint32_t state)
 {
@@ -196,7 +196,7 @@ static void set_state(Floor *f, uint32_t state)
     call(f, CMD_DEVICE_FEATURE, &m, sizeof(m), NULL, 0, &m, sizeof(m));
 }
 
-static void save_second(Floor *f)
+static void save_v2(Floor *f)
 {
     MigData m;
 
@@ -207,7 +207,7 @@ static void save_second(Floor *f)
                            sizeof(m)) == BENCH_MAX_DATA);
 }
 
-static void load_second(Floor *f, uint64_t size)
+static void load_v2(Floor *f, uint64_t size)
 {
     set_state(f, STATE2_STOP);
     set_state(f, STATE_RESUMING);
@@ -220,7 +220,7 @@ static void load_second(Floor *f, uint64_t size)
     }
 }
 
-static void fetch_second(Floor *f, uint64_t iova, uint64_t size)
+static void fetch_v2(Floor *f, uint64_t iova, uint64_t size)
 {
     Logging m = {
         offsetof(Logging, report) + sizeof(m.report) + bitmap_bytes(size),
@@ -232,7 +232,7 @@ static void fetch_second(Floor *f, uint64_t iova, uint64_t size)
     call_for_data(f, CMD_DEVICE_FEATURE, &m, head, &m, head);
 }
 
-static void record_second(Floor *f, uint32_t feature)
+static void record_v2(Floor *f, uint32_t feature)
 {
     Logging m = {
         sizeof(m), FEATURE_SET | feature,
@@ -247,12 +247,12 @@ static void record_second(Floor *f, uint32_t feature)
 
 /* Both */
 
-static void fetch(Floor *f, bool second, char **ranges)
+static void fetch(Floor *f, bool v2, char **ranges)
 {
-    if (second) {
-        record_second(f, FEATURE_LOGGING_START);
+    if (v2) {
+        record_v2(f, FEATURE_LOGGING_START);
     } else {
-        record_first(f, DIRTY_START);
+        record_v1(f, DIRTY_START);
     }
     for (; *ranges; ranges++) {
         uint64_t iova, size;
@@ -260,18 +260,18 @@ static void fetch(Floor *f, bool second, char **ranges)
         if (sscanf(*ranges, "%" SCNu64 ":%" SCNu64, &iova, &size) != 2) {
             errx(2, "not a range: %s", *ranges);
         }
-        (second ? fetch_second : fetch_first)(f, iova, size);
+        (v2 ? fetch_v2 : fetch_v1)(f, iova, size);
     }
-    if (second) {
-        record_second(f, FEATURE_LOGGING_STOP);
+    if (v2) {
+        record_v2(f, FEATURE_LOGGING_STOP);
     } else {
-        record_first(f, DIRTY_STOP);
+        record_v1(f, DIRTY_STOP);
     }
 }
 
 static void usage(const char *name)
 {
-    errx(2, "usage: %s SOCKET first|second save | load BYTES |"
+    errx(2, "usage: %s SOCKET v1|v2 save | load BYTES |"
          " fetch TIMES ADDRESS:SIZE...", name);
 }
 
@@ -279,13 +279,13 @@ int main(int argc, char **argv)
 {
     Floor f = { .conn = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     struct sockaddr_un addr;
-    bool second;
+    bool v2;
 
     if (argc < 4 || (strcmp(argv[3], "save") && argc < 5)) {
         usage(argv[0]);
     }
     addr = socket_address(argv[1]);
-    second = !strcmp(argv[2], "second");
+    v2 = !strcmp(argv[2], "v2");
     f.memory = calloc(1, BENCH_MAX_DATA);
     if (f.conn < 0 || !f.memory ||
         connect(f.conn, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
@@ -293,13 +293,13 @@ int main(int argc, char **argv)
     }
     negotiate(&f);
     if (!strcmp(argv[3], "save")) {
-        (second ? save_second : save_first)(&f);
+        (v2 ? save_v2 : save_v1)(&f);
     } else if (!strcmp(argv[3], "load")) {
-        (second ? load_second : load_first)(&f, atoll(argv[4]));
+        (v2 ? load_v2 : load_v1)(&f, atoll(argv[4]));
     } else if (!strcmp(argv[3], "fetch")) {
         for (int i = atoi(argv[4]); i; i--) {
             usleep(PAUSE_US);
-            fetch(&f, second, argv + 5);
+            fetch(&f, v2, argv + 5);
         }
     } else {
         usage(argv[0]);

@@ -2,7 +2,7 @@
  * The device of the migration benchmark: a vfio-user server that measures
  *
  * A device with nothing but state, which it has in memory and hands out or
- * takes back as its generation of the protocol has it, and with a record of
+ * takes back as its version of migration has it, and with a record of
  * dirty pages that is the same each time. What it measures it measures here,
  * for any client alike:
  *
@@ -47,9 +47,9 @@ typedef struct Span {
 
 typedef struct Server {
     Device device;              /* first: callbacks get it */
-    bool second;                /* generation */
+    bool v2;                    /* migration v2 */
     int data_fd;                /* -1: by message */
-    uint8_t *data;              /* the region's, first generation */
+    uint8_t *data;              /* the region's, migration v1 */
 
     uint8_t *state;
     uint64_t size;
@@ -96,12 +96,12 @@ static void set_state(Server *s, uint32_t state)
         memset(s->state, 0, s->size);
     }
     if (state == STATE_RESUMING ||
-        state == (s->second ? STATE2_STOP_COPY : STATE1_SAVING)) {
+        state == (s->v2 ? STATE2_STOP_COPY : STATE1_SAVING)) {
         s->at = 0;
     }
 }
 
-/* The first generation */
+/* Migration v1 */
 
 static void describe_region(Server *s, Header header)
 {
@@ -240,7 +240,7 @@ static bool access_region(Server *s, Header header)
     return true;
 }
 
-/* The second generation */
+/* Migration v2 */
 
 static void read_state(Server *s, Header header)
 {
@@ -356,7 +356,7 @@ static void answer_feature(Server *s, Header header)
 
 static void greet(Server *s, Header header)
 {
-    s->device_state = s->second ? STATE2_RUNNING : STATE1_RUNNING;
+    s->device_state = s->v2 ? STATE2_RUNNING : STATE1_RUNNING;
     s->at = 0;
     s->moved = (Span) { };
     s->fetches = 0;
@@ -371,14 +371,14 @@ static void answer_payload(Server *s, Header header)
         greet(s, header);
     } else if (header.command == CMD_DMA_MAP) {
         answer(&s->device, header, NULL, 0);
-    } else if (header.command == CMD_GET_REGION_INFO && !s->second &&
+    } else if (header.command == CMD_GET_REGION_INFO && !s->v2 &&
                info[2] == MIG_REGION) {
         describe_region(s, header);
-    } else if (header.command == CMD_DIRTY_PAGES && !s->second) {
+    } else if (header.command == CMD_DIRTY_PAGES && !s->v2) {
         answer_dirty_pages(s, header);
-    } else if (header.command == CMD_DEVICE_FEATURE && s->second) {
+    } else if (header.command == CMD_DEVICE_FEATURE && s->v2) {
         answer_feature(s, header);
-    } else if (header.command == CMD_MIG_DATA_READ && s->second) {
+    } else if (header.command == CMD_MIG_DATA_READ && s->v2) {
         read_state(s, header);
     } else {
         describe(&s->device, header);
@@ -477,11 +477,11 @@ int main(int argc, char **argv)
     if (argc != 4 || (strcmp(argv[2], "mapped") && strcmp(argv[2], "message") &&
                       strcmp(argv[2], "stream"))) {
         errx(2, "usage: %s SOCKET mapped|message|stream BYTES\n"
-             "mapped, message: the first generation, and how its data go",
+             "mapped, message: migration v1, and how its data go",
              argv[0]);
     }
-    s.second = !strcmp(argv[2], "stream");
-    s.device.regions = s.second ? FIXED_REGIONS : MIG_REGION + 1;
+    s.v2 = !strcmp(argv[2], "stream");
+    s.device.regions = s.v2 ? FIXED_REGIONS : MIG_REGION + 1;
     s.size = atoll(argv[3]);
     prepare(&s, !strcmp(argv[2], "mapped"));
     run_device(&s.device, listen_at(argv[1]), obey, serve);

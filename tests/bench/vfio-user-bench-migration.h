@@ -1,7 +1,7 @@
 /*
  * What the programs of the migration benchmark agree on
  *
- * The messages of both generations, and where things are in the migration
+ * The messages of both versions, and where things are in the migration
  * region of the first. Knows neither server nor client.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -14,7 +14,7 @@
 
 #define BENCH_PAGE 4096
 
-/* The first generation: registers, then the data, in a region of its own */
+/* Migration v1: registers, then the data, in a region of its own */
 #define MIG_REGION 9
 #define MIG_STATE 0
 #define MIG_PENDING 8
@@ -25,7 +25,7 @@
 
 enum { STATE1_RUNNING = 1, STATE1_SAVING = 2 };
 
-#define STATE_RESUMING 4        /* of both generations */
+#define STATE_RESUMING 4        /* of both versions */
 
 enum { DIRTY_START = 1, DIRTY_STOP = 2, DIRTY_GET_BITMAP = 4 };
 
@@ -38,7 +38,7 @@ typedef struct __attribute__((packed)) DirtyPages {
     uint64_t bitmap_size;       /* bytes */
 } DirtyPages;
 
-/* The second generation: numbers of <linux/vfio.h> */
+/* Migration v2: numbers of <linux/vfio.h> */
 enum {
     FEATURE_MIGRATION = 1,
     FEATURE_STATE = 2,
