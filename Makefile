@@ -65,7 +65,7 @@ check: ## run every test
 bench: ## time an nvme; registers, DMA, maps, migration, against bare ones
 	@scripts/prepare $(BASE) $(source) bench
 	@scripts/build $(BASE) qemu
-	@status=0; for bench in bench-nvme bench bench-doorbell \
+	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \
 	    bench-memory bench-migration; do \
 	    scripts/$$bench || status=$$?; done; exit $$status
 

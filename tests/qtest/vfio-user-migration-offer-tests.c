@@ -52,7 +52,7 @@ static const Row rows[] = {
     { "state-never", { FEATURE(3), DO_DROP },
       "DEVICE_FEATURE: no reply within " },
     { "state-nonsense", { FEATURE(3), DO_PATCH, 8, BYTES(8) },
-      "the device is in state 8, which is none" },
+      "the device reports the unknown state 8" },
 };
 
 /* The VM refuses, says for whom and why, and runs with its device. */

@@ -123,8 +123,8 @@ static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
             return 0;
         }
     }
-    error_setg(errp, "vfio-user %s: the migration region says that the device"
-               " is in state 0x%x, which is none", name_of(d), bits);
+    error_setg(errp, "vfio-user %s: the migration region reports the unknown"
+               " state 0x%x", name_of(d), bits);
     return -EPROTO;
 }
 

@@ -89,9 +89,8 @@ static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
         return ret;
     }
     if (f.device_state >= VFIO_USER_MIG_STATES) {
-        error_setg(errp, "vfio-user %s: DEVICE_FEATURE: the server says that"
-                   " the device is in state %u, which is none", name_of(d),
-                   f.device_state);
+        error_setg(errp, "vfio-user %s: DEVICE_FEATURE: the device reports the"
+                   " unknown state %u", name_of(d), f.device_state);
         return -EPROTO;
     }
     *state = f.device_state;

@@ -59,7 +59,7 @@ static uint64_t region_size(VFIODevice *vbasedev)
                                        &info) == 0 ? info->size : 0;
 }
 
-/* Bytes for the BAR, a power of two; 0: there is none. */
+/* Returns the size of the BAR, a power of two; 0 without a ROM. */
 static uint32_t rom_size(VFIODevice *vbasedev, uint32_t was)
 {
     uint64_t region = region_size(vbasedev);

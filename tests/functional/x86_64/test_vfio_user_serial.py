@@ -4,7 +4,7 @@
 The sample that is elsewhere a process of the host runs in a VM here, and a
 port of virtio-serial is all that leads there.  No descriptor gets through, so
 everything goes by message: registers, the guest's memory, and interrupts not
-at all.  QEMU is told of the socket in JSON, as management software does it.
+at all.  The socket is given to QEMU in JSON, as management software does.
 """
 
 import json

@@ -6,10 +6,6 @@
 
 #include "hw/vfio/vfio-container.h"
 
-#define vfio_device_irq_disable vfio_disable_irqindex
-#define vfio_device_irq_mask vfio_mask_single_irqindex
-#define vfio_device_irq_unmask vfio_unmask_single_irqindex
 #define vfio_device_irq_set_signaling vfio_set_irq_signaling
-#define num_initial_regions num_regions
 
 #endif /* BASE_HW_VFIO_VFIO_DEVICE_H */

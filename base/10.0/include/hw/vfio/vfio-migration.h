@@ -6,7 +6,6 @@
 
 #include "hw/vfio/vfio-device.h"
 
-#define vfio_migration_bytes_transferred vfio_mig_bytes_transferred
 #define vfio_migration_reset_bytes_transferred vfio_reset_bytes_transferred
 #define vfio_migration_add_bytes_transferred vfio_mig_add_bytes_transferred
 
