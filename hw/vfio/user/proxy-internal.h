@@ -1,10 +1,10 @@
 /*
  * vfio-user connection: what the proxy's own files share
  *
- * proxy.c has the object and its calls, proxy-send.c the writer's turn,
- * proxy-multi.c small writes that wait for it, proxy-receive.c the reader's
- * turn, proxy-stray.c a message that comes once too often.  No other room
- * includes this.
+ * proxy.c has the object and its calls, proxy-budget.c how long they may wait,
+ * proxy-send.c the writer's turn, proxy-multi.c small writes that wait for it,
+ * proxy-receive.c the reader's turn, proxy-stray.c a message that comes once
+ * too often.  No other room includes this.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -49,6 +49,13 @@ typedef struct ProxyQueued {
 
 typedef struct ProxyWrite ProxyWrite;
 
+/* What an operation may still wait, ns. */
+typedef struct ProxyBudget {
+    unsigned depth;             /* begun and not ended; 0: none is open */
+    int64_t total;
+    int64_t left;               /* may be less than 0 */
+} ProxyBudget;
+
 struct VFIOUserProxy {
     Object parent_obj;
 
@@ -66,6 +73,9 @@ struct VFIOUserProxy {
 
     /* Receiving half: whoever has set @reading; sending half: @writing. */
     VFIOUserStream *stream;
+
+    /* Owned by the big QEMU lock; no other thread looks. */
+    ProxyBudget budget;
 
     /* How long the last reader polled; whoever has set @reading. */
     int64_t poll_ns;
@@ -128,6 +138,18 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp);
 void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp);
 void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call);
+
+/* proxy-budget.c: for threads without the big QEMU lock these do nothing */
+
+/* @call waits until its deadline or the end of the budget. */
+void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now);
+/* A call has waited since @since. */
+void proxy_budget_charge(VFIOUserProxy *p, int64_t since);
+/* @call is late because of the calls before it. */
+bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call);
+/* @call is too late: nobody is to wait under that lock for this server again. */
+void proxy_budget_fail(VFIOUserProxy *p, const VFIOUserCall *call,
+                       const Error *why);
 
 /* proxy-send.c */
 

@@ -233,10 +233,20 @@ static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
-    error_setg(errp, "%s within %u ms (x-timeout-ms)%s", what,
-               proxy_timeout(p, call), call->command == VFIO_USER_VERSION ?
-               "; another client may be connected to the server" :
-               ": is the server stuck?");
+    Error *err = NULL;
+
+    if (proxy_budget_is_short(p, call)) {
+        error_setg(&err, "%s: the operation used up its time of %" PRId64
+                   " ms: is the server stuck?", what,
+                   p->budget.total / SCALE_MS);
+    } else {
+        error_setg(&err, "%s within %u ms (x-timeout-ms)%s", what,
+                   proxy_timeout(p, call), call->command == VFIO_USER_VERSION ?
+                   "; another client may be connected to the server" :
+                   ": is the server stuck?");
+    }
+    proxy_budget_fail(p, call, err);
+    error_propagate(errp, err);
     return -ETIMEDOUT;
 }
 
@@ -271,8 +281,12 @@ static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
 
 void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
 {
-    call->deadline = proxy_clock_ns() +
-                     (int64_t)proxy_timeout(p, call) * SCALE_MS;
+    int64_t now = proxy_clock_ns();
+
+    call->begun = now;
+    call->deadline = now + (int64_t)proxy_timeout(p, call) * SCALE_MS;
+    call->is_short = false;
+    proxy_budget_limit(p, call, now);
 }
 
 /* Claims a slot for @use; its message id, or -errno. */
@@ -334,6 +348,7 @@ static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, ProxySlotUse use,
         return id;
     }
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
+    proxy_budget_charge(p, call->begun);
     if (ret < 0) {
         proxy_take_back(p, call, use, id);
     }
@@ -360,8 +375,10 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
 {
     ERRP_GUARD();
     bool in_time, usable;
+    int64_t since = proxy_clock_ns();
     int ret;
 
+    proxy_budget_limit(p, call, since);
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         in_time = proxy_wait_locked(p, &call->waiter, call->deadline);
         usable = proxy_usable_locked(p);
@@ -371,6 +388,7 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
         }
     }
     qemu_cond_destroy(&call->waiter.cond);
+    proxy_budget_charge(p, since);
 
     if (!in_time) {
         ret = proxy_late(p, call, "no reply", errp);
@@ -433,6 +451,7 @@ int vfio_user_proxy_post(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
                   : proxy_transmit(p, call, PROXY_POST_SLOT,
                                    VFIO_USER_TYPE_COMMAND | VFIO_USER_NO_REPLY,
                                    errp);
+    proxy_budget_charge(p, call->begun);
     if (ret < 0) {
         proxy_name_error(p, call, errp);
     }

@@ -102,7 +102,9 @@ typedef struct VFIOUserCall {
 
     /* Private to the proxy. */
     VFIOUserWaiter waiter;
-    int64_t deadline;           /* ns on the host's monotonic clock */
+    int64_t begun;              /* ns on the host's monotonic clock */
+    int64_t deadline;           /* likewise */
+    bool is_short;              /* the budget of the operation set it */
     int result;                 /* 0 or -errno, once waiter.done */
     uint8_t slot;
     bool heap_is_body;          /* of the stream */
@@ -192,6 +194,51 @@ const char *vfio_user_proxy_name(const VFIOUserProxy *proxy);
 bool vfio_user_proxy_passes_fds(const VFIOUserProxy *proxy);
 void vfio_user_proxy_get_stats(VFIOUserProxy *proxy,
                                VFIOUserProxyStats *stats);
+
+/*
+ * How long an operation under the big QEMU lock may wait for the server in all
+ * its calls, as a multiple of the proxy's time-out.
+ */
+typedef enum VFIOUserBudgetFactor {
+    VFIO_USER_BUDGET_ORDINARY = 1,
+    VFIO_USER_BUDGET_REALIZE = 2,
+    VFIO_USER_BUDGET_RESET = 6,
+    VFIO_USER_BUDGET_MIG_STATE = 6,     /* a change of migration state */
+    VFIO_USER_BUDGET_MIG_DATA = 12,     /* completion; loading one section */
+} VFIOUserBudgetFactor;
+
+/**
+ * vfio_user_budget_begin:
+ *
+ * Opens the budget of an operation, with the big QEMU lock, which must not be
+ * released before vfio_user_budget_end().  Each call is charged with the time
+ * that it waits.  A call that is not answered in time, or that uses the budget
+ * up, fails the connection and returns -ETIMEDOUT.  Nests: the outermost budget
+ * counts.  A call without a budget is an operation of its own.
+ *
+ * Without the big QEMU lock both do nothing, and calls are not charged: nobody
+ * but their own thread waits.
+ */
+void vfio_user_budget_begin(VFIOUserProxy *proxy, VFIOUserBudgetFactor factor);
+void vfio_user_budget_end(VFIOUserProxy *proxy);
+
+/**
+ * VFIO_USER_BUDGET_GUARD:
+ * @proxy: NULL is none
+ *
+ * A budget for the rest of the scope; keeps a reference to the proxy.
+ */
+#define VFIO_USER_BUDGET_GUARD(proxy, factor)                           \
+    g_auto(VFIOUserBudgetGuard) glue(budget_guard_, __LINE__)           \
+        G_GNUC_UNUSED = vfio_user_budget_guard(proxy, factor)
+
+/* Private to the macro. */
+typedef VFIOUserProxy *VFIOUserBudgetGuard;
+VFIOUserProxy *vfio_user_budget_guard(VFIOUserProxy *proxy,
+                                      VFIOUserBudgetFactor factor);
+void vfio_user_budget_unguard(VFIOUserProxy *proxy);
+G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VFIOUserBudgetGuard, vfio_user_budget_unguard,
+                                NULL)
 
 /**
  * vfio_user_proxy_begin:
