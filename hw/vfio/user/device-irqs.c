@@ -63,7 +63,7 @@ int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
 }
 
 /*
- * One message.  A vCPU does not wait for the answer: an error is reported
+ * One message.  A vCPU does not wait, neither for the answer nor for room: an error is reported
  * when it arrives, and a later command cannot overtake this one.  A doorbell
  * that is no command could: then the device would finish its work and find no
  * descriptor for its interrupt, which is lost.
@@ -72,7 +72,6 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
                         const void *data, size_t size,
                         const int *fds, size_t nfds, Error **errp)
 {
-    ERRP_GUARD();
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DEVICE_SET_IRQS,
         .head = msg,
@@ -82,14 +81,11 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
         .fds = fds,
         .nfds = nfds,
     };
-    int ret;
 
     msg->argsz = sizeof(*msg) + size;
-    ret = current_cpu && !(nfds && udev->direct_path) ?
+    return current_cpu && !(nfds && udev->direct_path) ?
         vfio_user_proxy_notify(udev->proxy, &call, errp) :
         vfio_user_proxy_call(udev->proxy, &call, errp);
-    vfio_user_device_late(udev, ret, *errp);
-    return ret;
 }
 
 /*
@@ -111,12 +107,8 @@ static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
         .head = &msg,
         .head_size = sizeof(msg),
     };
-    Error *err = NULL;
-    int ret = vfio_user_proxy_post(udev->proxy, &call, &err);
 
-    vfio_user_device_late(udev, ret, err);
-    error_free(err);
-    return ret;
+    return vfio_user_proxy_post(udev->proxy, &call, NULL);
 }
 
 static void unmask_all(VFIOUserDevice *udev, uint32_t index)
@@ -181,6 +173,7 @@ static void on_unmask_fd(void *opaque)
     VFIOUserDevice *udev = opaque;
     uint64_t count;
 
+    VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (read(udev->unmask_fd, &count, sizeof(count)) == sizeof(count)) {
         post_mask(udev, VFIO_IRQ_SET_ACTION_UNMASK, udev->unmask_index, 1);
     }
@@ -329,8 +322,10 @@ int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     Error *err = NULL;
-    int ret = set_irqs(udev, irqs, &err);
+    int ret;
 
+    VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
+    ret = set_irqs(udev, irqs, &err);
     if (!err || !vbasedev->dev->realized) {
         error_free(err);
         return ret;

@@ -15,35 +15,13 @@
 #include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
-#include "qemu/main-loop.h"
-#include "hw/core/cpu.h"
 #include "hw/vfio/user/device-irqs.h"
 #include "hw/vfio/user/region-info.h"
 #include "trace.h"
 
-/* A reset may take as long as this many ordinary calls. */
-#define RESET_FACTOR 6
-
 static bool is_lost(VFIOUserDevice *udev)
 {
     return vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
-}
-
-bool vfio_user_device_unlock(void)
-{
-    bool unlock = current_cpu && bql_locked();
-
-    if (unlock) {
-        bql_unlock();
-    }
-    return unlock;
-}
-
-void vfio_user_device_relock(bool unlocked)
-{
-    if (unlocked) {
-        bql_lock();
-    }
 }
 
 /* What only guests access, and nothing of QEMU's. */
@@ -148,7 +126,7 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
 {
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DEVICE_RESET,
-        .timeout_factor = RESET_FACTOR,
+        .timeout_factor = VFIO_USER_BUDGET_RESET,
     };
 
     Error *err = NULL;
@@ -158,7 +136,6 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
         return 0;
     }
     ret = vfio_user_proxy_call(udev->proxy, &call, &err);
-    vfio_user_device_late(udev, ret, err);
     if (ret == -ETIMEDOUT && is_lost(udev)) {
         error_free(err);
         return 0;
@@ -317,13 +294,6 @@ void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
     vfio_user_report(&vfio_user_device_of(vbasedev)->reports, err);
 }
 
-void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err)
-{
-    if (ret == -ETIMEDOUT && bql_locked()) {
-        vfio_user_proxy_fail(udev->proxy, error_copy(err));
-    }
-}
-
 /*
  * Whether what failed was an access by the guest, which is as good as done: it
  * is reported.  QEMU itself is to know of other failures.  Takes @err.
@@ -333,14 +303,9 @@ static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     Error *told = NULL;
-    bool lost, settled;
+    bool lost = is_lost(udev);
+    bool settled = lost || is_register(udev, nr);
 
-    /* many accesses to configuration space or ROM make one operation */
-    if (!is_register(udev, nr)) {
-        vfio_user_device_late(udev, ret, err);
-    }
-    lost = is_lost(udev);
-    settled = lost || is_register(udev, nr);
     if (settled && !lost) {
         error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
                    error_get_pretty(err), nr, (uint64_t)off, size);
@@ -485,6 +450,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
     Error *err = NULL;
     int ret = 0;
 
+    VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (is_copied(&udev->copy, nr, off, size)) {
         memcpy(data, udev->copy.bytes + off, size);
         return size;
@@ -515,6 +481,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     Error *err = NULL;
     int ret = 0;
 
+    VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (is_copied(&udev->copy, nr, off, size)) {
         write_copy(&udev->copy, off, size, data);
         return size;

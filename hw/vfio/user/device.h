@@ -6,7 +6,8 @@
  * what a region or an interrupt index means is not its business.
  *
  * Threads: the io ops are called from the main loop and from vCPUs, with the
- * big QEMU lock or without: a vCPU accesses guest_regions without it.
+ * big QEMU lock or without: a vCPU accesses guest_regions without it.  With it,
+ * each op has a budget, see proxy.h, and none releases it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -41,7 +42,7 @@ typedef struct VFIOUserDeviceOps {
     /*
      * Resets the device with all that QEMU knows of it, with the big QEMU
      * lock.  device_cold_reset() would do nothing in the middle of a reset of
-     * the VM, which gives the big QEMU lock to other threads.
+     * the VM.
      */
     void (*reset)(VFIOUserDevice *udev);
     /*
@@ -142,16 +143,6 @@ static inline VFIOUserDevice *vfio_user_device_of(VFIODevice *vbasedev)
 bool vfio_user_device_copy_region(VFIOUserDevice *udev, VFIODevice *vbasedev,
                                   uint8_t nr, uint32_t size, Error **errp);
 void vfio_user_device_drop_copy(VFIOUserDevice *udev);
-
-/**
- * vfio_user_device_late:
- * @ret: of a call that failed
- * @err: of it
- *
- * Fails the connection if the caller waited in vain with the big QEMU lock: a
- * server that was late once does not get another chance to stop the VM.
- */
-void vfio_user_device_late(VFIOUserDevice *udev, int ret, const Error *err);
 
 /**
  * vfio_user_device_report:
@@ -274,16 +265,5 @@ void vfio_user_device_drop_ioeventfds(VFIOUserDevice *udev);
  */
 bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
                              unsigned size, const void *data);
-
-/**
- * vfio_user_device_unlock:
- *
- * Lets the big QEMU lock go where a vCPU has it, for the time that the server
- * takes: afterwards anything may have changed that the lock protects.
- *
- * Returns what vfio_user_device_relock() takes.
- */
-bool vfio_user_device_unlock(void);
-void vfio_user_device_relock(bool unlocked);
 
 #endif /* HW_VFIO_USER_DEVICE_H */

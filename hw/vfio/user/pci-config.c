@@ -20,26 +20,18 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
     uint32_t value = 0;
 
     if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
-        bool unlocked;
-        int ret;
+        int ret = vbasedev->io_ops->region_read(vbasedev,
+                                                VFIO_PCI_CONFIG_REGION_INDEX,
+                                                addr, len, &value);
 
-        object_ref(OBJECT(pdev));       /* may be unplugged in the meantime */
-        unlocked = vfio_user_device_unlock();
-        ret = vbasedev->io_ops->region_read(vbasedev,
-                                            VFIO_PCI_CONFIG_REGION_INDEX,
-                                            addr, len, &value);
-        vfio_user_device_relock(unlocked);
         if (ret != len) {
             vfio_user_device_report(vbasedev, "cannot read %d bytes of"
                                     " configuration space at 0x%x: %s", len,
                                     addr, strreaderror(ret));
             value = UINT32_MAX;
         }
-        value = vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
-        object_unref(OBJECT(pdev));
-        return value;
     }
-    return vfio_pci_config_merge(pdev, addr, len, 0);
+    return vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
 }
 
 /* Whether a write sets a bit of the byte at an offset of a capability. */
@@ -87,14 +79,10 @@ static void write_through(PCIDevice *pdev, uint32_t addr, uint32_t value,
 {
     VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
     uint32_t wire = cpu_to_le32(value);
-    bool unlocked;
-    int ret;
+    int ret = vbasedev->io_ops->region_write(vbasedev,
+                                             VFIO_PCI_CONFIG_REGION_INDEX,
+                                             addr, len, &wire, false);
 
-    unlocked = vfio_user_device_unlock();
-    ret = vbasedev->io_ops->region_write(vbasedev,
-                                         VFIO_PCI_CONFIG_REGION_INDEX, addr,
-                                         len, &wire, false);
-    vfio_user_device_relock(unlocked);
     /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
     if (ret != len && addr != PCI_ROM_ADDRESS) {
         vfio_user_device_report(vbasedev, "cannot write %d bytes of"
@@ -112,16 +100,15 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     VFIOUserPCIConfig before;
     bool taken;
 
-    object_ref(OBJECT(pdev));
+    VFIO_USER_BUDGET_GUARD(vfio_user_device_of(&vdev->vbasedev)->proxy,
+                           reset || power ? VFIO_USER_BUDGET_RESET
+                                          : VFIO_USER_BUDGET_ORDINARY);
     taken = (reset || power) && vfio_user_pci_config_take(vdev, &before);
     write_through(pdev, addr, value, len);
-    if (qatomic_read(&pdev->qdev.realized)) {
-        vfio_pci_config_written(pdev, addr, value, len);
-        reset |= power && taken && resets_with_power(pdev, &before);
-        if (reset) {
-            vfio_user_pci_config_restore(vdev, taken ? &before : NULL);
-            vfio_user_device_unmask_irqs(&vdev->vbasedev);
-        }
+    vfio_pci_config_written(pdev, addr, value, len);
+    reset |= power && taken && resets_with_power(pdev, &before);
+    if (reset) {
+        vfio_user_pci_config_restore(vdev, taken ? &before : NULL);
+        vfio_user_device_unmask_irqs(&vdev->vbasedev);
     }
-    object_unref(OBJECT(pdev));
 }

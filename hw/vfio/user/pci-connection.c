@@ -117,7 +117,6 @@ bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
     return vudev->channel != NULL;
 }
 
-/* Back from anywhere in the handshake, too. */
 void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev)
 {
     if (vudev->twin) {
@@ -143,11 +142,10 @@ static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
     return twin && vfio_user_proxy_check(vudev->user.proxy, errp);
 }
 
-bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
+/* Without a byte sent. */
+bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    ERRP_GUARD();
     VFIOUserDevice *user = &vudev->user;
-    int twin_fd;
 
     user->proxy = vfio_user_proxy_new(vudev->channel, vudev->socket_name,
                                       &proxy_ops, vudev, errp);
@@ -166,6 +164,15 @@ bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
         .device = vudev,
         .max_data = vfio_user_caps_proposed.max_data_xfer_size,
     };
+    return true;
+}
+
+bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUserDevice *user = &vudev->user;
+    int twin_fd;
+
     if (!vfio_user_device_handshake(user, &twin_fd, errp) ||
         !open_twin(vudev, twin_fd, errp)) {
         Error *why = *errp;
@@ -174,6 +181,7 @@ bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
         error_setg(errp, "%s; is a vfio-user server behind that socket?",
                    error_get_pretty(why));
         error_free(why);
+        /* it has the cause, and no other takes its place */
         vfio_user_pci_hang_up(vudev);
         return false;
     }

@@ -48,6 +48,7 @@ struct VFIOUserPCIDevice {
 
 /* pci-connection.c: steps of realize, see pci.c */
 bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp);
+bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp);
 bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp);
 void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
 

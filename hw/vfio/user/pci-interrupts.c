@@ -138,10 +138,9 @@ void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
 void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
 {
     PCIDevice *pdev = PCI_DEVICE(vdev);
-    uint16_t status;
+    uint16_t status = vfio_user_pci_config_read(pdev, PCI_STATUS,
+                                                sizeof(status));
 
-    object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
-    status = vfio_user_pci_config_read(pdev, PCI_STATUS, sizeof(status));
     /* All ones: there is no server any more */
     if (status & PCI_STATUS_INTERRUPT && status != UINT16_MAX &&
         vdev->interrupt == VFIO_INT_INTx && !pci_irq_disabled(pdev)) {
@@ -152,7 +151,6 @@ void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
             set_pending(vdev);
         }
     }
-    object_unref(OBJECT(pdev));
 }
 
 /* ERR and REQ */

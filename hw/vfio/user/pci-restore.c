@@ -130,8 +130,7 @@ static void plan_values(Plan *plan, PCIDevice *pdev,
     }
 }
 
-/* False where the server is too late to be asked for more. */
-static bool write_register(VFIOPCIDevice *vdev, const Register *reg,
+static void write_register(VFIOPCIDevice *vdev, const Register *reg,
                            const uint8_t *value)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
@@ -147,7 +146,6 @@ static bool write_register(VFIOPCIDevice *vdev, const Register *reg,
                                 " %s", reg->size, reg->offset,
                                 strwriteerror(ret));
     }
-    return ret != -ETIMEDOUT;
 }
 
 /* Where nobody knows what the server has, @is is NULL: QEMU's copy counts. */
@@ -160,22 +158,20 @@ static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
         bool differs = is ? memcmp(wanted, is->bytes + reg->offset, reg->size)
                           : reg->copied;
 
-        if (differs && !write_register(vdev, reg, wanted)) {
-            return;
+        if (differs) {
+            write_register(vdev, reg, wanted);
         }
     }
 }
 
 bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 {
-    bool unlocked = vfio_user_device_unlock();
     VFIODevice *vbasedev = &vdev->vbasedev;
     int ret = vbasedev->io_ops->region_read(vbasedev,
                                             VFIO_PCI_CONFIG_REGION_INDEX, 0,
                                             sizeof(config->bytes),
                                             config->bytes);
 
-    vfio_user_device_relock(unlocked);
     if (ret != sizeof(config->bytes)) {
         vfio_user_device_report(vbasedev, "cannot read the configuration"
                                 " space that a reset changes: %s",
@@ -193,17 +189,13 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
     const VFIOUserPCIConfig *is =
         vfio_user_pci_config_take(vdev, &buffer) ? &buffer : NULL;
     Plan plan = { };
-    bool unlocked;
 
-    if (!qatomic_read(&pdev->qdev.realized)) {
-        return;
-    }
+    VFIO_USER_BUDGET_GUARD(vfio_user_device_of(&vdev->vbasedev)->proxy,
+                           VFIO_USER_BUDGET_RESET);
     trace_vfio_user_pci_restore(vdev->vbasedev.name);
     plan_registers(&plan, pdev);
     plan_values(&plan, pdev, before ?: is);
-    unlocked = vfio_user_device_unlock();
     carry_out(vdev, &plan, is);
-    vfio_user_device_relock(unlocked);
 }
 
 /* Clears what the guest may have set in a register. */

@@ -6,9 +6,7 @@
  * own copy of BARs, command register, MSI and MSI-X.  This writes back what
  * the server has lost, as the kernel does for a device of the host.
  *
- * Threads: the main loop and vCPUs, with the big QEMU lock, which a vCPU
- * releases while the server answers.  The caller holds a reference to the
- * device, which may be unrealized afterwards.
+ * Threads: the main loop and vCPUs, with the big QEMU lock throughout.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,8 +36,7 @@ bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config);
  *
  * Writes the registers that the reset has changed: those of the header, the
  * controls of PCI Express, MSI and MSI-X.  A failure is reported; the guest
- * then has a device that was reset.  The first write that times out is the
- * last.
+ * then has a device that was reset.
  */
 void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before);

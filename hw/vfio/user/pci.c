@@ -6,9 +6,9 @@
  * does with the code of hw/vfio.  Neither the connection nor bytes are its
  * business.
  *
- * Threads: the main loop and vCPUs, with the big QEMU lock.  Configuration
- * cycles of vCPUs release it while the server answers; register accesses do not
- * take it, see device.c.
+ * Threads: the main loop and vCPUs, with the big QEMU lock, which nothing here
+ * releases: what waits for the server has a budget.  Register accesses do not
+ * take it, see populate().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,6 +36,7 @@ static void restore_config(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
+    VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_RESET);
     if (qatomic_read(&DEVICE(vudev)->realized)) {
         vfio_user_pci_config_restore(&vudev->parent_obj, NULL);
         vfio_user_device_unmask_irqs(&vudev->parent_obj.vbasedev);
@@ -47,7 +48,7 @@ static void on_device_reset(VFIOUserDevice *udev)
 {
     VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
 
-    /* Not here: migration holds its lock, and a vCPU would release the BQL */
+    /* Not here: migration holds its lock */
     object_ref(OBJECT(vudev));
     aio_bh_schedule_oneshot(qemu_get_aio_context(), restore_config, vudev);
 }
@@ -308,7 +309,8 @@ static void end_use(VFIOUserPCIDevice *vudev)
 
 static const Step steps[] = {
     { vfio_user_pci_dial, NULL },
-    { vfio_user_pci_handshake, vfio_user_pci_hang_up },
+    { vfio_user_pci_connect, vfio_user_pci_hang_up },
+    { vfio_user_pci_handshake, NULL },
     { connect_memory, disconnect_memory },
     { insert_device, remove_device },
     { populate, NULL },
@@ -325,8 +327,32 @@ static const Step steps[] = {
     { begin_use, end_use },
 };
 
+/* The server is asked nothing before the third. */
+#define STEPS_WITHOUT_CALLS 2
+
+static bool take_steps(VFIOUserPCIDevice *vudev, unsigned end, Error **errp)
+{
+    while (vudev->steps_done < end) {
+        if (!steps[vudev->steps_done].take(vudev, errp)) {
+            return false;
+        }
+        vudev->steps_done++;
+    }
+    return true;
+}
+
+static bool take_all_steps(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    if (!take_steps(vudev, STEPS_WITHOUT_CALLS, errp)) {
+        return false;
+    }
+    VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_REALIZE);
+    return take_steps(vudev, ARRAY_SIZE(steps), errp);
+}
+
 static void take_steps_back(VFIOUserPCIDevice *vudev)
 {
+    VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_ORDINARY);
     while (vudev->steps_done) {
         const Step *step = &steps[--vudev->steps_done];
 
@@ -354,17 +380,14 @@ static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
     const char *name = vudev->parent_obj.vbasedev.name;
 
-    while (vudev->steps_done < ARRAY_SIZE(steps)) {
-        if (!steps[vudev->steps_done].take(vudev, errp)) {
-            tell_cause(vudev, errp);
-            take_steps_back(vudev);
-            /* what comes from the connection has it, from hw/vfio it has not */
-            if (!g_str_has_prefix(error_get_pretty(*errp), name)) {
-                error_prepend(errp, "%s: ", name);
-            }
-            return;
-        }
-        vudev->steps_done++;
+    if (take_all_steps(vudev, errp)) {
+        return;
+    }
+    tell_cause(vudev, errp);
+    take_steps_back(vudev);
+    /* what comes from the connection has it, from hw/vfio it has not */
+    if (!g_str_has_prefix(error_get_pretty(*errp), name)) {
+        error_prepend(errp, "%s: ", name);
     }
 }
 
@@ -389,14 +412,10 @@ static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     bool masters = vfio_user_pci_master_begin(&vudev->master, addr, value,
                                               len);
 
-    object_ref(OBJECT(pdev));           /* may be unplugged in the meantime */
     vfio_user_pci_config_write(pdev, addr, value, len);
     vfio_user_pci_master_end(&vudev->master, masters);
-    if (qatomic_read(&pdev->qdev.realized)) {
-        vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
-        follow_master(vudev);
-    }
-    object_unref(OBJECT(pdev));
+    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+    follow_master(vudev);
 }
 
 /* What hw/vfio asks of a device */
@@ -420,8 +439,11 @@ static Object *get_object(VFIODevice *vbasedev)
 static int load_config(VFIODevice *vbasedev, QEMUFile *f)
 {
     VFIOPCIDevice *vdev = container_of(vbasedev, VFIOPCIDevice, vbasedev);
-    int ret = vfio_pci_load_config(vbasedev, f);
+    int ret;
 
+    VFIO_USER_BUDGET_GUARD(VFIO_USER_PCI(vdev)->user.proxy,
+                           VFIO_USER_BUDGET_MIG_DATA);
+    ret = vfio_pci_load_config(vbasedev, f);
     if (ret == 0) {
         vfio_user_pci_intx_loaded(vdev);
     }
@@ -445,6 +467,7 @@ static void reset(VFIOUserPCIDevice *vudev)
     bool late = vudev->user.reset_pending;
     Error *err = NULL;
 
+    VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_RESET);
     vudev->user.reset_pending = false;
     vfio_pci_pre_reset(vdev);
     vfio_user_migration_begin_reset(vudev->migration);
