@@ -14,6 +14,7 @@
 #include "vfio-user-rig.h"
 
 #define ALL_IDS 255
+#define MAX_LATE 127            /* that many cost the connection */
 
 /* Long enough to be seen in the middle of, ms. */
 #define SOON 500
@@ -107,36 +108,49 @@ static void test_reply_twice(void)
     }
 }
 
-/* No id is left when none is ever answered, and all are once they are. */
-static void test_all_late(void)
+/* Begins @n reads and lets them time out. */
+static void let_time_out(Rig *rig, Read *reads, int n)
 {
-    g_autofree Read *reads = g_new(Read, ALL_IDS);
+    set_timeout(rig, SOON);
+    for (int i = 0; i < n; i++) {
+        rig_begin(rig, &reads[i], i, &error_abort);
+    }
+    for (int i = 0; i < n; i++) {
+        g_assert_cmpint(rig_finish(rig, &reads[i], NULL), ==, -ETIMEDOUT);
+    }
+    set_timeout(rig, 0);
+}
+
+/* Ids of calls that timed out come back with their replies. */
+static void test_many_late(void)
+{
+    g_autofree Read *reads = g_new(Read, MAX_LATE);
     g_autoptr(Rig) rig = rig_new();
-    VFIOUserHeader headers[ALL_IDS];
-    Error *err = NULL;
+    VFIOUserHeader headers[MAX_LATE];
 
-    for (int round = 0; round < 2; round++) {
-        set_timeout(rig, SOON);
-        for (int i = 0; i < ALL_IDS; i++) {
-            rig_begin(rig, &reads[i], i, &error_abort);
-        }
-        for (int i = 0; i < ALL_IDS; i++) {
-            g_assert_cmpint(rig_finish(rig, &reads[i], NULL), ==, -ETIMEDOUT);
-        }
-        set_timeout(rig, 10);
-        err = NULL;
-        g_assert_cmpint(rig_read(rig, 1, &err), ==, -ETIMEDOUT);
-        peer_assert_error(err, "no call was answered within 10 ms");
-
-        for (int i = 0; i < ALL_IDS; i++) {
+    for (int round = 0; round < 3; round++) {
+        let_time_out(rig, reads, MAX_LATE - 1);
+        for (int i = 0; i < MAX_LATE - 1; i++) {
             headers[i] = rig_recv_header(rig, VFIO_USER_REGION_READ);
         }
-        for (int i = 0; i < ALL_IDS; i++) {
+        rig_assert_in_sync(rig);
+        for (int i = 0; i < MAX_LATE - 1; i++) {
             rig_reply_read(rig, headers[i], i);
         }
         fence(rig);
-        set_timeout(rig, 0);
-        rig_assert_in_sync(rig);
+    }
+}
+
+/* The connection ends before they use all ids up, and nobody waits for one. */
+static void test_too_many_late(void)
+{
+    g_autofree Read *reads = g_new(Read, MAX_LATE);
+    g_autoptr(Rig) rig = rig_new();
+
+    let_time_out(rig, reads, MAX_LATE);
+    rig_assert_lost(rig, "REGION_READ: 127 calls were not answered in time");
+    for (int i = 0; i < 260; i++) {
+        g_assert_cmpint(rig_read(rig, i, NULL), ==, -ECONNRESET);
     }
 }
 
@@ -557,7 +571,8 @@ static const RigTest tests[] = {
     { "/vfio-user/faults/late-reply", test_late_reply },
     { "/vfio-user/faults/late-violation", test_late_violation },
     { "/vfio-user/faults/reply-twice", test_reply_twice },
-    { "/vfio-user/faults/all-late", test_all_late },
+    { "/vfio-user/faults/many-late", test_many_late },
+    { "/vfio-user/faults/too-many-late", test_too_many_late },
     { "/vfio-user/faults/timeout-factor", test_timeout_factor },
     { "/vfio-user/faults/slow-reply", test_slow_reply },
     { "/vfio-user/faults/early-reply", test_early_reply },

@@ -14,7 +14,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qapi/error.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
@@ -86,16 +85,4 @@ void proxy_budget_charge(VFIOUserProxy *p, int64_t since)
 bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call)
 {
     return bql_locked() && p->budget.depth && call->is_short;
-}
-
-void proxy_budget_fail(VFIOUserProxy *p, const VFIOUserCall *call,
-                       const Error *why)
-{
-    Error *cause = NULL;
-
-    if (bql_locked()) {
-        error_setg(&cause, "%s: %s", vfio_user_command_name(call->command),
-                   error_get_pretty(why));
-        vfio_user_proxy_fail(p, cause);
-    }
 }

@@ -28,24 +28,48 @@ typedef enum ProxySlotUse {
     SLOT_CALL,          /* @call waits */
     SLOT_NOTIFY,        /* nobody waits; an error is reported */
     SLOT_DISCARD,       /* the call timed out: its reply is dropped */
+    SLOT_USES,
 } ProxySlotUse;
+
+/*
+ * As many slots as notifies may have, and calls that timed out: those that are
+ * left are for calls.
+ */
+#define PROXY_SLOTS_MAX_PER_USE (PROXY_SLOTS / 2)
 
 typedef struct ProxySlot {
     ProxySlotUse use;
     VFIOUserCall *call;
     uint16_t command;
     uint8_t generation;
+    int64_t begun;              /* of a notify, ns */
     const char *optional;       /* as the call's */
     uint16_t payload[2];        /* then what its payload begins with */
 } ProxySlot;
 
-/* The rest of a reply that the socket did not take at once. */
+/* The rest of a message that the socket did not take at once. */
 typedef struct ProxyQueued {
     QSIMPLEQ_ENTRY(ProxyQueued) next;
+    bool is_request;
+    int *fds;                   /* its own copies, for the first byte */
+    size_t nfds;
     size_t size;
     size_t sent;
     uint8_t bytes[];
 } ProxyQueued;
+
+/* How many were queued, or sent, so far. */
+typedef struct ProxyQueueCount {
+    uint64_t replies;
+    uint64_t requests;
+} ProxyQueueCount;
+
+/*
+ * Requests that may wait for a server to read them, and their descriptors.
+ * Half a second of interrupts that are masked and unmasked 500 times a second.
+ */
+#define PROXY_MAX_REQUESTS 256
+#define PROXY_MAX_REQUEST_FDS 256
 
 typedef struct ProxyWrite ProxyWrite;
 
@@ -100,6 +124,7 @@ struct VFIOUserProxy {
     ProxySlot slots[PROXY_SLOTS];
     uint8_t free_slots[PROXY_SLOTS];    /* the most recently used on top */
     unsigned nfree;
+    unsigned used[SLOT_USES];           /* slots, by their use */
     QTAILQ_HEAD(, VFIOUserWaiter) slot_waiters;
 
     bool reading;                       /* somebody has the reader's turn */
@@ -113,10 +138,18 @@ struct VFIOUserProxy {
     unsigned writers;                   /* asleep on @writer_cond */
     QemuCond writer_cond;
     QTAILQ_HEAD(, ProxyWrite) small_writes;     /* likewise, oldest first */
-    QSIMPLEQ_HEAD(, ProxyQueued) queue; /* replies, oldest first */
-    size_t queued;                      /* bytes of replies not all sent */
-    uint64_t queue_in;                  /* replies queued so far */
-    uint64_t queue_out;                 /* those of them that were sent */
+    /*
+     * What nobody waits for: replies, and requests by threads that must not
+     * wait, oldest first.  A message that was cut short goes first, then
+     * replies: servers take what comes next for the reply.
+     */
+    ProxyQueued *cut;
+    QSIMPLEQ_HEAD(, ProxyQueued) replies;
+    QSIMPLEQ_HEAD(, ProxyQueued) requests;
+    size_t queued;                      /* bytes of messages not all sent */
+    size_t queued_fds;                  /* of requests */
+    ProxyQueueCount queue_in;
+    ProxyQueueCount queue_out;
 
     VFIOUserProxyStats stats;
     bool warned_unmatched;
@@ -147,9 +180,6 @@ void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now);
 void proxy_budget_charge(VFIOUserProxy *p, int64_t since);
 /* @call is late because of the calls before it. */
 bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call);
-/* @call is too late: nobody is to wait under that lock for this server again. */
-void proxy_budget_fail(VFIOUserProxy *p, const VFIOUserCall *call,
-                       const Error *why);
 
 /* proxy-send.c */
 
@@ -163,21 +193,30 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 
 /*
  * Likewise with the writer's turn, which it gives up.
- * @end: of the queue of replies that go first, as it was with the turn
+ * @end: of the queues that go first, as they were with the turn
  */
 int proxy_send_in_turn(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                        const int *fds, size_t nfds, int64_t deadline,
-                       uint64_t end, Error **errp);
+                       ProxyQueueCount end, Error **errp);
+
+/*
+ * Sends one request or leaves it, with copies of its descriptors, to whoever
+ * writes next; never waits.  -ENOBUFS: too many are left, or QEMU has no
+ * descriptor for a copy.  -ECONNRESET as above; a lost connection may say 0.
+ */
+int proxy_send_or_queue(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+                        const int *fds, size_t nfds, Error **errp);
 
 /* Until the turn may be free, or for @left ns. */
 void proxy_wait_for_writer_locked(VFIOUserProxy *p, int64_t left);
 
-/* Takes what the queue of replies has to offer to the socket; no waiting. */
+/* Takes what the queues have to offer to the socket; no waiting. */
 void proxy_send_queued(VFIOUserProxy *p);
 
 /*
- * What the reader has to poll for: POLLIN, POLLOUT for replies queued.  Only
- * readers queue, so that whoever sleeps as the reader knows of every reply.
+ * What the reader has to poll for: POLLIN, POLLOUT for what is queued.  Only
+ * readers queue replies, so that whoever sleeps as the reader knows of every
+ * reply.  For requests the receive thread looks out as well.
  */
 short proxy_poll_events(VFIOUserProxy *p);
 
@@ -204,6 +243,9 @@ void proxy_drop_queue_locked(VFIOUserProxy *p);
  * Returns whether it was in time.
  */
 bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline);
+
+/* The receive thread sends what is queued once there is room. */
+void proxy_await_room_locked(VFIOUserProxy *p);
 
 /* The receive thread listens, whoever may be about to call. */
 void proxy_listen_locked(VFIOUserProxy *p);

@@ -14,6 +14,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
+#include "qemu/main-loop.h"
 #include "qapi/error.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"
@@ -72,7 +73,7 @@ static bool multi_wait_locked(VFIOUserProxy *p, ProxyWrite *own,
 
 /* With the writer's turn, which it gives up. */
 static int multi_send(VFIOUserProxy *p, const VFIOUserCall *call,
-                      Batch *batch, uint64_t end, Error **errp)
+                      Batch *batch, ProxyQueueCount end, Error **errp)
 {
     VFIOUserWriteMulti multi = { .wr_cnt = batch->n };
     VFIOUserHeader header = {
@@ -116,8 +117,11 @@ int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
     ProxyWrite own = { .entry = entry };
     Batch batch = { };
     bool alone, up_to_us = false;
-    uint64_t end = 0;
+    ProxyQueueCount end = { };
 
+    if (bql_locked()) {
+        return vfio_user_proxy_post(p, call, errp);     /* must not wait */
+    }
     proxy_set_deadline(p, call);
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         unsigned limit = MIN(MULTI_MAX, p->max_data / sizeof(*entry));

@@ -324,6 +324,11 @@ void proxy_listen_locked(VFIOUserProxy *p)
     }
 }
 
+void proxy_await_room_locked(VFIOUserProxy *p)
+{
+    proxy_set_interest_locked(p, p->interest | EPOLLOUT);
+}
+
 void proxy_ignore_socket_locked(VFIOUserProxy *p)
 {
     epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
@@ -457,6 +462,9 @@ static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
     QEMU_LOCK_GUARD(&p->lock);
     *stop = p->stopping;
     p->stats.receive_wakeups++;
+    if (!p->queued) {
+        proxy_set_interest_locked(p, p->interest & ~EPOLLOUT);
+    }
     if (p->put_off && p->reading) {
         proxy_set_timer_locked(p, 0);   /* whoever reads sets it on leaving */
     } else if (p->put_off && p->calls_seen != p->stats.calls) {
@@ -510,11 +518,13 @@ static void *proxy_receive_thread(void *opaque)
 
     rcu_register_thread();      /* the room above may read guest memory */
     while (!stop) {
-        if (proxy_await(p, &poll_ns) < 0 ||
-            !proxy_claim_readers_turn(p, &stop)) {
+        bool mine = proxy_await(p, &poll_ns) >= 0 &&
+                    proxy_claim_readers_turn(p, &stop);
+
+        proxy_send_queued(p);
+        if (!mine) {
             continue;
         }
-        proxy_send_queued(p);
         while (proxy_may_read(p) && proxy_receive(p) > 0) {
             continue;
         }

@@ -2,8 +2,9 @@
  * vfio-user connection: the writer's turn
  *
  * One thread at a time writes, a message at a time.  Requests wait for the
- * turn and for room; replies to the server never wait: what the socket does
- * not take is queued, and goes out before the next request.  Reads nothing.
+ * turn and for room.  Replies to the server never wait, nor do requests that
+ * need no reply of a thread with the big QEMU lock: what the socket does not
+ * take is queued, and goes out before the next request.  Reads nothing.
  *
  * Threads: any, see the locks in proxy-internal.h.
  *
@@ -93,14 +94,30 @@ static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
     return -ETIMEDOUT;
 }
 
-/* The queue of replies */
+/* The queues */
 
-static ProxyQueued *proxy_pop_queue_locked(VFIOUserProxy *p)
+static void proxy_free_queued(ProxyQueued *q)
 {
-    ProxyQueued *q = QSIMPLEQ_FIRST(&p->queue);
+    vfio_user_close_fds(q->fds, q->nfds);
+    g_free(q->fds);
+    g_free(q);
+}
 
-    if (q) {
-        QSIMPLEQ_REMOVE_HEAD(&p->queue, next);
+/* What goes next of what was queued before @end; NULL: nothing. */
+static ProxyQueued *proxy_pop_queue_locked(VFIOUserProxy *p,
+                                           ProxyQueueCount end)
+{
+    ProxyQueued *q = g_steal_pointer(&p->cut);
+
+    if (!q && p->queue_out.replies < end.replies &&
+        !QSIMPLEQ_EMPTY(&p->replies)) {
+        q = QSIMPLEQ_FIRST(&p->replies);
+        QSIMPLEQ_REMOVE_HEAD(&p->replies, next);
+    }
+    if (!q && p->queue_out.requests < end.requests &&
+        !QSIMPLEQ_EMPTY(&p->requests)) {
+        q = QSIMPLEQ_FIRST(&p->requests);
+        QSIMPLEQ_REMOVE_HEAD(&p->requests, next);
     }
     return q;
 }
@@ -109,36 +126,65 @@ void proxy_drop_queue_locked(VFIOUserProxy *p)
 {
     ProxyQueued *q;
 
-    while ((q = proxy_pop_queue_locked(p))) {
-        g_free(q);
+    while ((q = proxy_pop_queue_locked(p, p->queue_in))) {
+        proxy_free_queued(q);
     }
+    p->queue_out = p->queue_in;
     qatomic_set(&p->queued, 0);
+    p->queued_fds = 0;
 }
 
-static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q)
+/* @q: none of it was sent, or the message was cut short */
+static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q, bool cut)
 {
     if (!proxy_usable_locked(p)) {
-        g_free(q);
+        proxy_free_queued(q);
         return;
     }
-    QSIMPLEQ_INSERT_TAIL(&p->queue, q, next);
+    if (cut) {
+        assert(!p->cut);
+        p->cut = q;
+    } else if (q->is_request) {
+        QSIMPLEQ_INSERT_TAIL(&p->requests, q, next);
+    } else {
+        QSIMPLEQ_INSERT_TAIL(&p->replies, q, next);
+    }
+    if (q->is_request) {
+        p->queue_in.requests++;
+    } else {
+        p->queue_in.replies++;
+    }
     qatomic_set(&p->queued, p->queued + q->size);
-    p->queue_in++;
+    p->queued_fds += q->nfds;
 }
 
 /* Back to the head what was not sent to its end, away with what was. */
-static bool proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
+static void proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
 {
-    if (proxy_usable_locked(p)) {
-        if (q->sent < q->size) {
-            QSIMPLEQ_INSERT_HEAD(&p->queue, q, next);
-            return false;
-        }
-        qatomic_set(&p->queued, p->queued - q->size);
-        p->queue_out++;
+    if (!proxy_usable_locked(p)) {
+        proxy_free_queued(q);
+        return;
     }
-    g_free(q);
-    return true;
+    if (q->sent && q->nfds) {           /* they went with the first byte */
+        p->queued_fds -= q->nfds;
+        vfio_user_close_fds(q->fds, q->nfds);
+        q->nfds = 0;
+    }
+    if (q->sent && q->sent < q->size) {
+        p->cut = q;
+    } else if (!q->sent && q->is_request) {
+        QSIMPLEQ_INSERT_HEAD(&p->requests, q, next);
+    } else if (!q->sent) {
+        QSIMPLEQ_INSERT_HEAD(&p->replies, q, next);
+    } else {
+        qatomic_set(&p->queued, p->queued - q->size);
+        if (q->is_request) {
+            p->queue_out.requests++;
+        } else {
+            p->queue_out.replies++;
+        }
+        proxy_free_queued(q);
+    }
 }
 
 static ProxyQueued *proxy_new_queued(const struct iovec *iov, unsigned niov)
@@ -146,10 +192,40 @@ static ProxyQueued *proxy_new_queued(const struct iovec *iov, unsigned niov)
     size_t size = iov_size(iov, niov);
     ProxyQueued *q = g_malloc(sizeof(*q) + size);
 
-    q->size = size;
-    q->sent = 0;
+    *q = (ProxyQueued) { .size = size };
     iov_to_buf(iov, niov, 0, q->bytes, size);
     return q;
+}
+
+/* NULL: the host has no descriptor left. */
+static ProxyQueued *proxy_new_request(const struct iovec *iov, unsigned niov,
+                                      const int *fds, size_t nfds)
+{
+    ProxyQueued *q = proxy_new_queued(iov, niov);
+
+    q->is_request = true;
+    q->fds = g_new(int, nfds);
+    while (q->nfds < nfds) {
+        int fd = qemu_dup(fds[q->nfds]);
+
+        if (fd < 0) {
+            proxy_free_queued(q);
+            return NULL;
+        }
+        q->fds[q->nfds++] = fd;
+    }
+    return q;
+}
+
+/* What may be sent now: no request while the server waits for a reply. */
+static ProxyQueueCount proxy_queue_end_locked(const VFIOUserProxy *p)
+{
+    ProxyQueueCount end = p->queue_in;
+
+    if (p->answering) {
+        end.requests = p->queue_out.requests;
+    }
+    return end;
 }
 
 /* The turn */
@@ -181,41 +257,46 @@ static bool proxy_take_writers_turn_locked(VFIOUserProxy *p, int64_t deadline)
 static void proxy_leave_writers_turn_locked(VFIOUserProxy *p)
 {
     p->writing = false;
+    if (p->queue_in.requests != p->queue_out.requests && !p->answering) {
+        proxy_await_room_locked(p);
+    }
     if (p->writers) {
         qemu_cond_signal(&p->writer_cond);
     }
 }
 
 /*
- * With the writer's turn: sends what the socket takes of the queue, no further
+ * With the writer's turn: sends what the socket takes of the queues, no further
  * than @end or a server that keeps asking would never let its writer go; then,
  * if @leave, gives the turn up.  What is left the reader looks after, or the
- * next writer.  Returns whether @end was reached.
+ * receive thread, or the next writer.  Returns whether @end was reached.
  */
-static bool proxy_send_queue(VFIOUserProxy *p, uint64_t end, bool leave)
+static bool proxy_send_queue(VFIOUserProxy *p, ProxyQueueCount end, bool leave)
 {
     ProxyQueued *q = NULL;
+    bool room = true;
 
     for (;;) {
-        bool more = true;
-
         if (q) {
             struct iovec iov = { q->bytes + q->sent, q->size - q->sent };
             struct iovec *piov = &iov;
             unsigned niov = 1;
 
-            q->sent += MAX(proxy_send_some(p, &piov, &niov, NULL, 0), 0);
+            q->sent += MAX(proxy_send_some(p, &piov, &niov, q->fds,
+                                           q->sent ? 0 : q->nfds), 0);
+            room = q->sent == q->size;
         }
         QEMU_LOCK_GUARD(&p->lock);
         if (q) {
-            more = proxy_settle_queued_locked(p, q);
+            proxy_settle_queued_locked(p, q);
         }
-        q = more && p->queue_out < end ? proxy_pop_queue_locked(p) : NULL;
+        q = room && proxy_usable_locked(p) ? proxy_pop_queue_locked(p, end)
+                                           : NULL;
         if (!q) {
             if (leave) {
                 proxy_leave_writers_turn_locked(p);
             }
-            return more;
+            return room;
         }
     }
 }
@@ -223,10 +304,10 @@ static bool proxy_send_queue(VFIOUserProxy *p, uint64_t end, bool leave)
 /* Gives the writer's turn up, having offered what is queued to the socket. */
 static void proxy_leave_writers_turn(VFIOUserProxy *p)
 {
-    uint64_t end;
+    ProxyQueueCount end;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
-        end = p->queue_in;
+        end = proxy_queue_end_locked(p);
         if (!p->queued) {
             proxy_leave_writers_turn_locked(p);
             return;
@@ -237,7 +318,7 @@ static void proxy_leave_writers_turn(VFIOUserProxy *p)
 
 int proxy_send_in_turn(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                        const int *fds, size_t nfds, int64_t deadline,
-                       uint64_t end, Error **errp)
+                       ProxyQueueCount end, Error **errp)
 {
     bool in_time = true;
     int ret;
@@ -256,7 +337,7 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
                const int *fds, size_t nfds, int64_t deadline, Error **errp)
 {
     bool in_time, usable;
-    uint64_t end;
+    ProxyQueueCount end;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         in_time = proxy_take_writers_turn_locked(p, deadline);
@@ -269,6 +350,60 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
     return in_time ? proxy_send_in_turn(p, iov, niov, fds, nfds, deadline, end,
                                         errp)
                    : -ETIMEDOUT;
+}
+
+/* Without waiting */
+
+/* Takes @q. */
+static bool proxy_queue_request(VFIOUserProxy *p, ProxyQueued *q, bool cut,
+                                Error **errp)
+{
+    unsigned n;
+
+    if (!q) {
+        error_setg(errp, "not sent: QEMU is out of file descriptors");
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        n = p->queue_in.requests - p->queue_out.requests;
+        if (cut || (n < PROXY_MAX_REQUESTS &&
+                    p->queued_fds + q->nfds <= PROXY_MAX_REQUEST_FDS)) {
+            proxy_push_queue_locked(p, q, cut);
+            return true;
+        }
+    }
+    proxy_free_queued(q);
+    error_setg(errp, "not sent: the server does not read, and %u requests wait"
+               " for it", n);
+    return false;
+}
+
+int proxy_send_or_queue(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
+                        const int *fds, size_t nfds, Error **errp)
+{
+    bool mine;
+    ssize_t sent = 0;
+    int ret = 0;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        mine = !p->writing && !p->answering && !p->queued;
+        p->writing |= mine;
+    }
+    if (mine) {
+        sent = proxy_send_some(p, &iov, &niov, fds, nfds);
+    }
+    if (sent >= 0 && iov_size(iov, niov) &&
+        !proxy_queue_request(p, proxy_new_request(iov, niov, fds,
+                                                  sent ? 0 : nfds),
+                             sent, errp)) {
+        ret = -ENOBUFS;
+    }
+    if (mine) {
+        proxy_leave_writers_turn(p);
+    } else {
+        proxy_send_queued(p);   /* whoever wrote may have left */
+    }
+    return sent < 0 ? proxy_gone(p, errp) : ret;
 }
 
 /* What the reader does of it */
@@ -292,31 +427,50 @@ short proxy_poll_events(VFIOUserProxy *p)
 
 void proxy_set_answering(VFIOUserProxy *p, bool answering)
 {
-    QEMU_LOCK_GUARD(&p->lock);
-    p->answering = answering;
-    if (!answering && p->writers) {
-        qemu_cond_signal(&p->writer_cond);
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        p->answering = answering;
+        if (!answering && p->writers) {
+            qemu_cond_signal(&p->writer_cond);
+        }
     }
+    if (!answering && qatomic_read(&p->queued)) {
+        proxy_send_queued(p);   /* requests, which were held back as well */
+    }
+}
+
+/* Copies guest memory, without the lock. */
+static void proxy_queue_reply(VFIOUserProxy *p, const struct iovec *iov,
+                              unsigned niov, bool cut)
+{
+    ProxyQueued *q = proxy_new_queued(iov, niov);
+
+    QEMU_LOCK_GUARD(&p->lock);
+    proxy_push_queue_locked(p, q, cut);
 }
 
 static void proxy_reply_iov(VFIOUserProxy *p, struct iovec *iov, unsigned niov)
 {
+    bool wait;
     ssize_t sent;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
-        if (p->writing || p->queued || !proxy_usable_locked(p)) {
-            proxy_push_queue_locked(p, proxy_new_queued(iov, niov));
+        if (!proxy_usable_locked(p)) {
             return;
         }
-        p->writing = true;
+        wait = p->writing || p->cut || !QSIMPLEQ_EMPTY(&p->replies);
+        p->writing |= !wait;
+    }
+    if (wait) {
+        proxy_queue_reply(p, iov, niov, false);
+        proxy_send_queued(p);   /* whoever wrote may have left */
+        return;
     }
     sent = proxy_send_some(p, &iov, &niov, NULL, 0);
-    WITH_QEMU_LOCK_GUARD(&p->lock) {
-        if (sent >= 0 && iov_size(iov, niov)) {
-            proxy_push_queue_locked(p, proxy_new_queued(iov, niov));
-        }
-        proxy_leave_writers_turn_locked(p);
+    if (sent >= 0 && iov_size(iov, niov)) {
+        proxy_queue_reply(p, iov, niov, sent);
     }
+    QEMU_LOCK_GUARD(&p->lock);
+    proxy_leave_writers_turn_locked(p);
 }
 
 void vfio_user_proxy_reply(VFIOUserProxy *p, const VFIOUserHeader *request,

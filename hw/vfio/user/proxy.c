@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "qapi/error.h"
+#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
@@ -34,6 +35,14 @@ void proxy_wake_locked(VFIOUserWaiter *w)
 {
     qatomic_store_release(&w->done, true);
     qemu_cond_signal(&w->cond);
+}
+
+static void proxy_use_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
+                                  ProxySlotUse use)
+{
+    p->used[slot->use]--;
+    p->used[use]++;
+    slot->use = use;
 }
 
 /*
@@ -60,7 +69,7 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
             slot->call->result = -ECONNRESET;
             proxy_wake_locked(&slot->call->waiter);
         }
-        slot->use = SLOT_FREE;
+        proxy_use_slot_locked(p, slot, SLOT_FREE);
         slot->call = NULL;
     }
     QTAILQ_FOREACH_SAFE(w, &p->slot_waiters, next_for_slot, tmp) {
@@ -181,7 +190,7 @@ void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot)
 {
     VFIOUserWaiter *w = QTAILQ_FIRST(&p->slot_waiters);
 
-    slot->use = SLOT_FREE;
+    proxy_use_slot_locked(p, slot, SLOT_FREE);
     slot->call = NULL;
     slot->generation++;
     p->free_slots[p->nfree++] = slot - p->slots;
@@ -230,6 +239,17 @@ static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
     return MIN(ms * (call->timeout_factor ?: 1), INT_MAX);
 }
 
+/* Fails the connection because of @call. */
+static void proxy_give_up(VFIOUserProxy *p, const VFIOUserCall *call,
+                          const Error *why)
+{
+    Error *cause = NULL;
+
+    error_setg(&cause, "%s: %s", vfio_user_command_name(call->command),
+               error_get_pretty(why));
+    vfio_user_proxy_fail(p, cause);
+}
+
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
@@ -245,7 +265,10 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                    "; another client may be connected to the server" :
                    ": is the server stuck?");
     }
-    proxy_budget_fail(p, call, err);
+    if (bql_locked()) {
+        /* nobody is to wait under that lock for this server again */
+        proxy_give_up(p, call, err);
+    }
     error_propagate(errp, err);
     return -ETIMEDOUT;
 }
@@ -254,6 +277,20 @@ void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp)
 {
     error_prepend(errp, "vfio-user %s: %s: ", p->name,
                   vfio_user_command_name(call->command));
+}
+
+/* A request that has to do without waiting costs the connection if it cannot */
+static int proxy_transmit_now(VFIOUserProxy *p, VFIOUserCall *call,
+                              struct iovec *iov, unsigned niov, Error **errp)
+{
+    Error *err = NULL;
+    int ret = proxy_send_or_queue(p, iov, niov, call->fds, call->nfds, &err);
+
+    if (ret == -ENOBUFS) {
+        proxy_give_up(p, call, err);
+    }
+    error_propagate(errp, err);
+    return ret;
 }
 
 static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
@@ -274,6 +311,9 @@ static int proxy_transmit(VFIOUserProxy *p, VFIOUserCall *call, uint16_t id,
 
     trace_vfio_user_proxy_send(p->name, vfio_user_command_name(call->command),
                                id, header.size, call->nfds, flags);
+    if (call->no_wait) {
+        return proxy_transmit_now(p, call, iov, ARRAY_SIZE(iov), errp);
+    }
     ret = proxy_send(p, iov, ARRAY_SIZE(iov), call->fds, call->nfds,
                      call->deadline, errp);
     return ret == -ETIMEDOUT ? proxy_late(p, call, "not sent", errp) : ret;
@@ -286,7 +326,26 @@ void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
     call->begun = now;
     call->deadline = now + (int64_t)proxy_timeout(p, call) * SCALE_MS;
     call->is_short = false;
+    call->no_wait = false;
     proxy_budget_limit(p, call, now);
+}
+
+/* Returns the message id. */
+static int proxy_fill_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
+                                  VFIOUserCall *call, ProxySlotUse use)
+{
+    p->stats.calls++;
+    proxy_use_slot_locked(p, slot, use);
+    slot->call = use == SLOT_CALL ? call : NULL;
+    slot->command = call->command;
+    slot->begun = call->begun;
+    slot->optional = call->optional;
+    if (call->optional) {
+        assert(call->head_size == sizeof(VFIOUserHeader));
+        memcpy(slot->payload, call->head, sizeof(slot->payload));
+    }
+    call->slot = slot - p->slots;
+    return slot->generation << 8 | call->slot;
 }
 
 /* Claims a slot for @use; its message id, or -errno. */
@@ -304,17 +363,7 @@ static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
         slot = proxy_claim_slot_locked(p, call->deadline);
         usable = proxy_usable_locked(p);
         if (slot) {
-            p->stats.calls++;
-            slot->use = use;
-            slot->call = use == SLOT_CALL ? call : NULL;
-            slot->command = call->command;
-            slot->optional = call->optional;
-            if (call->optional) {
-                assert(call->head_size == sizeof(VFIOUserHeader));
-                memcpy(slot->payload, call->head, sizeof(slot->payload));
-            }
-            call->slot = slot - p->slots;
-            return slot->generation << 8 | call->slot;
+            return proxy_fill_slot_locked(p, slot, call, use);
         }
     }
     return usable ? proxy_late(p, call, "no call was answered", errp)
@@ -337,20 +386,19 @@ static void proxy_take_back(VFIOUserProxy *p, const VFIOUserCall *call,
     }
 }
 
-static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, ProxySlotUse use,
-                       Error **errp)
+static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
 {
     int id, ret;
 
     proxy_set_deadline(p, call);
-    id = proxy_open_slot(p, call, use, errp);
+    id = proxy_open_slot(p, call, SLOT_CALL, errp);
     if (id < 0) {
         return id;
     }
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
     proxy_budget_charge(p, call->begun);
     if (ret < 0) {
-        proxy_take_back(p, call, use, id);
+        proxy_take_back(p, call, SLOT_CALL, id);
     }
     return ret;
 }
@@ -363,7 +411,7 @@ int vfio_user_proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     call->waiter.done = false;
     call->result = 0;
     qemu_cond_init(&call->waiter.cond);
-    ret = proxy_begin(p, call, SLOT_CALL, errp);
+    ret = proxy_begin(p, call, errp);
     if (ret < 0) {
         qemu_cond_destroy(&call->waiter.cond);
         proxy_name_error(p, call, errp);
@@ -371,10 +419,21 @@ int vfio_user_proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     return ret;
 }
 
+/* Slots come back with a reply only: others are not to go without. */
+static void proxy_too_many(VFIOUserProxy *p, const VFIOUserCall *call,
+                           const char *what)
+{
+    Error *err = NULL;
+
+    error_setg(&err, "%u %s", PROXY_SLOTS_MAX_PER_USE, what);
+    proxy_give_up(p, call, err);
+    error_free(err);
+}
+
 int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
 {
     ERRP_GUARD();
-    bool in_time, usable;
+    bool in_time, usable, too_many;
     int64_t since = proxy_clock_ns();
     int ret;
 
@@ -383,15 +442,19 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
         in_time = proxy_wait_locked(p, &call->waiter, call->deadline);
         usable = proxy_usable_locked(p);
         if (!in_time) {
-            p->slots[call->slot].use = SLOT_DISCARD;
+            proxy_use_slot_locked(p, &p->slots[call->slot], SLOT_DISCARD);
             p->slots[call->slot].call = NULL;
         }
+        too_many = p->used[SLOT_DISCARD] >= PROXY_SLOTS_MAX_PER_USE;
     }
     qemu_cond_destroy(&call->waiter.cond);
     proxy_budget_charge(p, since);
 
     if (!in_time) {
         ret = proxy_late(p, call, "no reply", errp);
+        if (too_many) {
+            proxy_too_many(p, call, "calls were not answered in time");
+        }
     } else if (call->result == -ECONNRESET && !usable) {
         ret = proxy_gone(p, errp);
     } else {
@@ -425,10 +488,72 @@ int vfio_user_proxy_call(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     return ret < 0 ? ret : vfio_user_proxy_finish(p, call, errp);
 }
 
+/* Whether a notify is not answered for longer than a call may take. */
+static bool proxy_notify_is_late_locked(const VFIOUserProxy *p, int64_t now)
+{
+    int64_t latest = now - (int64_t)qatomic_read(&p->timeout_ms) * SCALE_MS;
+
+    for (unsigned i = 0; i < PROXY_SLOTS; i++) {
+        if (p->slots[i].use == SLOT_NOTIFY && p->slots[i].begun < latest) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Likewise for a notify, without waiting.  Where notifies have all the slots
+ * that they may have, the server is not asked for a reply, and an error of this
+ * one is not heard of.  A server that does not answer the others is given up.
+ */
+static int proxy_open_notify(VFIOUserProxy *p, VFIOUserCall *call,
+                             Error **errp)
+{
+    bool usable;
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        usable = proxy_usable_locked(p);
+        if (usable && p->nfree &&
+            p->used[SLOT_NOTIFY] < PROXY_SLOTS_MAX_PER_USE) {
+            ProxySlot *slot = &p->slots[p->free_slots[--p->nfree]];
+
+            return proxy_fill_slot_locked(p, slot, call, SLOT_NOTIFY);
+        }
+        if (usable && !proxy_notify_is_late_locked(p, call->begun)) {
+            return PROXY_POST_SLOT;
+        }
+    }
+    if (usable) {
+        proxy_too_many(p, call, "of them were not answered in time");
+    }
+    return proxy_gone(p, errp);
+}
+
+static int proxy_notify(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
+{
+    int id, ret;
+
+    proxy_set_deadline(p, call);
+    call->no_wait = bql_locked();
+    id = call->no_wait ? proxy_open_notify(p, call, errp) :
+                         proxy_open_slot(p, call, SLOT_NOTIFY, errp);
+    if (id < 0) {
+        return id;
+    }
+    ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND |
+                         (id == PROXY_POST_SLOT ? VFIO_USER_NO_REPLY : 0),
+                         errp);
+    proxy_budget_charge(p, call->begun);
+    if (ret < 0) {
+        proxy_take_back(p, call, SLOT_NOTIFY, id);
+    }
+    return ret;
+}
+
 int vfio_user_proxy_notify(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
 {
     ERRP_GUARD();
-    int ret = proxy_begin(p, call, SLOT_NOTIFY, errp);
+    int ret = proxy_notify(p, call, errp);
 
     if (ret < 0) {
         proxy_name_error(p, call, errp);
@@ -442,6 +567,7 @@ int vfio_user_proxy_post(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     int ret;
 
     proxy_set_deadline(p, call);
+    call->no_wait = bql_locked();
     qemu_mutex_lock(&p->lock);
     ret = p->state == VFIO_USER_UP ? 0 : -ECONNRESET;
     p->stats.posts++;
@@ -509,10 +635,12 @@ static void vfio_user_proxy_init(Object *obj)
     QTAILQ_INIT(&p->waiters);
     QTAILQ_INIT(&p->slot_waiters);
     QTAILQ_INIT(&p->small_writes);
-    QSIMPLEQ_INIT(&p->queue);
+    QSIMPLEQ_INIT(&p->replies);
+    QSIMPLEQ_INIT(&p->requests);
     p->epoll_fd = p->timer_fd = -1;
     p->timeout_ms = VFIO_USER_TIMEOUT_MS;
     p->max_data = 1 * MiB;
+    p->used[SLOT_FREE] = PROXY_SLOTS;
     for (unsigned i = 0; i < PROXY_SLOTS; i++) {
         p->free_slots[p->nfree++] = PROXY_SLOTS - 1 - i;
     }

@@ -105,6 +105,7 @@ typedef struct VFIOUserCall {
     int64_t begun;              /* ns on the host's monotonic clock */
     int64_t deadline;           /* likewise */
     bool is_short;              /* the budget of the operation set it */
+    bool no_wait;               /* neither for turn nor room */
     int result;                 /* 0 or -errno, once waiter.done */
     uint8_t slot;
     bool heap_is_body;          /* of the stream */
@@ -276,7 +277,9 @@ int vfio_user_proxy_call(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_post:
  * @call: the request; nothing points at it after return
  *
- * Sends a request with No_reply.  Waits only where the socket is full.
+ * Sends a request with No_reply.  Waits only where the socket is full; with the
+ * big QEMU lock it does not wait even then: it is queued, and a server that
+ * leaves too many in the queue loses the connection.
  *
  * Returns 0 or -errno with @errp set.
  */
@@ -301,8 +304,9 @@ int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_notify:
  * @call: the request; nothing points at it after return
  *
- * Sends a request and does not wait.  An error reply goes to
- * VFIOUserProxyOps.failed when it arrives.
+ * Sends a request and waits no more than vfio_user_proxy_post().  An error reply
+ * goes to VFIOUserProxyOps.failed when it arrives, unless very many notifies are
+ * under way.  A server that does not answer very many loses the connection.
  *
  * Returns 0 or -errno with @errp set.
  */
