@@ -527,7 +527,8 @@ static Outcome outcome_of(const ReplyFault *fault, bool dispensable,
 {
     switch (fault->harm) {
     case FAILS_COMMAND:
-        return dispensable ? ACCEPTED : REFUSED;
+        /* one that is not answered costs the connection, whichever it is */
+        return dispensable && !fault->timeout_ms ? ACCEPTED : REFUSED;
     case SENDS_DESCRIPTORS:
         return takes_fds ? EITHER : REFUSED;
     default:

@@ -250,20 +250,29 @@ static void proxy_give_up(VFIOUserProxy *p, const VFIOUserCall *call,
     vfio_user_proxy_fail(p, cause);
 }
 
+/* What may be wrong with a server that is late. */
+static char *proxy_guess(const VFIOUserCall *call)
+{
+    if (call->command == VFIO_USER_VERSION) {
+        return g_strdup("; another client may be connected to the server");
+    }
+    return call->optional ? g_strdup_printf("; avoided by %s=on",
+                                            call->optional)
+                          : g_strdup(": is the server stuck?");
+}
+
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
+    g_autofree char *guess = proxy_guess(call);
     Error *err = NULL;
 
     if (proxy_budget_is_short(p, call)) {
         error_setg(&err, "%s: the operation used up its time of %" PRId64
-                   " ms: is the server stuck?", what,
-                   p->budget.total / SCALE_MS);
+                   " ms%s", what, p->budget.total / SCALE_MS, guess);
     } else {
         error_setg(&err, "%s within %u ms (x-timeout-ms)%s", what,
-                   proxy_timeout(p, call), call->command == VFIO_USER_VERSION ?
-                   "; another client may be connected to the server" :
-                   ": is the server stuck?");
+                   proxy_timeout(p, call), guess);
     }
     if (bql_locked()) {
         /* nobody is to wait under that lock for this server again */
@@ -524,7 +533,7 @@ static int proxy_open_notify(VFIOUserProxy *p, VFIOUserCall *call,
         }
     }
     if (usable) {
-        proxy_too_many(p, call, "of them were not answered in time");
+        proxy_too_many(p, call, "requests were not answered in time");
     }
     return proxy_gone(p, errp);
 }

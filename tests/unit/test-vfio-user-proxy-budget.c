@@ -1,0 +1,378 @@
+/*
+ * Unit tests of the vfio-user connection: with the big QEMU lock
+ *
+ * What an operation may wait in all, what ends the connection, and what does
+ * not wait at all.  There is no such lock here: each thread says whether it
+ * would have it.  The test itself is the server, or a thread of it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "vfio-user-rig.h"
+
+#define MS 200                  /* the time-out where time is to pass */
+#define MAX_LATE 127            /* notifies that are not answered */
+#define MAX_QUEUED 256          /* messages that wait for the socket */
+
+/* In place of the stub, which knows one answer for all threads. */
+
+static __thread bool locked;
+
+bool bql_locked(void)
+{
+    return locked;
+}
+
+void bql_lock_impl(const char *file, int line)
+{
+}
+
+void bql_unlock(void)
+{
+}
+
+void bql_block_unlock(bool increase)
+{
+}
+
+/* The server */
+
+/* Answers @rounds reads, each after @offset ms. */
+static void *answer_late(void *opaque)
+{
+    Caller *c = opaque;
+
+    while (c->done < c->rounds) {
+        g_auto(PeerMessage) m = { };
+        VFIOUserRegionRW rw;
+
+        if (!peer_recv(c->rig->peer, &m)) {
+            break;
+        }
+        g_usleep(c->offset * 1000);
+        memcpy(&rw, m.payload, sizeof(rw));
+        if (vfio_user_proxy_state(c->rig->proxy) != VFIO_USER_UP) {
+            break;
+        }
+        rig_reply_read(c->rig, m.header, rw.offset);
+        c->done++;
+    }
+    return NULL;
+}
+
+/* Reads @n times; what the last one said. */
+static int read_some(Rig *rig, unsigned n, Error **errp)
+{
+    int ret = 0;
+
+    for (unsigned i = 0; i < n && ret == 0; i++) {
+        ret = rig_read(rig, i, errp);
+    }
+    return ret;
+}
+
+static unsigned fill_socket(Rig *rig)
+{
+    unsigned n;
+
+    locked = false;
+    n = rig_fill_socket(rig);
+    locked = true;
+    return n;
+}
+
+/* Budgets */
+
+/* Each of the replies is in time, their sum is not. */
+static void check_sum(VFIOUserBudgetFactor factor, unsigned calls)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller server = { .run = answer_late, .rounds = calls };
+    Error *err = NULL;
+    int64_t begun;
+
+    vfio_user_proxy_set_timeout(rig->proxy, MS);
+    caller_start(&server, rig, MS / 4);
+    begun = g_get_monotonic_time();
+    {
+        VFIO_USER_BUDGET_GUARD(rig->proxy, factor);
+        {
+            VFIO_USER_BUDGET_GUARD(rig->proxy, VFIO_USER_BUDGET_MIG_DATA);
+            g_assert_cmpint(read_some(rig, calls, &err), ==, -ETIMEDOUT);
+        }
+    }
+    g_assert_cmpint(g_get_monotonic_time() - begun, >=,
+                    (factor * MS - 1) * 1000);
+    peer_assert_error(err, "REGION_READ: no reply: the operation used up its"
+                      " time of ");
+    rig_assert_lost(rig, "the operation used up its time of ");
+    qemu_thread_join(&server.thread);
+    g_assert_cmpuint(server.done, <=, 4 * factor);
+}
+
+static void test_sum(void)
+{
+    check_sum(VFIO_USER_BUDGET_ORDINARY, 100);
+    check_sum(VFIO_USER_BUDGET_REALIZE, 100);
+}
+
+/* Operations, one after another, do not add up, nor does what is not waited. */
+static void test_each(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller server = { .run = answer_late, .rounds = 10 };
+
+    vfio_user_proxy_set_timeout(rig->proxy, MS);
+    caller_start(&server, rig, MS / 4);
+    for (int i = 0; i < 3; i++) {
+        VFIO_USER_BUDGET_GUARD(rig->proxy, VFIO_USER_BUDGET_ORDINARY);
+        g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
+        g_usleep(MS * 1000);
+    }
+    /* without one, each call is an operation */
+    g_assert_cmpint(read_some(rig, 4, NULL), ==, 0);
+    caller_join(&server);
+    vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
+    rig_assert_in_sync(rig);
+}
+
+/* A call that is late is so by itself, with a budget or without. */
+static void check_late(bool budget)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Error *err = NULL;
+
+    vfio_user_proxy_set_timeout(rig->proxy, 20);
+    {
+        VFIO_USER_BUDGET_GUARD(budget ? rig->proxy : NULL,
+                               VFIO_USER_BUDGET_RESET);
+        g_assert_cmpint(rig_read(rig, 0, &err), ==, -ETIMEDOUT);
+        peer_assert_error(err, "REGION_READ: no reply within 20 ms");
+        /* nobody waits again */
+        vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
+        g_assert_cmpint(rig_read(rig, 0, NULL), ==, -ECONNRESET);
+    }
+    rig_assert_lost(rig, "REGION_READ: no reply within 20 ms");
+}
+
+static void test_late(void)
+{
+    check_late(false);
+    check_late(true);
+}
+
+/* Whoever has not got the lock is neither charged nor ends the connection. */
+static void test_unlocked(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller caller = { };
+
+    vfio_user_proxy_set_timeout(rig->proxy, 20);
+    VFIO_USER_BUDGET_GUARD(rig->proxy, VFIO_USER_BUDGET_ORDINARY);
+    for (int i = 0; i < 3; i++) {
+        caller = (Caller) { };
+        caller_start(&caller, rig, i);
+        caller_join_error(&caller, -ETIMEDOUT, "no reply within 20 ms");
+        rig_recv_header(rig, VFIO_USER_REGION_READ);
+    }
+    vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
+    caller = (Caller) { };
+    caller_start(&caller, rig, 7);
+    rig_answer_read(rig);
+    caller_join(&caller);
+}
+
+/* A socket that is full is waited for as a reply is. */
+static void test_no_room(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+
+    fill_socket(rig);
+    vfio_user_proxy_set_timeout(rig->proxy, 20);
+    g_assert_cmpint(rig_read(rig, 0, NULL), ==, -ETIMEDOUT);
+    rig_assert_lost(rig, "not sent within 20 ms");
+}
+
+/* What does not wait */
+
+static int notify(Rig *rig, const int *fds, size_t nfds, Error **errp)
+{
+    VFIOUserIRQSet set = { .argsz = sizeof(set), .count = nfds };
+    VFIOUserCall call = {
+        .command = VFIO_USER_DEVICE_SET_IRQS,
+        .head = &set,
+        .head_size = sizeof(set),
+        .fds = fds,
+        .nfds = nfds,
+    };
+
+    return vfio_user_proxy_notify(rig->proxy, &call, errp);
+}
+
+/* Notifies that the server reads and does not answer: it has time for that. */
+static void test_unanswered(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Error *err = NULL;
+
+    for (int i = 0; i < 2 * MAX_LATE; i++) {
+        VFIOUserHeader h;
+
+        g_assert_cmpint(notify(rig, NULL, 0, &error_abort), ==, 0);
+        h = rig_recv_header(rig, VFIO_USER_DEVICE_SET_IRQS);
+        g_assert_cmphex(h.flags, ==, i < MAX_LATE ? VFIO_USER_TYPE_COMMAND
+                                                  : VFIO_USER_NO_REPLY);
+    }
+    /* calls go on */
+    rig_assert_in_sync(rig);
+
+    vfio_user_proxy_set_timeout(rig->proxy, 1);
+    g_usleep(2000);
+    g_assert_cmpint(notify(rig, NULL, 0, &err), ==, -ECONNRESET);
+    peer_assert_error(err, "DEVICE_SET_IRQS: 127 requests were not answered");
+    rig_assert_lost(rig, "DEVICE_SET_IRQS: 127 requests were not answered");
+}
+
+/* Returns how many were taken without waiting until one was not. */
+static unsigned queue_notifies(Rig *rig, Error **errp)
+{
+    unsigned n = 0;
+
+    while (notify(rig, NULL, 0, errp) == 0) {
+        n++;
+    }
+    return n;
+}
+
+/* A server that does not read: as many as the queue has, and no waiting. */
+static void test_unread(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Error *err = NULL;
+    unsigned n;
+
+    fill_socket(rig);
+    n = queue_notifies(rig, &err);
+    g_assert_cmpuint(n, ==, MAX_QUEUED);
+    peer_assert_error(err, "the server does not read, and 256 requests wait");
+    rig_assert_lost(rig, "DEVICE_SET_IRQS: not sent: the server does not read");
+}
+
+/* The same with posts: all of them arrive, in order, once there is room. */
+static void test_queued_posts(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    unsigned n;
+
+    n = fill_socket(rig);
+    for (uint64_t i = 0; i < MAX_QUEUED; i++) {
+        g_assert_cmpint(rig_post(rig, i, &error_abort), ==, 0);
+    }
+    rig_recv_posts(rig, n);
+    for (uint64_t i = 0; i < MAX_QUEUED; i++) {
+        g_auto(PeerMessage) m = { };
+
+        rig_recv(rig, VFIO_USER_REGION_WRITE, &m);
+        g_assert_cmpint(memcmp(m.payload + sizeof(VFIOUserRegionRW), &i,
+                               sizeof(i)), ==, 0);
+    }
+    rig_assert_in_sync(rig);
+}
+
+/* Descriptors are those that were given, though closed in the meantime. */
+static void test_queued_fds(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    int fds[2] = { peer_new_fd(), peer_new_fd() };
+    ino_t inodes[2] = { peer_inode(fds[0]), peer_inode(fds[1]) };
+    g_auto(PeerMessage) m = { };
+    unsigned n;
+
+    n = fill_socket(rig);
+    g_assert_cmpint(notify(rig, fds, 2, &error_abort), ==, 0);
+    close(fds[0]);
+    close(fds[1]);
+    rig_recv_posts(rig, n);
+    rig_recv(rig, VFIO_USER_DEVICE_SET_IRQS, &m);
+    g_assert_cmpuint(m.nfds, ==, 2);
+    g_assert_cmpuint(peer_inode(m.fds[0]), ==, inodes[0]);
+    g_assert_cmpuint(peer_inode(m.fds[1]), ==, inodes[1]);
+    rig_assert_in_sync(rig);
+}
+
+/* What is queued goes before a later call, and after a reply that waits. */
+static void test_queue_order(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller caller = { };
+    unsigned n;
+
+    n = fill_socket(rig);
+    rig_post(rig, 1, &error_abort);
+    rig_send_dma_read(rig, 5, 5, 5);
+    peer_wait_until(RIG_STAT(rig, requests) == 1);
+    rig_post(rig, 2, &error_abort);
+    caller_start(&caller, rig, 9);
+    rig_recv_posts(rig, n);
+    rig_recv_dma_read(rig, 5, 5, 5);
+    rig_recv_posts(rig, 2);
+    rig_answer_read(rig);
+    caller_join(&caller);
+    rig_assert_in_sync(rig);
+}
+
+/* A thread that has the writer's turn and waits does not make another wait. */
+static void test_writer_waits(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller writer = { .run = caller_post, .rounds = 1 };
+    unsigned n;
+
+    n = fill_socket(rig);
+    caller_start(&writer, rig, 77);
+    caller_wait_asleep(&writer);
+    g_assert_cmpint(rig_post(rig, 1, &error_abort), ==, 0);
+    g_assert_cmpint(notify(rig, NULL, 0, &error_abort), ==, 0);
+    rig_recv_posts(rig, n + 2);
+    rig_recv_header(rig, VFIO_USER_DEVICE_SET_IRQS);
+    caller_join(&writer);
+    rig_assert_in_sync(rig);
+}
+
+/* Nothing is left of a queue whose connection is closed. */
+static void test_queue_dropped(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    int fd = peer_new_fd();
+
+    fill_socket(rig);
+    for (int i = 0; i < 100; i++) {
+        g_assert_cmpint(notify(rig, &fd, 1, &error_abort), ==, 0);
+    }
+    close(fd);
+    vfio_user_proxy_close(rig->proxy);
+}
+
+static const RigTest tests[] = {
+    { "/vfio-user/budget/sum", test_sum },
+    { "/vfio-user/budget/each", test_each },
+    { "/vfio-user/budget/late", test_late },
+    { "/vfio-user/budget/unlocked", test_unlocked },
+    { "/vfio-user/budget/no-room", test_no_room },
+    { "/vfio-user/budget/unanswered", test_unanswered },
+    { "/vfio-user/budget/unread", test_unread },
+    { "/vfio-user/budget/queued-posts", test_queued_posts },
+    { "/vfio-user/budget/queued-fds", test_queued_fds },
+    { "/vfio-user/budget/queue-order", test_queue_order },
+    { "/vfio-user/budget/writer-waits", test_writer_waits },
+    { "/vfio-user/budget/queue-dropped", test_queue_dropped },
+};
+
+int main(int argc, char **argv)
+{
+    locked = true;
+    rig_init(argc, argv, tests, ARRAY_SIZE(tests));
+    return g_test_run();
+}
