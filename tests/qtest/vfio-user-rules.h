@@ -81,6 +81,7 @@ typedef enum VFIOUserDeed {
     DO_ASK,          /* request n of the server; the answer follows its reply */
     DO_ASK_ALSO,     /* likewise, but the answer does not wait */
     DO_STALL,        /* nothing is read any more until release */
+    DO_DELAY,        /* nothing is read or answered for n ms */
     DO_CONFIG,       /* config space holds the data at n */
 } VFIOUserDeed;
 

@@ -77,6 +77,9 @@ static bool act(VFIOUserServer *s, ServerPending *pending,
     case DO_STALL:
         s->stalled = true;
         return true;
+    case DO_DELAY:
+        g_usleep(rule->number * G_TIME_SPAN_MILLISECOND);
+        return true;
     case DO_CONFIG:
         vfio_user_server_poke(s, VFIO_PCI_CONFIG_REGION_INDEX, rule->number,
                               rule->data.bytes, rule->data.size);

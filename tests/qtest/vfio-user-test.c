@@ -321,6 +321,7 @@ int main(int argc, char **argv)
                    test_reset_never_answered);
     vfio_user_rig_add("/vfio-user/plug-again", test_plug_again, 0);
     vfio_user_add_boot_tests();
+    vfio_user_add_budget_tests();
     vfio_user_add_dma_tests();
     vfio_user_add_iommu_tests();
     vfio_user_add_memory_tests();

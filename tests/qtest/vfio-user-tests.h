@@ -11,6 +11,7 @@
 
 /* Each adds its tests under /vfio-user/. */
 void vfio_user_add_boot_tests(void);
+void vfio_user_add_budget_tests(void);
 void vfio_user_add_socket_tests(void);
 void vfio_user_add_dma_tests(void);
 void vfio_user_add_iommu_tests(void);

@@ -245,10 +245,200 @@ static void test_arming(void)
     }
     vfio_user_guest_end(&guest);
 }
+/* Configuration cycles, of a second device */
+
+#define CONFIG_ADDRESS 0xcf8
+#define CONFIG_DATA 0xcfc
+#define AT_DEVICE 0xf8          /* of configuration space: only the server's */
+#define PCIHP_EJECT 0xae08
+#define SHORT_MS 500
+
+static const VFIOUserRule holds_config_reads[] = {
+    { ON(VFIO_USER_REGION_READ, AT_OFFSET(VFIO_PCI_CONFIG_REGION_INDEX,
+                                          AT_DEVICE)), DO_HOLD },
+    { }
+};
+
+/* Has the configuration cycles of all processors lead to a new device. */
+static VFIOUserServer *plug_other(VFIOUserGuest *guest, unsigned timeout_ms,
+                                  uint32_t value)
+{
+    VFIOUserServer *other = vfio_user_server_new(NULL, NULL);
+
+    qtest_qmp_device_add(guest->rig->qts, "vfio-user-pci", "other",
+                         "{'addr': '5', 'socket': %s, 'x-timeout-ms': %u}",
+                         vfio_user_server_path(other), timeout_ms);
+    vfio_user_server_poke(other, VFIO_PCI_CONFIG_REGION_INDEX, AT_DEVICE,
+                          &value, sizeof(value));
+    qtest_outl(guest->rig->qts, CONFIG_ADDRESS,
+               0x80000000 | SLOT << 11 | AT_DEVICE);
+    return other;
+}
+
+/* Neither processor reads anything else while one of them waits. */
+static void test_config_waits(void)
+{
+    const uint32_t value = 0xc0ffee;
+    g_autoptr(VFIOUserServer) other = NULL;
+    VFIOUserGuest guest;
+
+    reading_guest_begin(&guest);
+    other = plug_other(&guest, 20000, value);
+    read_port(&guest, 0, CONFIG_DATA, value);
+    read_port(&guest, 1, CONFIG_DATA, value);
+    for (int i = 0; i < 20; i++) {
+        vfio_user_server_set_rules(other, holds_config_reads);
+        vfio_user_server_forget(other);
+        vfio_user_server_see(other, VFIO_USER_REGION_READ,
+                             AT(VFIO_PCI_CONFIG_REGION_INDEX));
+        vfio_user_server_set_rules(other, NULL);
+        vfio_user_server_release(other);
+        check_reading(&guest, 0x3);
+    }
+    read_port(&guest, 0, 0, 0);
+    read_port(&guest, 1, 0, 0);
+    qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
+/* Time enough for a monitor that does not have to wait */
+static void *release_soon(void *opaque)
+{
+    g_usleep(G_TIME_SPAN_SECOND / 2);
+    vfio_user_server_release(opaque);
+    return NULL;
+}
+
+/* The device is ejected in the middle of a cycle to it. */
+static void test_config_ejected(void)
+{
+    g_autoptr(VFIOUserServer) other = NULL;
+    VFIOUserGuest guest;
+    GThread *thread;
+
+    reading_guest_begin(&guest);
+    other = plug_other(&guest, 20000, 0);
+    qtest_qmp_device_del_send(guest.rig->qts, "other");
+    vfio_user_server_set_rules(other, holds_config_reads);
+    vfio_user_server_forget(other);
+    read_port(&guest, 0, CONFIG_DATA, 0);
+    vfio_user_server_see(other, VFIO_USER_REGION_READ,
+                         AT(VFIO_PCI_CONFIG_REGION_INDEX));
+    vfio_user_server_set_rules(other, NULL);
+    thread = g_thread_new("release", release_soon, other);
+    g_free(qtest_hmp(guest.rig->qts, "o /w 0x%x 0x%x", PCIHP_EJECT,
+                     1 << SLOT));
+    g_thread_join(thread);
+    qtest_qmp_eventwait(guest.rig->qts, "DEVICE_DELETED");
+    read_port(&guest, 0, 0, 0);
+    vfio_user_rig_ping(guest.rig);
+    vfio_user_guest_end(&guest);
+}
+
+/* Returns how long the slowest of @n answers of the monitor took, us. */
+static gint64 slowest_ping(VFIOUserRig *rig, unsigned n)
+{
+    gint64 slowest = 0;
+
+    while (n--) {
+        gint64 begun = g_get_monotonic_time();
+
+        vfio_user_rig_ping(rig);
+        slowest = MAX(slowest, g_get_monotonic_time() - begun);
+    }
+    return slowest;
+}
+
+/* A cycle that is never answered: the monitor waits for it once. */
+static void test_config_silent(void)
+{
+    static const VFIOUserRule never[] = {
+        { ON(VFIO_USER_ANY), DO_DROP },
+        { }
+    };
+    g_autoptr(VFIOUserServer) other = NULL;
+    VFIOUserGuest guest;
+    gint64 slowest;
+
+    reading_guest_begin(&guest);
+    other = plug_other(&guest, SHORT_MS, 0);
+    vfio_user_server_set_rules(other, never);
+    vfio_user_server_forget(other);
+    read_port(&guest, 0, CONFIG_DATA, UINT32_MAX);
+    read_port(&guest, 1, CONFIG_DATA, UINT32_MAX);
+    vfio_user_server_see(other, VFIO_USER_REGION_READ,
+                         AT(VFIO_PCI_CONFIG_REGION_INDEX));
+    slowest = slowest_ping(guest.rig, 1);
+    g_test_message("query-status took %" PRIi64 " us", slowest);
+    g_assert_cmpint(slowest, <, 4 * SHORT_MS * G_TIME_SPAN_MILLISECOND);
+    vfio_user_server_wait_client(other, false);
+    check_reading(&guest, 0x3);
+    slowest = slowest_ping(guest.rig, 200);
+    g_test_message("later up to %" PRIi64 " us", slowest);
+    g_assert_cmpint(slowest, <, SHORT_MS * G_TIME_SPAN_MILLISECOND);
+    read_port(&guest, 0, 0, 0);
+    read_port(&guest, 1, 0, 0);
+    qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
+/* SET_IRQS that nobody answers: the processor does not wait for any of them. */
+static void check_unanswered(unsigned timeout_ms, unsigned toggles)
+{
+    static const VFIOUserRule never[] = {
+        { ON(VFIO_USER_DEVICE_SET_IRQS), DO_DROP },
+        { }
+    };
+    const uint8_t flags = VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS;
+    g_autoptr(VFIOUserServer) other = NULL;
+    VFIOUserGuest guest;
+    gint64 slowest;
+
+    reading_guest_begin(&guest);
+    other = plug_other(&guest, timeout_ms, 0);
+    vfio_user_server_set_rules(other, never);
+    qtest_writew(guest.rig->qts, TOGGLE_VALUE,
+                 VFIO_USER_MODEL_MSIX_VECTORS - 1);
+    qtest_writel(guest.rig->qts, TOGGLE,
+                 0x80000000 | SLOT << 11 | (flags & ~3));
+    while (vfio_user_guest_word(&guest, TOGGLE_COUNT) < toggles) {
+        slowest = slowest_ping(guest.rig, 1);
+        g_assert_cmpint(slowest, <, 2 * G_TIME_SPAN_SECOND);
+    }
+    if (timeout_ms == SHORT_MS) {
+        vfio_user_server_wait_client(other, false);
+    } else {
+        g_assert_cmpuint(vfio_user_server_saw(other,
+                                              VFIO_USER_DEVICE_SET_IRQS),
+                         >, 255);
+    }
+    qtest_writel(guest.rig->qts, TOGGLE, 0);
+    vfio_user_server_set_rules(other, NULL);
+    qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
+static void test_unanswered(void)
+{
+    check_unanswered(20000, 600);
+}
+
+/* Once they are late, the connection ends. */
+static void test_unanswered_late(void)
+{
+    check_unanswered(SHORT_MS, 600);
+}
+
 void vfio_user_add_vcpu_tests(void)
 {
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/vcpu/several", test_several);
         qtest_add_func("/vfio-user/vcpu/arming", test_arming);
+        qtest_add_func("/vfio-user/vcpu/config-waits", test_config_waits);
+        qtest_add_func("/vfio-user/vcpu/config-ejected", test_config_ejected);
+        qtest_add_func("/vfio-user/vcpu/config-silent", test_config_silent);
+        qtest_add_func("/vfio-user/vcpu/unanswered", test_unanswered);
+        qtest_add_func("/vfio-user/vcpu/unanswered-late",
+                       test_unanswered_late);
     }
 }

@@ -1,0 +1,192 @@
+/*
+ * qtest of the vfio-user client: operations that a server draws out
+ *
+ * Each of its answers is in time, all of them together are not; or there is
+ * none.  QEMU's main loop waits for the server once, no longer than the
+ * operation may take, and never again.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "hw/pci/pci.h"
+#include "qobject/qdict.h"
+#include "vfio-user-irq.h"
+#include "vfio-user-tests.h"
+
+#define CONFIG VFIO_PCI_CONFIG_REGION_INDEX
+#define ROM VFIO_PCI_ROM_REGION_INDEX
+#define AT_DEVICE 0xf8          /* of configuration space: only the server's */
+#define ROM_AT 0xd0000000
+
+#define TIMEOUT_MS 400
+#define NEARLY_MS (TIMEOUT_MS * 3 / 4)
+/* On a machine that is busy, and from there to the test */
+#define SLACK_MS 2000
+
+/* A reply of one byte to a read of more. */
+static const uint32_t one = 1;
+#define ONE_BYTE(when) \
+    { when, DO_PATCH, offsetof(VFIOUserRegionRW, count), { &one, 4 } }, \
+    { when, DO_LENGTH, sizeof(VFIOUserRegionRW) + 1 }
+
+typedef void Operation(VFIOUserRig *rig);
+
+static void read_config(VFIOUserRig *rig)
+{
+    g_assert_cmphex(qpci_config_readl(rig->dev, AT_DEVICE), ==, UINT32_MAX);
+}
+
+static void write_config(VFIOUserRig *rig)
+{
+    qpci_config_writel(rig->dev, AT_DEVICE, 1);
+}
+
+static void read_register(VFIOUserRig *rig)
+{
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, UINT32_MAX);
+}
+
+static void read_rom(VFIOUserRig *rig)
+{
+    qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
+                       ROM_AT | PCI_ROM_ADDRESS_ENABLE);
+    g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, UINT32_MAX);
+}
+
+static void reset(VFIOUserRig *rig)
+{
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(rig->qts, "RESET");
+}
+
+/* From the main loop: it waits for the answers. */
+static void enable_msix(VFIOUserRig *rig)
+{
+    qpci_msix_enable(rig->dev);
+    for (int i = 0; i < VFIO_USER_MODEL_MSIX_VECTORS; i++) {
+        vfio_user_irq_use(rig, i);
+    }
+}
+
+typedef struct Row {
+    const char *name;
+    Operation *run;
+    unsigned factor;            /* of the time-out; 0: each is one operation */
+    const char *cause;
+    VFIOUserRule rules[4];      /* the last is empty */
+} Row;
+
+#define READ_CONFIG ON(VFIO_USER_REGION_READ, AT_OFFSET(CONFIG, AT_DEVICE))
+#define READS_CONFIG ON(VFIO_USER_REGION_READ, AT(CONFIG))
+#define READ_ROM ON(VFIO_USER_REGION_READ, AT(ROM))
+#define NEVER "no reply within "
+#define USED_UP "the operation used up its time of "
+
+static const Row rows[] = {
+    { "config-read-never", read_config, 1, NEVER, { { READ_CONFIG, DO_DROP } } },
+    { "config-read-bytes", read_config, 1, USED_UP, {
+        { READS_CONFIG, DO_DELAY, NEARLY_MS }, ONE_BYTE(READS_CONFIG) } },
+    { "config-write-never", write_config, 1, NEVER, {
+        { ON(VFIO_USER_REGION_WRITE, AT(CONFIG)), DO_DROP } } },
+    { "register-read-never", read_register, 1, NEVER, {
+        { ON(VFIO_USER_REGION_READ, AT(0)), DO_DROP } } },
+    { "rom-bytes", read_rom, 1, USED_UP, {
+        { READ_ROM, DO_DELAY, NEARLY_MS }, ONE_BYTE(READ_ROM) } },
+    { "rom-never", read_rom, 1, NEVER, { { READ_ROM, DO_DROP } } },
+    { "reset-never", reset, 6, NEVER, {
+        { ON(VFIO_USER_DEVICE_RESET), DO_DROP } } },
+    { "reset-slow", reset, 6, USED_UP, {
+        { ON(VFIO_USER_ANY), DO_DELAY, NEARLY_MS } } },
+    { "interrupts-never", enable_msix, 1, NEVER, {
+        { ON(VFIO_USER_DEVICE_SET_IRQS), DO_DROP } } },
+};
+
+/* Returns how long @run took, ms. */
+static unsigned time_it(VFIOUserRig *rig, Operation *run)
+{
+    gint64 begun = g_get_monotonic_time();
+
+    run(rig);
+    vfio_user_rig_ping(rig);
+    return (g_get_monotonic_time() - begun) / G_TIME_SPAN_MILLISECOND;
+}
+
+static void test_row(const void *opaque)
+{
+    static const VFIOUserRule never[] = {
+        { ON(VFIO_USER_ANY), DO_DROP },
+        { }
+    };
+    const Row *row = opaque;
+    VFIOUserModel model = vfio_user_model;
+    unsigned first, again = 0;
+    VFIOUserRig *rig;
+
+    model.region[ROM].size = 64 * KiB;
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model, NULL);
+    vfio_user_rig_plug(rig, TIMEOUT_MS);
+    vfio_user_server_set_rules(rig->server, row->rules);
+    first = time_it(rig, row->run);
+    vfio_user_server_set_rules(rig->server, never);
+    vfio_user_server_wait_client(rig->server, false);
+    for (int i = 0; i < 40; i++) {
+        again += time_it(rig, read_config);
+    }
+    g_test_message("query-status waited %u ms, then 40 times %u ms in all",
+                   first, again);
+    g_assert_cmpuint(first, <, row->factor * TIMEOUT_MS + SLACK_MS);
+    g_assert_cmpuint(again, <, SLACK_MS);
+    vfio_user_rig_end(rig);
+}
+
+/* All of realize has one budget, of two time-outs. */
+static void test_realize(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_ANY), DO_DELAY, TIMEOUT_MS / 7 },
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     rules);
+    gint64 begun = g_get_monotonic_time();
+    g_autofree char *message = vfio_user_rig_try_plug(rig, TIMEOUT_MS);
+    unsigned took = (g_get_monotonic_time() - begun) /
+                    G_TIME_SPAN_MILLISECOND;
+
+    g_assert_nonnull(message);
+    g_test_message("%u ms: %s", took, message);
+    g_assert_nonnull(strstr(message, USED_UP));
+    g_assert_cmpuint(took, <, 2 * TIMEOUT_MS + SLACK_MS);
+    vfio_user_server_wait_client(rig->server, false);
+}
+
+/* So has what a server answers one byte at a time, but quickly. */
+static void test_bytes(void)
+{
+    static const VFIOUserRule rules[] = {
+        ONE_BYTE(READS_CONFIG),
+        { }
+    };
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     rules);
+    const uint32_t value = 0x11223344;
+
+    vfio_user_rig_plug(rig, 0);
+    vfio_user_server_poke(rig->server, CONFIG, AT_DEVICE, &value,
+                          sizeof(value));
+    g_assert_cmphex(qpci_config_readl(rig->dev, AT_DEVICE), ==, value);
+}
+
+void vfio_user_add_budget_tests(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/budget/%s",
+                                                rows[i].name);
+
+        qtest_add_data_func(path, &rows[i], test_row);
+    }
+    qtest_add_func("/vfio-user/budget/realize", test_realize);
+    qtest_add_func("/vfio-user/budget/bytes", test_bytes);
+}
