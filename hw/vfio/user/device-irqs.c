@@ -33,8 +33,10 @@ static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg),
     };
-    int ret = vfio_user_proxy_call(udev->proxy, &call, errp);
+    int ret;
 
+    assert(bql_locked());
+    ret = vfio_user_proxy_call(udev->proxy, &call, errp);
     if (ret < 0) {
         return ret;
     }
@@ -63,10 +65,10 @@ int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
 }
 
 /*
- * One message.  A vCPU does not wait, neither for the answer nor for room: an error is reported
- * when it arrives, and a later command cannot overtake this one.  A doorbell
- * that is no command could: then the device would finish its work and find no
- * descriptor for its interrupt, which is lost.
+ * One message.  A vCPU does not wait, neither for the answer nor for room: an
+ * error is reported when it arrives, and a later command cannot overtake this
+ * one.  A doorbell that is no command could: then the device would finish its
+ * work and find no descriptor for its interrupt, which is lost.
  */
 static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
                         const void *data, size_t size,
@@ -82,6 +84,7 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
         .nfds = nfds,
     };
 
+    assert(bql_locked());
     msg->argsz = sizeof(*msg) + size;
     return current_cpu && !(nfds && udev->direct_path) ?
         vfio_user_proxy_notify(udev->proxy, &call, errp) :
@@ -108,6 +111,7 @@ static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
         .head_size = sizeof(msg),
     };
 
+    assert(bql_locked());
     return vfio_user_proxy_post(udev->proxy, &call, NULL);
 }
 

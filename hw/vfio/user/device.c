@@ -15,6 +15,7 @@
 #include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "hw/vfio/user/device-irqs.h"
 #include "hw/vfio/user/region-info.h"
 #include "trace.h"
@@ -69,6 +70,7 @@ bool vfio_user_device_handshake(VFIOUserDevice *udev, int *twin_fd,
         .reply_max = sizeof(version) + VFIO_USER_MAX_VERSION_DATA,
     };
 
+    assert(bql_locked());
     proposed.twin_socket &= vfio_user_proxy_passes_fds(udev->proxy);
     json = vfio_user_caps_to_json(&proposed);
     call.data = json;
@@ -105,6 +107,7 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         .reply_max = VFIO_USER_MAX_INFO,
     };
 
+    assert(bql_locked());
     if (vfio_user_proxy_call(udev->proxy, &call, errp) < 0) {
         return false;
     }
@@ -245,6 +248,7 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
     Error *err = NULL;
     int ret;
 
+    assert(bql_locked());
     ret = vfio_user_proxy_call(udev->proxy, &call, NULL);
     if (ret < 0) {
         return ret;

@@ -95,6 +95,13 @@ struct VFIOUserDevice {
     uint32_t unmask_index;
 };
 
+/*
+ * Who calls the server, and with which lock: vfio_user_device_read_region(),
+ * _write_region(), _feature() and _reset() with the big QEMU lock or without,
+ * and so do region_read and region_write of the io ops; all others with it.
+ * With it they wait within the budget that is open, or within one of their own.
+ */
+
 /**
  * vfio_user_device_handshake:
  * @twin_fd: set to the descriptor of the twin socket, which is the caller's,

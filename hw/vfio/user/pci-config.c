@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
+#include "qemu/main-loop.h"
 #include "qemu/range.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/device.h"
@@ -19,6 +20,7 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
     VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
     uint32_t value = 0;
 
+    assert(bql_locked());
     if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
         int ret = vbasedev->io_ops->region_read(vbasedev,
                                                 VFIO_PCI_CONFIG_REGION_INDEX,
@@ -100,6 +102,7 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     VFIOUserPCIConfig before;
     bool taken;
 
+    assert(bql_locked());
     VFIO_USER_BUDGET_GUARD(vfio_user_device_of(&vdev->vbasedev)->proxy,
                            reset || power ? VFIO_USER_BUDGET_RESET
                                           : VFIO_USER_BUDGET_ORDINARY);

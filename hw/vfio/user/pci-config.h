@@ -7,10 +7,10 @@
  * before, see pci-restore.h.  Checks nothing; that was done once, when the
  * device was realized.
  *
- * Threads: the main loop and vCPUs, with the big QEMU lock, which is kept while
- * the server answers: a cycle runs inside a handler of the host bridge, which
- * refuses all other cycles meanwhile and uses the device afterwards.  Each has a
- * budget.
+ * Threads: the main loop and vCPUs, with the big QEMU lock, which is kept
+ * while the server answers: a cycle runs inside a handler of the host bridge,
+ * which refuses all other cycles meanwhile and uses the device afterwards.
+ * Each has a budget.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -12,6 +12,7 @@
 
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
+#include "qemu/main-loop.h"
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/pci-restore.h"
 #include "trace.h"
@@ -167,11 +168,12 @@ static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
 bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
-    int ret = vbasedev->io_ops->region_read(vbasedev,
-                                            VFIO_PCI_CONFIG_REGION_INDEX, 0,
-                                            sizeof(config->bytes),
-                                            config->bytes);
+    int ret;
 
+    assert(bql_locked());
+    ret = vbasedev->io_ops->region_read(vbasedev, VFIO_PCI_CONFIG_REGION_INDEX,
+                                        0, sizeof(config->bytes),
+                                        config->bytes);
     if (ret != sizeof(config->bytes)) {
         vfio_user_device_report(vbasedev, "cannot read the configuration"
                                 " space that a reset changes: %s",

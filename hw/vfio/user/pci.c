@@ -467,6 +467,7 @@ static void reset(VFIOUserPCIDevice *vudev)
     bool late = vudev->user.reset_pending;
     Error *err = NULL;
 
+    assert(bql_locked());
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_RESET);
     vudev->user.reset_pending = false;
     vfio_pci_pre_reset(vdev);

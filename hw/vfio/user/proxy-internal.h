@@ -13,6 +13,7 @@
 #define HW_VFIO_USER_PROXY_INTERNAL_H
 
 #include "qemu/event_notifier.h"
+#include "hw/vfio/user/locked.h"
 #include "hw/vfio/user/proxy.h"
 
 /*
@@ -165,7 +166,7 @@ static inline int64_t proxy_clock_ns(void)
 bool proxy_usable_locked(const VFIOUserProxy *p);
 ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id);
 void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot);
-void proxy_wake_locked(VFIOUserWaiter *w);
+void proxy_wake_locked(VFIOUserProxy *p, VFIOUserWaiter *w);
 int proxy_gone(VFIOUserProxy *p, Error **errp);
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp);

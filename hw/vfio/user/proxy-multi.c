@@ -53,6 +53,7 @@ static void batch_add(Batch *batch, ProxyWrite *write)
 static bool multi_wait_locked(VFIOUserProxy *p, ProxyWrite *own,
                               int64_t deadline)
 {
+    vfio_user_assert_locked(&p->lock);
     while (!own->done) {
         int64_t left = deadline - proxy_clock_ns();
         bool usable = proxy_usable_locked(p);

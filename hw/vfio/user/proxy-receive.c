@@ -146,9 +146,10 @@ static bool check_fds(const VFIOUserMessage *msg, Error **errp)
  * Whether the call of @slot may have this reply.  Asked under the lock under
  * which the call gets it: a moment before, the slot may have been another's.
  */
-static bool check_slot_locked(const ProxySlot *slot, const VFIOUserHeader *h,
-                              Error **errp)
+static bool check_slot_locked(const VFIOUserProxy *p, const ProxySlot *slot,
+                              const VFIOUserHeader *h, Error **errp)
 {
+    vfio_user_assert_locked(&p->lock);
     if (slot->command != h->command) {
         violation(errp, h, "the reply to %s names another command",
                   vfio_user_command_name(slot->command));
@@ -203,7 +204,7 @@ static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         slot = proxy_find_slot_locked(p, h->id);
-        if (slot && !check_slot_locked(slot, h, errp)) {
+        if (slot && !check_slot_locked(p, slot, h, errp)) {
             return false;
         }
         use = slot ? slot->use : SLOT_FREE;
@@ -214,7 +215,7 @@ static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
             if (!error) {
                 fill_reply(call, msg);
             }
-            proxy_wake_locked(&call->waiter);
+            proxy_wake_locked(p, &call->waiter);
         }
         if (slot && error) {
             proxy_expect_stray(p, slot);
@@ -311,6 +312,7 @@ static void proxy_set_interest_locked(VFIOUserProxy *p, uint32_t events)
 {
     struct epoll_event ev = { .events = events, .data.fd = p->fd };
 
+    vfio_user_assert_locked(&p->lock);
     if (p->interest != events && proxy_usable_locked(p)) {
         p->interest = events;
         epoll_ctl(p->epoll_fd, EPOLL_CTL_MOD, p->fd, &ev);
@@ -319,6 +321,7 @@ static void proxy_set_interest_locked(VFIOUserProxy *p, uint32_t events)
 
 void proxy_listen_locked(VFIOUserProxy *p)
 {
+    vfio_user_assert_locked(&p->lock);
     if (!p->reading) {
         proxy_set_interest_locked(p, EPOLLIN);
     }
@@ -326,11 +329,13 @@ void proxy_listen_locked(VFIOUserProxy *p)
 
 void proxy_await_room_locked(VFIOUserProxy *p)
 {
+    vfio_user_assert_locked(&p->lock);
     proxy_set_interest_locked(p, p->interest | EPOLLOUT);
 }
 
 void proxy_ignore_socket_locked(VFIOUserProxy *p)
 {
+    vfio_user_assert_locked(&p->lock);
     epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
 }
 
@@ -339,6 +344,7 @@ static void proxy_set_timer_locked(VFIOUserProxy *p, long ns)
 {
     struct itimerspec spec = { .it_value.tv_nsec = ns };
 
+    vfio_user_assert_locked(&p->lock);
     timerfd_settime(p->timer_fd, 0, &spec, NULL);
     p->put_off = ns;
     p->calls_seen = p->stats.calls;
@@ -350,6 +356,7 @@ static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
     VFIOUserWaiter *w = QTAILQ_FIRST(&p->waiters);
     short events = proxy_poll_events(p);
 
+    vfio_user_assert_locked(&p->lock);
     if (w) {
         /* the receive thread shall not be there first */
         proxy_set_interest_locked(p, 0);
@@ -429,6 +436,7 @@ static void proxy_read_until(VFIOUserProxy *p, VFIOUserWaiter *w,
 
 bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
 {
+    vfio_user_assert_locked(&p->lock);
     while (!w->done) {
         int64_t left = deadline - proxy_clock_ns();
 

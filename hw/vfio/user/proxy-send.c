@@ -96,9 +96,17 @@ static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 
 /* The queues */
 
+/* These are QEMU's own eventfds: that takes no time. */
+static void proxy_close_copies(ProxyQueued *q)
+{
+    while (q->nfds) {
+        close(q->fds[--q->nfds]);
+    }
+}
+
 static void proxy_free_queued(ProxyQueued *q)
 {
-    vfio_user_close_fds(q->fds, q->nfds);
+    proxy_close_copies(q);
     g_free(q->fds);
     g_free(q);
 }
@@ -109,6 +117,7 @@ static ProxyQueued *proxy_pop_queue_locked(VFIOUserProxy *p,
 {
     ProxyQueued *q = g_steal_pointer(&p->cut);
 
+    vfio_user_assert_locked(&p->lock);
     if (!q && p->queue_out.replies < end.replies &&
         !QSIMPLEQ_EMPTY(&p->replies)) {
         q = QSIMPLEQ_FIRST(&p->replies);
@@ -126,6 +135,7 @@ void proxy_drop_queue_locked(VFIOUserProxy *p)
 {
     ProxyQueued *q;
 
+    vfio_user_assert_locked(&p->lock);
     while ((q = proxy_pop_queue_locked(p, p->queue_in))) {
         proxy_free_queued(q);
     }
@@ -137,6 +147,7 @@ void proxy_drop_queue_locked(VFIOUserProxy *p)
 /* @q: none of it was sent, or the message was cut short */
 static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q, bool cut)
 {
+    vfio_user_assert_locked(&p->lock);
     if (!proxy_usable_locked(p)) {
         proxy_free_queued(q);
         return;
@@ -161,14 +172,14 @@ static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q, bool cut)
 /* Back to the head what was not sent to its end, away with what was. */
 static void proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
 {
+    vfio_user_assert_locked(&p->lock);
     if (!proxy_usable_locked(p)) {
         proxy_free_queued(q);
         return;
     }
     if (q->sent && q->nfds) {           /* they went with the first byte */
         p->queued_fds -= q->nfds;
-        vfio_user_close_fds(q->fds, q->nfds);
-        q->nfds = 0;
+        proxy_close_copies(q);
     }
     if (q->sent && q->sent < q->size) {
         p->cut = q;
@@ -222,6 +233,7 @@ static ProxyQueueCount proxy_queue_end_locked(const VFIOUserProxy *p)
 {
     ProxyQueueCount end = p->queue_in;
 
+    vfio_user_assert_locked(&p->lock);
     if (p->answering) {
         end.requests = p->queue_out.requests;
     }
@@ -232,6 +244,7 @@ static ProxyQueueCount proxy_queue_end_locked(const VFIOUserProxy *p)
 
 void proxy_wait_for_writer_locked(VFIOUserProxy *p, int64_t left)
 {
+    vfio_user_assert_locked(&p->lock);
     p->writers++;
     qemu_cond_timedwait(&p->writer_cond, &p->lock,
                         MIN(DIV_ROUND_UP(left, SCALE_MS), INT_MAX));
@@ -240,6 +253,7 @@ void proxy_wait_for_writer_locked(VFIOUserProxy *p, int64_t left)
 
 static bool proxy_take_writers_turn_locked(VFIOUserProxy *p, int64_t deadline)
 {
+    vfio_user_assert_locked(&p->lock);
     while ((p->writing || p->answering) && proxy_usable_locked(p)) {
         int64_t left = deadline - proxy_clock_ns();
 
@@ -256,6 +270,7 @@ static bool proxy_take_writers_turn_locked(VFIOUserProxy *p, int64_t deadline)
 
 static void proxy_leave_writers_turn_locked(VFIOUserProxy *p)
 {
+    vfio_user_assert_locked(&p->lock);
     p->writing = false;
     if (p->queue_in.requests != p->queue_out.requests && !p->answering) {
         proxy_await_room_locked(p);

@@ -28,11 +28,13 @@ static const char *const state_names[] = {
 
 bool proxy_usable_locked(const VFIOUserProxy *p)
 {
+    vfio_user_assert_locked(&p->lock);
     return p->state < VFIO_USER_LOST;
 }
 
-void proxy_wake_locked(VFIOUserWaiter *w)
+void proxy_wake_locked(VFIOUserProxy *p, VFIOUserWaiter *w)
 {
+    vfio_user_assert_locked(&p->lock);
     qatomic_store_release(&w->done, true);
     qemu_cond_signal(&w->cond);
 }
@@ -40,6 +42,7 @@ void proxy_wake_locked(VFIOUserWaiter *w)
 static void proxy_use_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
                                   ProxySlotUse use)
 {
+    vfio_user_assert_locked(&p->lock);
     p->used[slot->use]--;
     p->used[use]++;
     slot->use = use;
@@ -54,6 +57,7 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
 {
     VFIOUserWaiter *w, *tmp;
 
+    vfio_user_assert_locked(&p->lock);
     trace_vfio_user_proxy_state(p->name, state_names[p->state],
                                 state_names[state], reason);
     assert(state > p->state);
@@ -67,14 +71,14 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
 
         if (slot->use == SLOT_CALL) {
             slot->call->result = -ECONNRESET;
-            proxy_wake_locked(&slot->call->waiter);
+            proxy_wake_locked(p, &slot->call->waiter);
         }
         proxy_use_slot_locked(p, slot, SLOT_FREE);
         slot->call = NULL;
     }
     QTAILQ_FOREACH_SAFE(w, &p->slot_waiters, next_for_slot, tmp) {
         QTAILQ_REMOVE(&p->slot_waiters, w, next_for_slot);
-        proxy_wake_locked(w);
+        proxy_wake_locked(p, w);
     }
     qemu_cond_broadcast(&p->writer_cond);
     proxy_drop_queue_locked(p);
@@ -179,6 +183,7 @@ ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id)
 {
     ProxySlot *slot = &p->slots[id & 0xff];
 
+    vfio_user_assert_locked(&p->lock);
     if ((id & 0xff) >= PROXY_SLOTS || slot->use == SLOT_FREE ||
         slot->generation != id >> 8) {
         return NULL;
@@ -190,19 +195,21 @@ void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot)
 {
     VFIOUserWaiter *w = QTAILQ_FIRST(&p->slot_waiters);
 
+    vfio_user_assert_locked(&p->lock);
     proxy_use_slot_locked(p, slot, SLOT_FREE);
     slot->call = NULL;
     slot->generation++;
     p->free_slots[p->nfree++] = slot - p->slots;
     if (w) {
         QTAILQ_REMOVE(&p->slot_waiters, w, next_for_slot);
-        proxy_wake_locked(w);
+        proxy_wake_locked(p, w);
     }
 }
 
 /* Waits for a slot where all are taken; NULL when it is too late. */
 static ProxySlot *proxy_claim_slot_locked(VFIOUserProxy *p, int64_t deadline)
 {
+    vfio_user_assert_locked(&p->lock);
     while (!p->nfree && proxy_usable_locked(p)) {
         VFIOUserWaiter w = { };
         bool in_time;
@@ -343,6 +350,7 @@ void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
 static int proxy_fill_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
                                   VFIOUserCall *call, ProxySlotUse use)
 {
+    vfio_user_assert_locked(&p->lock);
     p->stats.calls++;
     proxy_use_slot_locked(p, slot, use);
     slot->call = use == SLOT_CALL ? call : NULL;
@@ -502,6 +510,7 @@ static bool proxy_notify_is_late_locked(const VFIOUserProxy *p, int64_t now)
 {
     int64_t latest = now - (int64_t)qatomic_read(&p->timeout_ms) * SCALE_MS;
 
+    vfio_user_assert_locked(&p->lock);
     for (unsigned i = 0; i < PROXY_SLOTS; i++) {
         if (p->slots[i].use == SLOT_NOTIFY && p->slots[i].begun < latest) {
             return true;

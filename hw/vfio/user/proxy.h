@@ -10,9 +10,9 @@
  * reconnect; it begins with a connected channel and ends CLOSED.
  *
  * Threads: any thread may call, post or notify, with the big QEMU lock or
- * without; nothing here takes it.  Whoever waits for a reply reads the socket
- * in the meantime if nobody else does; a receive thread reads when nobody
- * waits.
+ * without; nothing here takes it or releases it, and what waits with it is
+ * charged to a budget.  Whoever waits for a reply reads the socket in the
+ * meantime if nobody else does; a receive thread reads when nobody waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -304,9 +304,10 @@ int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_notify:
  * @call: the request; nothing points at it after return
  *
- * Sends a request and waits no more than vfio_user_proxy_post().  An error reply
- * goes to VFIOUserProxyOps.failed when it arrives, unless very many notifies are
- * under way.  A server that does not answer very many loses the connection.
+ * Sends a request and waits no more than vfio_user_proxy_post().  An error
+ * reply goes to VFIOUserProxyOps.failed when it arrives, unless very many
+ * notifies are under way.  A server that leaves very many unanswered loses the
+ * connection.
  *
  * Returns 0 or -errno with @errp set.
  */
