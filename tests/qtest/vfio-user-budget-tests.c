@@ -180,6 +180,26 @@ static void test_bytes(void)
     g_assert_cmphex(qpci_config_readl(rig->dev, AT_DEVICE), ==, value);
 }
 
+/* More writes at once than a server can follow, as of another device's DMA. */
+static void test_burst(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+    g_autofree uint8_t *bytes = g_malloc(64 * KiB);
+    g_autofree uint8_t *is = g_malloc(64 * KiB);
+
+    for (int i = 0; i < 64 * KiB; i++) {
+        bytes[i] = i * 7 + i / 256;
+    }
+    for (int i = 0; i < 4; i++) {
+        bytes[0] = i;
+        qtest_memwrite(rig->qts, rig->bar[2].addr, bytes, 64 * KiB);
+    }
+    qtest_memread(rig->qts, rig->bar[2].addr, is, 64 * KiB);
+    g_assert_cmpmem(bytes, 64 * KiB, is, 64 * KiB);
+    vfio_user_server_peek(rig->server, 2, 0, is, 64 * KiB);
+    g_assert_cmpmem(bytes, 64 * KiB, is, 64 * KiB);
+}
+
 void vfio_user_add_budget_tests(void)
 {
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -190,4 +210,5 @@ void vfio_user_add_budget_tests(void)
     }
     qtest_add_func("/vfio-user/budget/realize", test_realize);
     qtest_add_func("/vfio-user/budget/bytes", test_bytes);
+    qtest_add_func("/vfio-user/budget/burst", test_burst);
 }

@@ -288,8 +288,9 @@ static void test_config_waits(void)
     read_port(&guest, 0, CONFIG_DATA, value);
     read_port(&guest, 1, CONFIG_DATA, value);
     for (int i = 0; i < 20; i++) {
-        vfio_user_server_set_rules(other, holds_config_reads);
+        /* the first one seen may have been answered; then the next is held */
         vfio_user_server_forget(other);
+        vfio_user_server_set_rules(other, holds_config_reads);
         vfio_user_server_see(other, VFIO_USER_REGION_READ,
                              AT(VFIO_PCI_CONFIG_REGION_INDEX));
         vfio_user_server_set_rules(other, NULL);

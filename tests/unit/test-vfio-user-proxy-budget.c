@@ -14,7 +14,7 @@
 
 #define MS 200                  /* the time-out where time is to pass */
 #define MAX_LATE 127            /* notifies that are not answered */
-#define MAX_QUEUED 256          /* messages that wait for the socket */
+#define MAX_QUEUED 4096         /* messages that wait for the socket */
 
 /* In place of the stub, which knows one answer for all threads. */
 
@@ -256,7 +256,7 @@ static void test_unread(void)
     fill_socket(rig);
     n = queue_notifies(rig, &err);
     g_assert_cmpuint(n, ==, MAX_QUEUED);
-    peer_assert_error(err, "the server does not read, and 256 requests wait");
+    peer_assert_error(err, "the server does not read, and 4096 requests wait");
     rig_assert_lost(rig, "DEVICE_SET_IRQS: not sent: the server does not read");
 }
 
@@ -269,6 +269,8 @@ static void test_queued_posts(void)
     n = fill_socket(rig);
     for (uint64_t i = 0; i < MAX_QUEUED; i++) {
         g_assert_cmpint(rig_post(rig, i, &error_abort), ==, 0);
+        g_assert_cmpint(vfio_user_proxy_is_congested(rig->proxy), ==,
+                        i + 1 >= MAX_QUEUED / 2);
     }
     rig_recv_posts(rig, n);
     for (uint64_t i = 0; i < MAX_QUEUED; i++) {

@@ -413,7 +413,7 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
     };
     int ret;
 
-    if (post) {
+    if (post && !vfio_user_proxy_is_congested(udev->proxy)) {
         ret = post_write(udev, &call, &msg, errp);
         return ret < 0 ? ret : size;
     }

@@ -222,7 +222,7 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
 /**
  * vfio_user_device_write_region:
  * @size: of @data, 1 to vfio_user_caps_max_request() bytes
- * @post: do not wait for the server
+ * @post: do not wait for the server, unless it has too much to read
  *
  * Likewise for a write.  Specification: "VFIO_USER_REGION_WRITE".
  */

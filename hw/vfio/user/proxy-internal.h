@@ -65,11 +65,8 @@ typedef struct ProxyQueueCount {
     uint64_t requests;
 } ProxyQueueCount;
 
-/*
- * Requests that may wait for a server to read them, and their descriptors.
- * Half a second of interrupts that are masked and unmasked 500 times a second.
- */
-#define PROXY_MAX_REQUESTS 256
+/* Requests that may wait for a server to read them, and their descriptors. */
+#define PROXY_MAX_REQUESTS 4096
 #define PROXY_MAX_REQUEST_FDS 256
 
 typedef struct ProxyWrite ProxyWrite;

@@ -15,6 +15,7 @@
 #include "qapi/error.h"
 #include "qemu/iov.h"
 #include "qemu/lockable.h"
+#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
@@ -419,6 +420,16 @@ int proxy_send_or_queue(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
         proxy_send_queued(p);   /* whoever wrote may have left */
     }
     return sent < 0 ? proxy_gone(p, errp) : ret;
+}
+
+bool vfio_user_proxy_is_congested(VFIOUserProxy *p)
+{
+    if (!bql_locked() || !qatomic_read(&p->queued)) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&p->lock);
+    return p->queue_in.requests - p->queue_out.requests >=
+           PROXY_MAX_REQUESTS / 2;
 }
 
 /* What the reader does of it */

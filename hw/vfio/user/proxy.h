@@ -287,6 +287,15 @@ int vfio_user_proxy_post(VFIOUserProxy *proxy, VFIOUserCall *call,
                          Error **errp);
 
 /**
+ * vfio_user_proxy_is_congested:
+ *
+ * Whether half of the queue is taken, for a thread with the big QEMU lock.  It
+ * should call rather than post then, if the server is to follow: within its
+ * budget it waits until the server has read all of the queue.
+ */
+bool vfio_user_proxy_is_congested(VFIOUserProxy *proxy);
+
+/**
  * vfio_user_proxy_post_write:
  * @call: a REGION_WRITE, for when it goes alone
  * @entry: the same as part of a REGION_WRITE_MULTI
