@@ -57,6 +57,7 @@ VFIOUserProxy *vfio_user_budget_guard(VFIOUserProxy *p,
 void vfio_user_budget_unguard(VFIOUserProxy *p)
 {
     if (p) {
+        assert(bql_locked());           /* it was when this was begun */
         vfio_user_budget_end(p);
         object_unref(OBJECT(p));
     }
