@@ -95,6 +95,16 @@ static const Row source_rows[] = {
                              SAYS_STATE(UINT32_MAX, .nth = 1) },
       SOURCE_RUNS, DESTINATION_ENDS },
 
+    /* it takes the change, and its device does not */
+    { "pre-copy-ignored", { SAYS_STATE(1, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "reports the state RUNNING" },
+    { "pre-copy-breaks", { SAYS_STATE(6, .nth = 1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "reports the state ERROR" },
+    { "saving-ignored", { SAYS_STATE(3, .nth = 2) },
+      SOURCE_RUNS, DESTINATION_ENDS, "reports the state PRE_COPY" },
+    { "stopped-ignored", { SAYS_STATE(2, .nth = 3) },
+      SOURCE_RUNS, DESTINATION_ENDS, "reports the state STOP_COPY" },
+
     /* while the VM runs */
     { "pending-unreadable", { { READ(REG_PENDING), DO_FAIL, EIO } },
       SOURCE_RUNS, DESTINATION_ENDS },
@@ -159,6 +169,8 @@ static const Row source_rows[] = {
 /* Of the destination's server */
 static const Row destination_rows[] = {
     /* before anything is sent */
+    { "resuming-ignored", { SAYS_STATE(1) },
+      SOURCE_RUNS, DESTINATION_ENDS, "reports the state RUNNING" },
     { "resuming-refused", { { TO_RESUMING, DO_FAIL, EINVAL } },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to RESUMING: " },
     { "resuming-never", { { TO_RESUMING, DO_DROP } },

@@ -128,9 +128,26 @@ static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
     return -EPROTO;
 }
 
+/* Servers take writes to a register that they do not know. */
+static int check_state(VFIOUserMigDevice *d, VFIOUserMigState told,
+                       Error **errp)
+{
+    VFIOUserMigState state;
+    int ret = get_state(d, &state, errp);
+
+    if (ret < 0 || state == told) {
+        return ret;
+    }
+    error_setg(errp, "vfio-user %s: the server took the change, and its"
+               " migration region reports the state %s", name_of(d),
+               vfio_user_mig_state_name(state));
+    return -EIO;
+}
+
 static int set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
 {
     unsigned i = 0;
+    int ret;
 
     while (states[i].state != to) {
         i++;
@@ -138,8 +155,9 @@ static int set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
     }
     /* what is in the window is void */
     d->region.left = d->region.written = 0;
-    return write_register(d, REGISTER(device_state), &states[i].bits,
-                          sizeof(states[i].bits), errp);
+    ret = write_register(d, REGISTER(device_state), &states[i].bits,
+                         sizeof(states[i].bits), errp);
+    return ret < 0 ? ret : check_state(d, to, errp);
 }
 
 /* Data */
