@@ -3,7 +3,8 @@
  *
  * A row is a fault of one server, and what becomes of both sides.  With the
  * return path the source hears of every failure of the destination, so the
- * guest goes on there in all rows but those that say otherwise.
+ * guest goes on there in all rows but those that say otherwise.  A server that
+ * does not answer loses its device if QEMU's main loop had to wait for it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -48,7 +49,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-never-answered", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-dies", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
@@ -74,7 +75,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
     { "source-stop-never-answered", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "RUNNING to STOP: " },
     { "source-stop-dies", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
@@ -86,13 +87,13 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
     { "source-stop-copy-never-answered", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "STOP to STOP_COPY: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "STOP to STOP_COPY: " },
     { "source-stop-copy-dies", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
     { "source-stop-copy-never-answered-after-pre-copy", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "PRE_COPY to STOP_COPY: " },
     { "source-stop-copy-dies-after-pre-copy", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
@@ -101,7 +102,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
     { "source-stop-copy-data-never", false, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "MIG_DATA_READ: " },
     { "source-stop-copy-data-dies", false, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
@@ -110,7 +111,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "STOP_COPY to STOP: " },
     { "source-stop-again-never-answered", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_DROP },
-      SOURCE_RUNS, DESTINATION_ENDS, "STOP_COPY to STOP: " },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "STOP_COPY to STOP: " },
     { "source-stop-again-dies", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },
@@ -165,7 +166,7 @@ static const Row rows[] = {
       SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
     { "destination-running-never-answered", false, true,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_DROP },
-      SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
+      SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "STOP to RUNNING: " },
 
     /* the state is loaded, the source is gone: a device is lost, no VM */
     { "destination-running-refused", false, true, { },

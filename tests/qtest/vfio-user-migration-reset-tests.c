@@ -273,27 +273,6 @@ static void test_reset_in_pre_copy(const void *opaque)
                                           VFIO_USER_DEVICE_RESET), ==, 1);
 }
 
-/* Reset while the server is read: the VM stays, and its device is reset. */
-static void test_reset_in_stop_copy(const void *opaque)
-{
-    VFIOUserModel endless = *vfio_user_mig_model_of(opaque);
-    g_autofree char *said = NULL;
-    VFIOUserMigVM *vm;
-
-    endless.migration.filling = 1 * TiB;
-    vm = vfio_user_mig_source(&endless, SEED);
-    vfio_user_mig_start(vm, "exec:cat > /dev/null");
-    vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_FEATURE,
-                         AT(VFIO_USER_MIG_STOP_COPY));
-    system_reset(vm);
-    vfio_user_mig_wait(vm, "failed");
-    said = vfio_user_mig_said(vm);
-    g_assert_nonnull(strstr(said, "it was reset while it was saved"));
-    vfio_user_mig_wait_running(vm);
-    vfio_user_server_see(vm->server[0], VFIO_USER_DEVICE_RESET);
-    vfio_user_mig_vm_free(vm);
-}
-
 /*
  * The destination is reset while its device loads: what is loaded comes in
  * place of that.
@@ -365,9 +344,6 @@ void vfio_user_add_migration_reset_tests(void)
         add("meanwhile", servers[i], test_reset_meanwhile);
         add("in-pre-copy", servers[i], test_reset_in_pre_copy);
         add("loading", servers[i], test_reset_loading);
-        if (!(*servers[i])->migration1) {
-            add("in-stop-copy", servers[i], test_reset_in_stop_copy);
-        }
     }
     qtest_add_func("/vfio-user/migration-reset/savevm-endless",
                    test_savevm_endless);

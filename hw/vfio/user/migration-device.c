@@ -43,9 +43,11 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
     return false;
 }
 
-void vfio_user_mig_device_destroy(VFIOUserMigDevice *d)
+void vfio_user_mig_piece_free(VFIOUserMigPiece *piece)
 {
-    g_clear_pointer(&d->region.buffer, g_free);
+    vfio_user_call_clear(&piece->call);
+    g_free(piece->bytes);
+    g_free(piece);
 }
 
 int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp)

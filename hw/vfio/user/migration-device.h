@@ -29,14 +29,12 @@ typedef struct VFIOUserMigPiece {
     uint32_t size;              /* 0: the end, in PRE_COPY for now */
     bool more;                  /* the rest of a chunk comes next */
     bool is_short;              /* the server was asked for more */
-    VFIOUserCall call;          /* has the data, if they came by message */
+    VFIOUserCall call;          /* has the data, if they came by message, */
+    uint8_t *bytes;             /* and this does if they did not */
 } VFIOUserMigPiece;
 
-static inline void vfio_user_mig_piece_clear(VFIOUserMigPiece *piece)
-{
-    vfio_user_call_clear(&piece->call);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserMigPiece, vfio_user_mig_piece_clear)
+void vfio_user_mig_piece_free(VFIOUserMigPiece *piece);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigPiece, vfio_user_mig_piece_free)
 
 /*
  * A version of migration.  The operations return 0, or as they say, or -errno
@@ -65,7 +63,7 @@ typedef struct VFIOUserMigrationOps {
     int (*pending)(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp);
     /*
      * read:
-     * @piece: zeroed; its data are valid until it is cleared or the next call
+     * @piece: zeroed; has its data until it is freed
      */
     int (*read)(VFIOUserMigDevice *d, VFIOUserMigPiece *piece, Error **errp);
     /*
@@ -86,7 +84,6 @@ typedef struct VFIOUserMigRegion {
     uint64_t at;                /* offset of the next byte of a chunk */
     uint64_t left;              /* bytes of the chunk that are to be read */
     uint64_t written;           /* bytes of the chunk that the server has */
-    uint8_t *buffer;            /* VFIO_USER_MIG_MAX_RECORD bytes, or NULL */
 } VFIOUserMigRegion;
 
 struct VFIOUserMigDevice {
@@ -117,7 +114,6 @@ extern const VFIOUserMigrationOps vfio_user_mig_v2;
  */
 bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
                         uint64_t *flags, Error **why_not);
-void vfio_user_mig_device_destroy(VFIOUserMigDevice *d);
 
 /**
  * vfio_user_mig_ask_state:

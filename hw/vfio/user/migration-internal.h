@@ -15,17 +15,14 @@
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
+#include "hw/vfio/user/migration-lock.h"
 #include "hw/vfio/user/migration-records.h"
-
-/* What the main loop needs for a turn, where it waits for one. */
-#define MONITOR_TURN_US 1000
-
-/* How long it waits for one, at most, beside a call to the server, ms. */
-#define MONITOR_WAITS_MS 100
 
 struct VFIOUserMigration {
     VFIOMigration common;       /* what hw/vfio looks at */
-    VFIODevice *vbasedev;
+    VFIODevice *vbasedev;       /* NULL once it is gone */
+    VFIOUserProxy *proxy;       /* a reference */
+    char *name;                 /* of the device */
     VMChangeStateEntry *vm_change;
     bool vm_running;            /* as the device was last told */
     NotifierWithReturn notifier;
@@ -35,23 +32,29 @@ struct VFIOUserMigration {
     char *id, *end_id;          /* of the sections in QEMU's stream */
 
     /*
-     * Held while the device changes its state and while its data are read, so
-     * for as long as the server may take.  Big QEMU lock first.  The holder
-     * of that counts in @wanted and waits for one read, not for a turn of them.
+     * QEMU has begun to save or to load, and may call the handlers from its
+     * migration thread.  A device that is unplugged meanwhile leaves the struct
+     * behind until that has ended.  Main loop only.
      */
-    QemuMutex lock;
-    unsigned wanted;            /* atomic */
+    bool saving, loading;
+
+    /* Protects all up to the end of @save, unless it says otherwise. */
+    VFIOUserMigLock lock;
+    bool gone;                  /* unplugged: @d is nobody's */
     VFIOUserMigDevice d;
     struct {
         bool active;
         bool restart;           /* what was sent is void */
+        bool more;              /* the rest of a chunk is to be read, */
+        GQueue rest;            /* or is here: VFIOUserMigPiece */
+        uint64_t rest_size;     /* bytes that were ever put there */
+        int error;              /* -errno: saving has failed, as was told */
+
+        /* Of whoever writes the stream, without the lock. */
         bool ack_wanted;        /* the base has yet to ask for it */
         VFIOUserMigBacklog backlog;
-        int error;              /* -errno: saving has failed, as was told */
         uint64_t position;      /* in the device's stream */
     } save;
-
-    int64_t monitor_ms;         /* big lock: since when it has had no turn */
 
     /* Main loop only. */
     struct {
@@ -64,14 +67,27 @@ struct VFIOUserMigration {
     } load;
 };
 
-/* As qemu_mutex_lock() of the lock, with the big QEMU lock. */
-void vfio_user_migration_lock(VFIOUserMigration *m);
-
 /* Tells hw/vfio of the state, and the container. */
-void vfio_user_migration_mirror(VFIOUserMigration *m);
+void vfio_user_migration_mirror_locked(VFIOUserMigration *m);
 
-/* Brings the device where the VM is, after saving has ended. */
-void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running);
+/* Brings the device where the VM is. */
+void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running);
+
+/*
+ * Before a change of the state that would void the rest of a chunk whose
+ * beginning was sent: reads it, for who writes the stream.
+ */
+void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m);
+
+/* Forgets what was read and is not to be sent. */
+void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
+
+/* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
+int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
+
+/* With the big QEMU lock: saving or loading has ended. */
+void vfio_user_migration_saved(VFIOUserMigration *m);
+void vfio_user_migration_loaded(VFIOUserMigration *m);
 
 /*
  * Resets a stopped device whose reset was put off, and stops it again.  With
@@ -83,14 +99,6 @@ void vfio_user_migration_reset_stopped(VFIOUserMigration *m);
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
                             size_t size);
-
-/*
- * The migration thread has the big QEMU lock while the VM stands still.  A
- * server may have more to say than anybody wants to wait for, so the monitor
- * gets a turn after each call to a server that is slow, and often enough where
- * there are many calls; @since is when it had the last one, ms.
- */
-void vfio_user_migration_let_monitor_in(int64_t *since);
 
 /*
  * What QEMU's handlers do; see migration/register.h.  The tables of them, of

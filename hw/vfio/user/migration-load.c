@@ -14,28 +14,31 @@
 #include "qapi/error.h"
 #include "qemu/coroutine.h"
 #include "qemu/error-report.h"
-#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
+/* How often the monitor gets a turn where the stream does not wait, ms. */
+#define MONITOR_WAITS_MS 100
+#define MONITOR_TURN_US 10000
+
 static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
 {
-    int ret;
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    int ret = vfio_user_mig_set_state(&m->d, to, errp);
 
-    QEMU_LOCK_GUARD(&m->lock);
-    ret = vfio_user_mig_set_state(&m->d, to, errp);
-    vfio_user_migration_mirror(m);
+    vfio_user_migration_mirror_locked(m);
     return ret;
 }
 
 /*
- * The main loop waits for the server with us, and does nothing else while the
- * stream comes faster than the server takes it.
+ * Where the stream comes faster than the server takes it, this coroutine yields
+ * as it does where it waits for the stream.  Returns as
+ * vfio_user_migration_check(): the device may be gone afterwards.
  */
-static void let_monitor_in(VFIOUserMigration *m)
+static int yield(VFIOUserMigration *m, Error **errp)
 {
     int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
 
@@ -43,6 +46,7 @@ static void let_monitor_in(VFIOUserMigration *m)
         qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, MONITOR_TURN_US * SCALE_US);
         m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
+    return vfio_user_migration_check(m, errp);
 }
 
 /*
@@ -83,17 +87,19 @@ static int begin(VFIOUserMigration *m, Error **errp)
     return ret;
 }
 
+static int reset(VFIOUserMigration *m, Error **errp)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+
+    return vfio_user_device_reset(m->d.udev, errp) < 0 ||
+           vfio_user_mig_ask_state(&m->d, errp) < 0 ? -EIO : 0;
+}
+
 /* A reset forgets what was written so far. */
 static int begin_again(VFIOUserMigration *m, Error **errp)
 {
     m->load.partial = false;
-    WITH_QEMU_LOCK_GUARD(&m->lock) {
-        if (vfio_user_device_reset(m->d.udev, errp) < 0 ||
-            vfio_user_mig_ask_state(&m->d, errp) < 0) {
-            return -EIO;
-        }
-    }
-    return enter_resuming(m, errp);
+    return reset(m, errp) < 0 ? -EIO : enter_resuming(m, errp);
 }
 
 static int load_data(VFIOUserMigration *m, size_t size, bool more,
@@ -110,7 +116,10 @@ static int load_data(VFIOUserMigration *m, size_t size, bool more,
         }
         data += ret;
         size -= ret;
-        let_monitor_in(m);
+        ret = yield(m, errp);
+        if (ret < 0) {
+            return ret;
+        }
     }
     return 0;
 }
@@ -187,10 +196,13 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
                            errp)) {
         return -EINVAL;
     }
-    trace_vfio_user_mig_load(vfio_user_proxy_name(m->d.udev->proxy),
+    trace_vfio_user_mig_load(vfio_user_proxy_name(m->proxy),
                              vfio_user_mig_record_name(head.record),
                              head.size);
-    ret = take_record(m, &head, errp);
+    ret = vfio_user_migration_check(m, errp);
+    if (ret == 0) {
+        ret = take_record(m, &head, errp);
+    }
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
@@ -198,6 +210,7 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
 
+    m->loading = true;
     m->load.hello = m->load.ended = m->load.partial = false;
     if (!m->load.buffer) {
         m->load.buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);
@@ -211,6 +224,7 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     Error *err = NULL;
     int ret = 0;
 
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_DATA);
     m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     if (!m->load.hello && !vfio_user_mig_begin_get(f, &m->load.position,
                                                    &err)) {
@@ -219,12 +233,16 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     if (ret == 0) {
         do {
             ret = load_record(m, f, &err);
-            let_monitor_in(m);
+            if (ret > 0) {
+                int gone = yield(m, &err);
+
+                ret = gone < 0 ? gone : ret;
+            }
         } while (ret > 0);
     }
     if (ret < 0) {
         error_reportf_err(err, "%s: loading the device failed: ",
-                          m->vbasedev->name);
+                          m->name);
     }
     return ret;
 }
@@ -234,5 +252,6 @@ int vfio_user_migration_load_cleanup(void *opaque)
     VFIOUserMigration *m = opaque;
 
     g_clear_pointer(&m->load.buffer, g_free);
+    vfio_user_migration_loaded(m);
     return 0;
 }

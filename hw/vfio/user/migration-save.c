@@ -3,11 +3,12 @@
  *
  * In PRE_COPY while the VM runs, where the server can do that, and in
  * STOP_COPY once it has stopped; then what QEMU knows of the device.  Each
- * read of the server is a record of the stream.
+ * read of the server is a record of the stream.  The server is read with the
+ * device's lock, the stream is written without.
  *
- * Threads: the migration thread, with the big QEMU lock once the VM stands
- * still; the main loop for snapshots.  A failure fails the migration, and the
- * VM goes on here.
+ * Threads: the migration thread, with the big QEMU lock in the set-up and once
+ * the VM stands still; the main loop for snapshots.  A failure fails the
+ * migration, and the VM goes on here.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,9 +17,6 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
-#include "qemu/lockable.h"
-#include "qemu/main-loop.h"
-#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/migration.h"
@@ -33,9 +31,12 @@
 
 /* As often as the VM's memory, a server may give without coming to an end. */
 #define ENDLESS_FACTOR 4
-/* In a snapshot, that and as many bytes; a read counts as so many at least. */
+/* While it is stopped, that and as many bytes; a read counts as so many. */
 #define ENDLESS_LEAST (1 * GiB)
 #define SMALL_READ (64 * KiB)
+
+/* Bytes of a chunk that are kept in memory because the VM stops, at most. */
+#define MAX_REST (64 * MiB)
 
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
@@ -48,7 +49,7 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
 static int failed(VFIOUserMigration *m, int ret, Error *err)
 {
     error_reportf_err(err, "%s: saving the device failed, the VM stays here: ",
-                      m->vbasedev->name);
+                      m->name);
     return ret;
 }
 
@@ -57,39 +58,111 @@ static int end_section(VFIOUserMigration *m, QEMUFile *f)
     return vfio_user_migration_put(m, f, VFIO_USER_MIG_SECTION_END, NULL, 0);
 }
 
-static int set_state(VFIOUserMigration *m, VFIOUserMigState to)
+/* Whether there is a device to save, and nothing has gone wrong so far. */
+static int check_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
-    int ret = vfio_user_mig_set_state(&m->d, to, &err);
+    int ret;
 
-    vfio_user_migration_mirror(m);
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = vfio_user_migration_check(m, &err);
+    return ret < 0 ? failed(m, ret, err) : m->save.error;
+}
+
+static int set_state_locked(VFIOUserMigration *m, VFIOUserMigState to)
+{
+    Error *err = NULL;
+    int ret;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = vfio_user_mig_set_state(&m->d, to, &err);
+    vfio_user_migration_mirror_locked(m);
     return ret < 0 ? failed(m, ret, err) : 0;
 }
 
-/* One read: how many bytes it brought, 0 at the end, or -errno. */
-static int save_some(VFIOUserMigration *m, QEMUFile *f,
-                     VFIOUserMigPiece *piece)
-{
-    Error *err = NULL;
-    int ret = m->d.ops->read(&m->d, piece, &err);
+/* Pieces of the state */
 
+/* Makes @piece one that was read; 0 or -errno. */
+static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
+{
+    g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
+    Error *err = NULL;
+    int ret;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = m->d.ops->read(&m->d, next, &err);
     if (ret < 0) {
         return failed(m, ret, err);
     }
-    trace_vfio_user_mig_save(vfio_user_proxy_name(m->d.udev->proxy),
-                             vfio_user_mig_state_name(m->d.state),
-                             piece->size);
+    m->save.more = next->more;
+    trace_vfio_user_mig_save(vfio_user_proxy_name(m->proxy),
+                             vfio_user_mig_state_name(m->d.state), next->size);
+    *piece = g_steal_pointer(&next);
+    return 0;
+}
+
+static int put_piece(VFIOUserMigration *m, QEMUFile *f,
+                     VFIOUserMigPiece *piece)
+{
+    int ret = 0;
+
     if (piece->size) {
         ret = vfio_user_migration_put(m, f, piece->more ? VFIO_USER_MIG_PART :
                                                           VFIO_USER_MIG_DATA,
                                       piece->data, piece->size);
-        if (ret < 0) {
-            return ret;
-        }
-        vfio_migration_add_bytes_transferred(piece->size);
     }
-    vfio_user_proxy_reuse(m->d.udev->proxy, &piece->call);
-    return piece->size;
+    if (ret == 0) {
+        vfio_migration_add_bytes_transferred(piece->size);
+        vfio_user_proxy_reuse(m->proxy, &piece->call);
+    }
+    return ret;
+}
+
+void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m)
+{
+    VFIOUserMigPiece *piece = NULL;
+    Error *err = NULL;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    while (m->save.active && m->save.more && m->save.error == 0) {
+        m->save.error = read_locked(m, &piece);
+        if (m->save.error == 0) {
+            m->save.rest_size += piece->size;
+            g_queue_push_tail(&m->save.rest, piece);
+        }
+        if (m->save.rest_size > MAX_REST) {
+            error_setg(&err, "it was stopped, and too much of a chunk of its"
+                       " state is left");
+            m->save.error = failed(m, -EFBIG, err);
+        }
+    }
+}
+
+void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    m->save.more = false;
+    g_queue_clear_full(&m->save.rest,
+                       (GDestroyNotify)vfio_user_mig_piece_free);
+}
+
+/* Begin */
+
+/* Returns 1 where what was sent is void, 0 or -errno. */
+static int restart_locked(VFIOUserMigration *m)
+{
+    int ret = check_locked(m);
+
+    if (ret < 0 || !m->save.restart) {
+        return ret;
+    }
+    vfio_user_migration_drop_chunk_locked(m);
+    if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
+        m->d.state == VFIO_USER_MIG_RUNNING) {
+        ret = set_state_locked(m, VFIO_USER_MIG_PRE_COPY);
+    }
+    m->save.restart = ret < 0;
+    return ret < 0 ? ret : 1;
 }
 
 /* Begins the stream anew where what was sent is void. */
@@ -97,31 +170,22 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
 {
     int ret;
 
-    if (!m->save.restart) {
-        return 0;
+    vfio_user_mig_lock(&m->lock);
+    ret = restart_locked(m);
+    vfio_user_mig_unlock(&m->lock);
+    if (ret <= 0) {
+        return ret;
     }
-    ret = vfio_user_migration_put(m, f, VFIO_USER_MIG_RESTART, NULL, 0);
-    if (ret == 0 && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
-        m->d.state == VFIO_USER_MIG_RUNNING) {
-        ret = set_state(m, VFIO_USER_MIG_PRE_COPY);
-    }
-    m->save.restart = ret < 0;
     m->save.backlog = (VFIOUserMigBacklog) { };
-    return ret;
+    return vfio_user_migration_put(m, f, VFIO_USER_MIG_RESTART, NULL, 0);
 }
 
-static int begin_pre_copy(VFIOUserMigration *m, Error **errp)
-{
-    int ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
-
-    vfio_user_migration_mirror(m);
-    return ret;
-}
-
-static int save_setup_locked(VFIOUserMigration *m, QEMUFile *f, Error **errp)
+static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
 {
     int ret = 0;
 
+    vfio_user_mig_assert_locked(&m->lock);
+    vfio_user_migration_drop_chunk_locked(m);
     memset(&m->save, 0, sizeof(m->save));
     m->save.active = true;
     m->save.ack_wanted = true;
@@ -129,52 +193,67 @@ static int save_setup_locked(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
-    vfio_user_migration_mirror(m);
-    vfio_user_mig_begin_put(f, &m->save.position, &m->who);
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
         m->d.state == VFIO_USER_MIG_RUNNING && m->vm_running) {
-        ret = begin_pre_copy(m, errp);
+        ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
     }
+    vfio_user_migration_mirror_locked(m);
+    return ret;
+}
+
+static int begin_saving(VFIOUserMigration *m, Error **errp)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    int ret = vfio_user_migration_check(m, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    return vfio_user_proxy_check(m->proxy, errp) ? begin_saving_locked(m, errp)
+                                                 : -ECONNRESET;
+}
+
+/* With the big QEMU lock, although the VM runs. */
+int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    ERRP_GUARD();
+    VFIOUserMigration *m = opaque;
+    int ret;
+
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
+    ret = begin_saving(m, errp);
     if (ret == 0) {
+        vfio_user_mig_begin_put(f, &m->save.position, &m->who);
         ret = end_section(m, f);
         if (ret < 0) {
             error_setg_errno(errp, -ret, "cannot write to the stream");
         }
     }
-    return ret;
-}
-
-int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
-{
-    ERRP_GUARD();
-    VFIOUserMigration *m = opaque;
-    int ret = -ECONNRESET;
-
-    if (vfio_user_proxy_check(m->d.udev->proxy, errp)) {
-        QEMU_LOCK_GUARD(&m->lock);
-        ret = save_setup_locked(m, f, errp);
-    }
     if (ret < 0) {
         error_prepend(errp, "%s: saving the device failed, the VM stays here:"
-                      " ", m->vbasedev->name);
+                      " ", m->name);
     }
     return ret;
 }
+
+/* In PRE_COPY */
 
 bool vfio_user_migration_is_active_iterate(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    return m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
+    /* one that was unplugged says so in its next turn */
+    return qatomic_read(&m->gone) || m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
 /* A failure shows in the next turn: QEMU is told that there is one to come. */
-static uint64_t pre_copy_pending(VFIOUserMigration *m, uint64_t threshold)
+static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
 {
     uint64_t bytes;
     Error *err = NULL;
     int ret;
 
+    vfio_user_mig_assert_locked(&m->lock);
     if (!m->d.ops->pending || m->save.backlog.endless) {
         return vfio_user_mig_backlog_pending(&m->save.backlog, threshold);
     }
@@ -195,161 +274,166 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
     uint64_t threshold = migrate_get_current()->threshold_size + 1;
     uint64_t bytes = 0;
 
-    QEMU_LOCK_GUARD(&m->lock);
-    if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
-        bytes = pre_copy_pending(m, threshold);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->gone) {
+        return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
+    } else if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
+        bytes = pending_locked(m, threshold);
     } else if (m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
                m->d.state == VFIO_USER_MIG_RUNNING) {
         bytes = vfio_user_mig_backlog_pending(&nothing_yet, threshold);
     }
-    trace_vfio_user_mig_pending(vfio_user_proxy_name(m->d.udev->proxy), bytes,
+    trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
                                 threshold);
     return bytes;
 }
 
 /* Whether there is to be another read after @n of them. */
-static bool goes_on(VFIOUserMigration *m, QEMUFile *f, unsigned n,
-                    const VFIOUserMigTurn *turn)
+static bool goes_on_locked(VFIOUserMigration *m, QEMUFile *f, unsigned n,
+                           const VFIOUserMigTurn *turn)
 {
-    return !turn->ended && m->d.state == VFIO_USER_MIG_PRE_COPY &&
-           n < READS_PER_TURN && !migration_rate_exceeded(f) &&
-           !qatomic_read(&m->wanted);
+    vfio_user_mig_assert_locked(&m->lock);
+    if (m->save.restart) {
+        return false;           /* what comes next is void */
+    }
+    /* a chunk is sent to its end, or the destination cannot load it */
+    return m->save.more || (!turn->ended && n < READS_PER_TURN &&
+                            m->d.state == VFIO_USER_MIG_PRE_COPY &&
+                            !migration_rate_exceeded(f));
 }
 
-/*
- * A few reads in PRE_COPY.  A chunk is read to its end, as a change of the
- * state would void the rest.
- */
+/* Makes @piece the next one of a turn, or NULL at its end; 0 or -errno. */
+static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
+                      VFIOUserMigTurn *turn, VFIOUserMigPiece **piece)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    int ret = check_locked(m);
+
+    if (ret < 0) {
+        return ret;
+    }
+    *piece = g_queue_pop_head(&m->save.rest);
+    if (!*piece && goes_on_locked(m, f, n, turn)) {
+        ret = read_locked(m, piece);
+    }
+    if (*piece) {
+        turn->bytes += (*piece)->size;
+        turn->ended = !(*piece)->size;
+        turn->short_reads += (*piece)->is_short;
+    }
+    return ret;
+}
+
+/* A few reads.  In between the device is its VM's, which may stop. */
 static int save_turn(VFIOUserMigration *m, QEMUFile *f)
 {
     uint64_t limit = ENDLESS_FACTOR * ram_bytes_total();
     VFIOUserMigTurn turn = { };
-    bool more = false;
     unsigned n;
 
-    for (n = 0; more || goes_on(m, f, n, &turn); n++) {
-        g_auto(VFIOUserMigPiece) piece = { };
-        int got = save_some(m, f, &piece);
+    for (n = 0; ; n++) {
+        g_autoptr(VFIOUserMigPiece) piece = NULL;
+        int ret = next_piece(m, f, n, &turn, &piece);
 
-        if (got < 0) {
-            return got;
+        if (ret == 0 && !piece) {
+            break;
         }
-        more = piece.more;
-        turn.bytes += got;
-        turn.ended = !got;
-        turn.short_reads += piece.is_short;
+        if (ret == 0) {
+            ret = put_piece(m, f, piece);
+        }
+        if (ret < 0) {
+            return ret;
+        }
     }
     if (n && vfio_user_mig_backlog_turn(&m->save.backlog, &turn, limit)) {
         warn_report("%s: saving the running device did not converge after"
                     " %" PRIu64 " bytes; the rest is saved while the VM is"
-                    " stopped", m->vbasedev->name,
-                    m->save.backlog.since);
+                    " stopped", m->name, m->save.backlog.since);
     }
     return 0;
+}
+
+static bool is_in_pre_copy(VFIOUserMigration *m)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    return m->d.state == VFIO_USER_MIG_PRE_COPY;
 }
 
 int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
-    int ret;
+    int ret = restart(m, f);
 
-    QEMU_LOCK_GUARD(&m->lock);
-    ret = m->save.error;
-    if (ret == 0) {
-        ret = restart(m, f);
-    }
     if (ret == 0) {
         ret = save_turn(m, f);
     }
     if (ret == 0) {
         ret = end_section(m, f);
     }
-    return ret < 0 ? ret : m->d.state != VFIO_USER_MIG_PRE_COPY ||
-                           !m->save.backlog.more;
-}
-
-static int begin_stop_copy(VFIOUserMigration *m, QEMUFile *f)
-{
-    int ret;
-
-    QEMU_LOCK_GUARD(&m->lock);
-    ret = m->save.error;
-    if (ret < 0) {
-        return ret;
-    }
-    ret = restart(m, f);
-    return ret < 0 ? ret : set_state(m, VFIO_USER_MIG_STOP_COPY);
-}
-
-/* As save_some(), unless something else has happened to the device. */
-static int save_more(VFIOUserMigration *m, QEMUFile *f)
-{
-    g_auto(VFIOUserMigPiece) piece = { };
-    Error *err = NULL;
-
-    QEMU_LOCK_GUARD(&m->lock);
-    if (m->save.restart || m->d.state != VFIO_USER_MIG_STOP_COPY ||
-        m->d.udev->reset_pending) {
-        error_setg(&err, "it was reset while it was saved");
-        return failed(m, -EIO, err);
-    }
-    return save_some(m, f, &piece);
-}
-
-void vfio_user_migration_let_monitor_in(int64_t *since)
-{
-    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-
-    if (now - *since >= MONITOR_WAITS_MS &&
-        runstate_check(RUN_STATE_FINISH_MIGRATE)) {
-        bql_unlock();
-        g_usleep(MONITOR_TURN_US);
-        bql_lock();
-        *since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-    }
+    return ret < 0 ? ret : !is_in_pre_copy(m) || !m->save.backlog.more;
 }
 
 /*
- * A migration can be cancelled.  A snapshot cannot: it ends where a server has
- * given more than any device has, or as many bytes in very many small reads.
+ * Once the VM stands still.  The big QEMU lock is held from the last of the
+ * memory to the end of the stream: what is saved is of one moment.
  */
-static bool is_endless(VFIOUserMigration *m, uint64_t *cost, int got)
+
+static int change_state(VFIOUserMigration *m, VFIOUserMigState to)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    return set_state_locked(m, to);
+}
+
+static int read_stopped(VFIOUserMigration *m, VFIOUserMigPiece **piece)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    return read_locked(m, piece);
+}
+
+/*
+ * A server must come to an end: it may give more than any device has, or as
+ * many bytes in very many small reads.
+ */
+static int check_end(VFIOUserMigration *m, uint64_t *cost, uint32_t got)
 {
     Error *err = NULL;
 
     *cost += MAX(got, SMALL_READ);
-    if (runstate_check(RUN_STATE_FINISH_MIGRATE) ||
-        *cost < ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST) {
-        return false;
+    if (*cost < ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST) {
+        return 0;
     }
     error_setg(&err, "its state did not end");
-    failed(m, -EFBIG, err);
-    return true;
+    return failed(m, -EFBIG, err);
 }
 
 static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
 {
-    int ret = begin_stop_copy(m, f);
+    bool ended = false;
     uint64_t cost = 0;
+    int ret = 0;
 
-    if (ret < 0) {
-        return ret;
-    }
-    while ((ret = save_more(m, f)) > 0) {
-        if (is_endless(m, &cost, ret)) {
-            return -EFBIG;
+    while (ret == 0 && !ended) {
+        g_autoptr(VFIOUserMigPiece) piece = NULL;
+
+        ret = read_stopped(m, &piece);
+        if (ret == 0) {
+            ended = !piece->size;
+            ret = put_piece(m, f, piece);
         }
-        vfio_user_migration_let_monitor_in(&m->monitor_ms);
-        ret = qemu_file_get_error(f);
-        if (ret < 0) {
-            return ret;         /* cancelled, or nobody listens any more */
+        if (ret == 0 && !ended) {
+            ret = check_end(m, &cost, piece->size);
+        }
+        if (ret == 0) {
+            ret = qemu_file_get_error(f);       /* nobody listens any more */
         }
     }
-    QEMU_LOCK_GUARD(&m->lock);
-    if (ret == 0) {
-        ret = set_state(m, VFIO_USER_MIG_STOP);
-    }
-    return ret < 0 ? ret : end_section(m, f);
+    return ret;
+}
+
+static bool is_there(VFIOUserMigration *m)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    return check_locked(m) == 0;
 }
 
 int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
@@ -357,15 +441,22 @@ int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
     VFIOUserMigration *m = opaque;
     int ret;
 
-    /* the server was waited for to stop */
-    vfio_user_migration_let_monitor_in(&m->monitor_ms);
-    vfio_user_migration_reset_stopped(m);
-    ret = save_stopped(m, f);
-    if (ret < 0) {
-        /* it will be to run again */
-        vfio_user_migration_let_monitor_in(&m->monitor_ms);
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_DATA);
+    if (!is_there(m)) {
+        return -EIO;
     }
-    return ret;
+    vfio_user_migration_reset_stopped(m);
+    ret = restart(m, f);
+    if (ret == 0) {
+        ret = change_state(m, VFIO_USER_MIG_STOP_COPY);
+    }
+    if (ret == 0) {
+        ret = save_stopped(m, f);
+    }
+    if (ret == 0) {
+        ret = change_state(m, VFIO_USER_MIG_STOP);
+    }
+    return ret < 0 ? ret : end_section(m, f);
 }
 
 void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
@@ -375,14 +466,17 @@ void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
     g_autoptr(QIOChannelBuffer) buffer = qio_channel_buffer_new(4 * KiB);
     QEMUFile *to = qemu_file_new_output(QIO_CHANNEL(buffer));
     Error *err = NULL;
-    int ret = vbasedev->ops->vfio_save_config(vbasedev, to, &err);
+    int ret = vfio_user_migration_check(m, &err);
 
+    if (ret == 0) {
+        ret = vbasedev->ops->vfio_save_config(vbasedev, to, &err);
+    }
     qemu_fflush(to);
     if (ret < 0) {
         qemu_file_set_error(f, failed(m, ret, err));
     } else if (buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
         error_report("%s: %zu bytes of configuration are too many to save",
-                     vbasedev->name, buffer->usage);
+                     m->name, buffer->usage);
         qemu_file_set_error(f, -E2BIG);
     } else {
         vfio_user_migration_put(m, f, VFIO_USER_MIG_CONFIG, buffer->data,
@@ -401,14 +495,22 @@ void vfio_user_migration_save_end(QEMUFile *f, void *opaque)
 }
 
 /* However it ended: the device is again where the VM is. */
+static void end_saving(VFIOUserMigration *m)
+{
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+
+    m->save.active = false;
+    vfio_user_migration_drop_chunk_locked(m);
+    if (!m->gone && vfio_user_proxy_state(m->proxy) == VFIO_USER_UP) {
+        vfio_user_migration_follow_vm_locked(m, runstate_is_running());
+    }
+}
+
 void vfio_user_migration_save_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    vfio_user_migration_lock(m);
-    m->save.active = false;
-    if (vfio_user_proxy_state(m->d.udev->proxy) == VFIO_USER_UP) {
-        vfio_user_migration_follow_vm(m, runstate_is_running());
-    }
-    qemu_mutex_unlock(&m->lock);
+    end_saving(m);
+    vfio_user_migration_saved(m);
 }

@@ -270,11 +270,8 @@ static int read_file(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
 {
     VFIOUserMigRegion *r = &d->region;
 
-    if (!r->buffer) {
-        r->buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);
-    }
-    piece->data = r->buffer;
-    return check_file(d, pread(r->fd, r->buffer, size,
+    piece->data = piece->bytes = g_malloc(size);
+    return check_file(d, pread(r->fd, piece->bytes, size,
                                r->info->offset + r->at), size, errp);
 }
 

@@ -15,7 +15,6 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
-#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/core/vmstate-if.h"
@@ -28,19 +27,13 @@
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
-void vfio_user_migration_lock(VFIOUserMigration *m)
-{
-    qatomic_inc(&m->wanted);
-    qemu_mutex_lock(&m->lock);
-    qatomic_dec(&m->wanted);
-}
-
 /* The state of the device */
 
-void vfio_user_migration_mirror(VFIOUserMigration *m)
+void vfio_user_migration_mirror_locked(VFIOUserMigration *m)
 {
     bool unknown = m->d.uncertain || m->d.state == VFIO_USER_MIG_ERROR;
 
+    vfio_user_mig_assert_locked(&m->lock);
     QEMU_BUILD_BUG_ON((int)VFIO_USER_MIG_STOP != VFIO_DEVICE_STATE_STOP ||
                       (int)VFIO_USER_MIG_PRE_COPY_P2P !=
                       VFIO_DEVICE_STATE_PRE_COPY_P2P);
@@ -51,15 +44,17 @@ void vfio_user_migration_mirror(VFIOUserMigration *m)
 
 static bool is_lost(VFIOUserMigration *m)
 {
-    return vfio_user_proxy_state(m->d.udev->proxy) != VFIO_USER_UP;
+    return vfio_user_proxy_state(m->proxy) != VFIO_USER_UP;
 }
 
 /* Once more after the first failure, which may have led to ERROR. */
-static void run(VFIOUserMigration *m)
+static void run_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
-    int ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
+    int ret;
 
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
     if (ret < 0 && ret != -ETIMEDOUT && !is_lost(m)) {
         error_report_err(err);
         err = NULL;
@@ -68,22 +63,25 @@ static void run(VFIOUserMigration *m)
     if (ret == -ETIMEDOUT) {
         error_report_err(err);
     } else if (ret < 0) {
-        vfio_user_proxy_fail(m->d.udev->proxy, err);
+        vfio_user_proxy_fail(m->proxy, err);
     }
 }
 
-static void stop(VFIOUserMigration *m, VFIOUserMigState to)
+static void stop_locked(VFIOUserMigration *m, VFIOUserMigState to)
 {
     Error *err = NULL;
-    int ret = vfio_user_mig_set_state(&m->d, to, &err);
+    int ret;
 
+    vfio_user_mig_assert_locked(&m->lock);
+    vfio_user_migration_finish_chunk_locked(m);
+    ret = vfio_user_mig_set_state(&m->d, to, &err);
     if (ret == 0) {
         return;
     }
     m->save.error = ret;
     if (m->save.active) {
         error_reportf_err(err, "%s: saving the device failed, the VM stays"
-                          " here: ", m->vbasedev->name);
+                          " here: ", m->name);
     } else if (is_lost(m)) {
         error_free(err);
     } else {
@@ -91,20 +89,21 @@ static void stop(VFIOUserMigration *m, VFIOUserMigState to)
     }
 }
 
-void vfio_user_migration_follow_vm(VFIOUserMigration *m, bool running)
+void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running)
 {
+    vfio_user_mig_assert_locked(&m->lock);
     if (running && m->save.active && m->d.state == VFIO_USER_MIG_STOP_COPY) {
         m->save.restart = true;
     }
     if (running) {
-        run(m);
+        run_locked(m);
     } else {
-        stop(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
-                VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
+        stop_locked(m, m->save.active && m->d.state == VFIO_USER_MIG_PRE_COPY ?
+                       VFIO_USER_MIG_STOP_COPY : VFIO_USER_MIG_STOP);
         m->d.udev->ops->drain_irqs(m->d.udev);
     }
     m->vm_running = running;
-    vfio_user_migration_mirror(m);
+    vfio_user_migration_mirror_locked(m);
 }
 
 /* It runs for that long, as where the VM is continued. */
@@ -113,13 +112,13 @@ void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
     if (!m->d.udev->reset_pending || is_lost(m)) {
         return;
     }
-    vfio_user_migration_lock(m);
-    vfio_user_migration_follow_vm(m, true);
-    qemu_mutex_unlock(&m->lock);
+    vfio_user_mig_lock(&m->lock);
+    vfio_user_migration_follow_vm_locked(m, true);
+    vfio_user_mig_unlock(&m->lock);
     m->d.udev->ops->reset(m->d.udev);
-    vfio_user_migration_lock(m);
-    vfio_user_migration_follow_vm(m, false);
-    qemu_mutex_unlock(&m->lock);
+    vfio_user_mig_lock(&m->lock);
+    vfio_user_migration_follow_vm_locked(m, false);
+    vfio_user_mig_unlock(&m->lock);
 }
 
 /* QEMU does not notice a stream that lacks a section. */
@@ -130,7 +129,7 @@ static void check_loaded(VFIOUserMigration *m)
     if (m->load.hello && !m->load.ended) {
         error_setg(&err, "the VM was loaded from a stream without the end of"
                    " the device's state");
-        vfio_user_proxy_fail(m->d.udev->proxy, err);
+        vfio_user_proxy_fail(m->proxy, err);
     }
 }
 
@@ -138,53 +137,53 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserMigration *m = opaque;
 
-    vfio_user_migration_lock(m);
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (running) {
         check_loaded(m);
-    } else {
-        m->monitor_ms = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
     if (m->vm_running != running && !is_lost(m)) {
-        trace_vfio_user_mig_vm(vfio_user_proxy_name(m->d.udev->proxy), running,
+        trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
                                RunState_str(state));
-        vfio_user_migration_follow_vm(m, running);
+        vfio_user_migration_follow_vm_locked(m, running);
     }
-    qemu_mutex_unlock(&m->lock);
 }
 
 void vfio_user_migration_begin_reset(VFIOUserMigration *m)
 {
     if (m) {
-        vfio_user_migration_lock(m);
+        vfio_user_mig_lock(&m->lock);
     }
 }
 
-static void follow_reset(VFIOUserMigration *m)
+static void follow_reset_locked(VFIOUserMigration *m)
 {
     VFIOUserMigState before = m->d.state;
 
+    vfio_user_mig_assert_locked(&m->lock);
+    vfio_user_migration_drop_chunk_locked(m);
     vfio_user_mig_ask_state(&m->d, NULL);
     /* libvfio-user stays in PRE_COPY; what was sent is from before the reset */
     if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
-        run(m);
+        run_locked(m);
     }
     if (m->d.state != before) {
         m->save.restart = m->save.active;
         /* a VM that has not begun to run yet leaves it as it is */
         if (before == VFIO_USER_MIG_STOP) {
-            stop(m, VFIO_USER_MIG_STOP);
+            stop_locked(m, VFIO_USER_MIG_STOP);
         }
     }
-    vfio_user_migration_mirror(m);
+    vfio_user_migration_mirror_locked(m);
 }
 
 void vfio_user_migration_finish_reset(VFIOUserMigration *m)
 {
     if (m) {
         if (!is_lost(m)) {
-            follow_reset(m);
+            follow_reset_locked(m);
         }
-        qemu_mutex_unlock(&m->lock);
+        vfio_user_mig_unlock(&m->lock);
     }
 }
 
@@ -207,6 +206,7 @@ static int migration_changed(NotifierWithReturn *notifier, MigrationEvent *e,
     VFIOUserMigration *m = container_of(notifier, VFIOUserMigration, notifier);
 
     if (e->type == MIG_EVENT_SETUP) {
+        m->saving = true;
         vfio_migration_reset_bytes_transferred();
         register_end(m);
     }
@@ -222,13 +222,15 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     g_autofree char *path = vmstate_if_get_id(VMSTATE_IF(vbasedev->dev));
 
     m->vbasedev = vbasedev;
+    m->proxy = VFIO_USER_PROXY(object_ref(OBJECT(d->udev->proxy)));
+    m->name = g_strdup(vbasedev->name);
     m->who = *who;
     m->who.version = d->ops->version;
     m->flags = flags;
     m->d = *d;
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
     m->end_id = g_strdup_printf("%s-end", m->id);
-    qemu_mutex_init(&m->lock);
+    vfio_user_mig_lock_init(&m->lock, m->proxy);
 
     m->common.vbasedev = vbasedev;
     /*
@@ -250,12 +252,12 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 /* A server may have served others: what it has left is no state to be in. */
 static bool begin_running(VFIOUserMigration *m, Error **errp)
 {
-    QEMU_LOCK_GUARD(&m->lock);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
 
     if (vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, errp) < 0) {
         return false;
     }
-    vfio_user_migration_mirror(m);
+    vfio_user_migration_mirror_locked(m);
     return true;
 }
 
@@ -309,21 +311,77 @@ unsigned vfio_user_migration_version(const VFIOUserMigration *m)
     return m->d.ops->version;
 }
 
+/* In the main loop, and not while QEMU goes over its list of handlers. */
+static void free_migration(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    migration_remove_notifier(&m->notifier);
+    unregister_savevm(NULL, m->end_id, m);
+    unregister_savevm(NULL, m->id, m);
+    g_queue_clear_full(&m->save.rest, (GDestroyNotify)vfio_user_mig_piece_free);
+    vfio_user_mig_lock_destroy(&m->lock);
+    object_unref(OBJECT(m->proxy));
+    g_free(m->load.buffer);
+    g_free(m->name);
+    g_free(m->id);
+    g_free(m->end_id);
+    g_free(m);
+}
+
+static void free_if_unused(VFIOUserMigration *m)
+{
+    if (m->gone && !m->saving && !m->loading) {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), free_migration, m);
+    }
+}
+
+void vfio_user_migration_saved(VFIOUserMigration *m)
+{
+    m->saving = false;
+    free_if_unused(m);
+}
+
+void vfio_user_migration_loaded(VFIOUserMigration *m)
+{
+    m->loading = false;
+    free_if_unused(m);
+}
+
+int vfio_user_migration_check(VFIOUserMigration *m, Error **errp)
+{
+    if (qatomic_read(&m->gone)) {
+        error_setg(errp, "the device was unplugged");
+        return -ENODEV;
+    }
+    return 0;
+}
+
+/* The migration thread's call fails, so that nobody waits for it. */
+static void leave_behind(VFIOUserMigration *m)
+{
+    Error *err = NULL;
+
+    error_setg(&err, "the device was unplugged while it was %s",
+               m->saving ? "saved" : "loaded");
+    vfio_user_proxy_fail(m->proxy, err);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    qatomic_set(&m->gone, true);
+    m->d.udev = NULL;
+    m->vbasedev = NULL;
+}
+
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
 {
     if (m) {
         vbasedev->migration = NULL;
         migrate_del_blocker(&m->cpr_blocker);
-        migration_remove_notifier(&m->notifier);
         qemu_del_vm_change_state_handler(m->vm_change);
-        unregister_savevm(NULL, m->end_id, m);
-        unregister_savevm(NULL, m->id, m);
-        qemu_mutex_destroy(&m->lock);
-        vfio_user_mig_device_destroy(&m->d);
-        g_free(m->load.buffer);
-        g_free(m->id);
-        g_free(m->end_id);
-        g_free(m);
+        if (m->saving || m->loading) {
+            leave_behind(m);
+        } else {
+            free_migration(m);
+        }
     }
     migrate_del_blocker(&vbasedev->migration_blocker);
 }

@@ -44,6 +44,23 @@ void vfio_user_budget_end(VFIOUserProxy *p)
     }
 }
 
+unsigned vfio_user_budget_left_ms(VFIOUserProxy *p)
+{
+    unsigned timeout = qatomic_read(&p->timeout_ms);
+
+    assert(bql_locked());
+    return p->budget.depth ? MIN(timeout, MAX(p->budget.left, 0) / SCALE_MS)
+                           : timeout;
+}
+
+void vfio_user_budget_charge(VFIOUserProxy *p, int64_t waited)
+{
+    assert(bql_locked());
+    if (p->budget.depth) {
+        p->budget.left -= waited;
+    }
+}
+
 VFIOUserProxy *vfio_user_budget_guard(VFIOUserProxy *p,
                                       VFIOUserBudgetFactor factor)
 {

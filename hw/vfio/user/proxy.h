@@ -242,6 +242,15 @@ G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VFIOUserBudgetGuard, vfio_user_budget_unguard,
                                 NULL)
 
 /**
+ * vfio_user_budget_left_ms:
+ *
+ * How long who has the big QEMU lock may wait for another thread's call: as for
+ * one of its own.  vfio_user_budget_charge() takes what it has waited, ns.
+ */
+unsigned vfio_user_budget_left_ms(VFIOUserProxy *proxy);
+void vfio_user_budget_charge(VFIOUserProxy *proxy, int64_t waited);
+
+/**
  * vfio_user_proxy_begin:
  *
  * Sends a request; vfio_user_proxy_finish() must follow if this succeeds, and

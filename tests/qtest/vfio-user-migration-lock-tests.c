@@ -1,0 +1,448 @@
+/*
+ * qtest of the vfio-user client: who waits while a device is saved
+ *
+ * The migration thread runs: it reads a server that does not answer, or writes
+ * a stream that nobody reads.  The monitor answers all the same, the device can
+ * be ejected, and once the VM stands still nothing comes in between.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define SEED 1109
+
+#define PCIHP_EJECT 0xae08
+#define EJECT_SLOT (1 << 4)
+
+#define TIMEOUT_MS 1000
+#define NEARLY_MS (TIMEOUT_MS * 3 / 4)
+/* On a machine that is busy */
+#define SLACK_MS 2000
+
+#define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
+#define DATA(at) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, \
+                           VFIO_USER_MIGRATION1_DATA + (at))
+
+/* Returns how long QEMU takes for a command without arguments, ms. */
+static unsigned time_it(VFIOUserMigVM *vm, const char *command)
+{
+    gint64 begun = g_get_monotonic_time();
+    unsigned took;
+
+    qtest_qmp_assert_success(vm->qts, "{'execute': %s}", command);
+    took = (g_get_monotonic_time() - begun) / G_TIME_SPAN_MILLISECOND;
+    g_test_message("%s took %u ms", command, took);
+    return took;
+}
+
+/* A stream of which the beginning is read */
+
+/* Memory and some of the device, which has as much as anybody wants. */
+#define BEGINNING (4 * MiB)
+
+/* Answers of the monitor in which nothing goes on, for that to be sure */
+#define STANDSTILL 300
+
+typedef struct Sink {
+    int fd, other;
+    GThread *thread;
+} Sink;
+
+static void swallow(Sink *sink, size_t size)
+{
+    char bytes[4096];
+    ssize_t got = 1;
+
+    for (size_t sum = 0; got > 0 && sum < size; sum += got) {
+        got = read(sink->fd, bytes, sizeof(bytes));
+    }
+}
+
+static gpointer swallow_beginning(gpointer opaque)
+{
+    swallow(opaque, BEGINNING);
+    return NULL;
+}
+
+/* Begins to migrate @vm to it. */
+static void sink_begin(Sink *sink, VFIOUserMigVM *vm)
+{
+    int fds[2];
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
+    *sink = (Sink) { .fd = fds[0], .other = dup(fds[1]) };
+    sink->thread = g_thread_new("sink", swallow_beginning, sink);
+    vfio_user_mig_give(vm, fds[1]);
+    vfio_user_mig_start(vm, "fd:given");
+}
+
+/* The migration thread waits in the middle of the device's data. */
+static void sink_fill(Sink *sink, VFIOUserMigVM *vm)
+{
+    const char bytes[4096] = { };
+    unsigned before = 0, still = 0;
+    ssize_t sent;
+
+    g_thread_join(sink->thread);
+    do {
+        sent = send(sink->other, bytes, sizeof(bytes), MSG_DONTWAIT);
+    } while (sent > 0);
+    g_assert_cmpint(errno, ==, EAGAIN);
+    while (still < STANDSTILL) {
+        unsigned now = vfio_user_server_saw(vm->server[0],
+                                            VFIO_USER_MIG_DATA_READ);
+
+        still = now == before ? still + 1 : 0;
+        before = now;
+        vfio_user_mig_bytes(vm);
+    }
+    g_assert_cmpuint(before, >, 0);
+}
+
+/* Until QEMU closes it. */
+static void sink_drain(Sink *sink)
+{
+    close(sink->other);
+    sink->other = -1;
+    swallow(sink, SIZE_MAX);
+}
+
+static void sink_end(Sink *sink)
+{
+    close(sink->fd);
+    if (sink->other >= 0) {
+        close(sink->other);
+    }
+}
+
+/* Devices that always have more to say while the VM runs. */
+
+static VFIOUserModel endless_model(const void *opaque)
+{
+    VFIOUserModel endless = *vfio_user_mig_model_of(opaque);
+
+    endless.migration.grows = VFIO_USER_MODEL_ENDLESS;
+    return endless;
+}
+
+static void see_data(VFIOUserMigVM *vm, unsigned nth)
+{
+    vfio_user_server_see(vm->server[0], VFIO_USER_MIG_DATA_READ, .nth = nth);
+}
+
+/* What is asked of the monitor while nobody reads the stream. */
+static void test_unread(const void *opaque)
+{
+    VFIOUserModel endless = endless_model(opaque);
+    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+    unsigned took;
+    Sink sink;
+
+    sink_begin(&sink, vm);
+    sink_fill(&sink, vm);
+    took = time_it(vm, "query-status");
+    took += time_it(vm, "stop");
+    took += time_it(vm, "query-status");
+    took += time_it(vm, "migrate_cancel");
+    g_assert_cmpuint(took, <, SLACK_MS);
+    vfio_user_mig_wait(vm, "cancelled");
+    time_it(vm, "cont");
+    vfio_user_mig_wait_running(vm);
+    vfio_user_mig_vm_check(vm, SEED);
+    sink_end(&sink);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* A server that says nothing while the VM runs keeps nobody else waiting. */
+static void test_silent(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_DROP },
+        { }
+    };
+    VFIOUserModel endless = endless_model(opaque);
+    const VFIOUserModel *model = &endless;
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, TIMEOUT_MS);
+    unsigned longest = 0;
+
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    see_data(vm, 3);
+    for (int i = 0; i < 20; i++) {
+        longest = MAX(longest, time_it(vm, "query-status"));
+    }
+    g_test_message("query-status in PRE_COPY: %u ms at most", longest);
+    g_assert_cmpuint(longest, <, TIMEOUT_MS / 2);
+    /* this has to wait for the call, and changes the state then */
+    g_assert_cmpuint(time_it(vm, "stop"), <, TIMEOUT_MS + SLACK_MS);
+    vfio_user_mig_wait(vm, "failed");
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Ejected while it is saved */
+
+static void eject(VFIOUserMigVM *vm)
+{
+    gint64 begun = g_get_monotonic_time();
+
+    qtest_outl(vm->qts, PCIHP_EJECT, EJECT_SLOT);
+    qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
+    g_assert_cmpint(g_get_monotonic_time() - begun, <,
+                    SLACK_MS * G_TIME_SPAN_MILLISECOND);
+}
+
+/* The VM goes on, and migrates without the device. */
+static void check_ejected(VFIOUserMigVM *vm)
+{
+    g_autofree char *said = NULL;
+
+    vfio_user_mig_wait(vm, "failed");
+    vfio_user_mig_wait_running(vm);
+    said = vfio_user_mig_said(vm);
+    g_assert_nonnull(strstr(said, "the device was unplugged"));
+    vfio_user_server_wait_client(vm->server[0], false);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_mig_wait(vm, "completed");
+}
+
+/* In between: the migration thread is somewhere. */
+static void test_eject(const void *opaque)
+{
+    VFIOUserModel endless = endless_model(opaque);
+    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    see_data(vm, 3);
+    eject(vm);
+    check_ejected(vm);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* It waits for the server. */
+static void test_eject_silent(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ, .nth = 3), DO_DROP },
+        { }
+    };
+    VFIOUserModel endless = endless_model(opaque);
+    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    see_data(vm, 3);
+    eject(vm);
+    check_ejected(vm);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* It waits for who reads the stream, with data of the device. */
+static void test_eject_unread(const void *opaque)
+{
+    VFIOUserModel endless = endless_model(opaque);
+    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+    Sink sink;
+
+    sink_begin(&sink, vm);
+    sink_fill(&sink, vm);
+    eject(vm);
+    sink_drain(&sink);
+    check_ejected(vm);
+    sink_end(&sink);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Migration v1 with chunks of four messages. */
+static VFIOUserModel chunk_model(void)
+{
+    VFIOUserModel model = *vfio_user_mig_region;
+
+    model.version = vfio_user_mig_pre_copy->version;
+    return model;
+}
+
+/* In the middle of a chunk. */
+static void test_eject_chunk(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_READ, DATA(4096)), DO_DROP },
+        { }
+    };
+    VFIOUserModel model = chunk_model();
+    VFIOUserMigVM *vm = vfio_user_mig_source(&model, SEED);
+
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_see(vm->server[0], VFIO_USER_REGION_READ, DATA(4096));
+    eject(vm);
+    check_ejected(vm);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Chunks */
+
+/* Of each chunk the rest was read before the state changed. */
+static void check_chunks(VFIOUserServer *s)
+{
+    const VFIOUserWhen state = ON(VFIO_USER_REGION_WRITE, STATE);
+    const VFIOUserWhen some = ON(VFIO_USER_REGION_READ, DATA(4096));
+    const VFIOUserWhen last = ON(VFIO_USER_REGION_READ, DATA(12288));
+    g_autoptr(GArray) log = vfio_user_server_log(s);
+    unsigned states = 0, begun = 0, ended = 0;
+
+    for (unsigned i = 0; i < log->len && states < 2; i++) {
+        VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
+        uint16_t command = seen->header.command;
+
+        states += vfio_user_when_holds(&state, command, seen->payload,
+                                       seen->length);
+        begun += vfio_user_when_holds(&some, command, seen->payload,
+                                      seen->length);
+        ended += vfio_user_when_holds(&last, command, seen->payload,
+                                      seen->length);
+    }
+    g_assert_cmpuint(states, ==, 2);
+    g_assert_cmpuint(begun, >=, 1);
+    g_assert_cmpuint(begun, ==, ended);
+}
+
+/* The VM is stopped in the middle of a chunk, of which nothing is lost. */
+static void test_stop_in_chunk(void)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_REGION_READ, DATA(4096)), DO_DELAY, 150 },
+        { }
+    };
+    VFIOUserModel model = chunk_model();
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(&model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(&model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_see(from->server[0], VFIO_USER_REGION_READ, DATA(4096));
+    time_it(from, "stop");
+    vfio_user_mig_wait(from, "completed");
+    vfio_user_mig_wait(to, "completed");
+    qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
+    memcpy(to->bar, from->bar, sizeof(to->bar));
+    vfio_user_mig_vm_check(to, SEED);
+    check_chunks(from->server[0]);
+}
+
+/* While the VM stands still */
+
+/* A reset that is asked for meanwhile comes after all that is saved. */
+static void test_reset_in_completion(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ), DO_DELAY, 150 },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_listen(to, uri);
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_start(from, uri);
+    see_data(from, 1);
+    qtest_qmp_send(from->qts, "{'execute': 'system_reset'}");
+    qobject_unref(qtest_qmp_receive(from->qts));
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    g_assert_cmpuint(vfio_user_server_saw(from->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 0);
+}
+
+/*
+ * A server that draws it out is waited for until the budget is used up, and
+ * never again.
+ */
+static void check_slow(const VFIOUserModel *model, const VFIOUserRule *rules)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, TIMEOUT_MS);
+    g_autofree char *said = NULL;
+    gint64 begun = g_get_monotonic_time();
+    unsigned took;
+
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_mig_wait(vm, "failed");
+    took = (g_get_monotonic_time() - begun) / G_TIME_SPAN_MILLISECOND;
+    g_test_message("failed after %u ms", took);
+    g_assert_cmpuint(took, <, (6 + 12) * TIMEOUT_MS + 2 * SLACK_MS);
+    vfio_user_server_wait_client(vm->server[0], false);
+    vfio_user_mig_wait_running(vm);
+    g_assert_cmpuint(time_it(vm, "stop"), <, SLACK_MS);
+    said = vfio_user_mig_said(vm);
+    g_assert_nonnull(strstr(said, "the operation used up its time of 12000"
+                                  " ms"));
+    vfio_user_mig_vm_free(vm);
+}
+
+static void test_slow_completion(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ), DO_DELAY, NEARLY_MS },
+        { }
+    };
+    VFIOUserModel model = *vfio_user_mig_model_of(opaque);
+
+    model.migration.filling = 1 * GiB;
+    check_slow(&model, rules);
+}
+
+/* 16 bytes at a time */
+static void test_slow_crumbs(void)
+{
+    static const VFIOUserPersonality crumbs = { .most_read = 16 };
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_READ), DO_DELAY, NEARLY_MS },
+        { }
+    };
+    VFIOUserModel model = *vfio_user_mig_stop_copy;
+
+    model.personality = &crumbs;
+    check_slow(&model, rules);
+}
+
+static void add(const char *name, const VFIOUserModel *const *model,
+                void (*test)(const void *opaque))
+{
+    const VFIOUserPersonality *p = (*model)->personality;
+    g_autofree char *path =
+        g_strdup_printf("/vfio-user/migration-lock/%s%s%s", p ? p->name : "",
+                        p ? "/" : "", name);
+
+    qtest_add_data_func(path, model, test);
+}
+
+void vfio_user_add_migration_lock_tests(void)
+{
+    static const VFIOUserModel *const *const servers[] = {
+        &vfio_user_mig_pre_copy, &vfio_user_mig_pre_copy_2026,
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(servers); i++) {
+        add("unread", servers[i], test_unread);
+        add("silent", servers[i], test_silent);
+        add("eject", servers[i], test_eject);
+        add("eject-silent", servers[i], test_eject_silent);
+        add("eject-unread", servers[i], test_eject_unread);
+    }
+    add("reset-in-completion", &vfio_user_mig_stop_copy,
+        test_reset_in_completion);
+    add("slow-completion", &vfio_user_mig_stop_copy, test_slow_completion);
+    qtest_add_func("/vfio-user/migration-lock/slow-crumbs", test_slow_crumbs);
+    qtest_add_func("/vfio-user/migration-lock/1/eject-chunk",
+                   test_eject_chunk);
+    qtest_add_func("/vfio-user/migration-lock/1/stop-in-chunk",
+                   test_stop_in_chunk);
+}
