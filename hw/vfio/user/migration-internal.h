@@ -17,8 +17,8 @@
 #include "hw/vfio/user/migration-device.h"
 #include "hw/vfio/user/migration-records.h"
 
-/* What the main loop needs for a turn, where it waits for one. */
-#define MONITOR_TURN_US 1000
+/* What the main loop needs to answer the monitor, where it waits for a turn. */
+#define MONITOR_TURN_US 10000
 
 /* How long it waits for one, at most, beside a call to the server, ms. */
 #define MONITOR_WAITS_MS 100
