@@ -97,7 +97,7 @@ static void test_growing(const void *opaque)
  */
 static void test_trickling(const void *opaque)
 {
-    VFIOUserModel trickling = growing_by(opaque, 16 * MiB);
+    VFIOUserModel trickling = growing_by(opaque, MiB);
     const VFIOUserModel *model = &trickling;
     VFIOUserMigVM *from, *to;
     g_autofree char *said = NULL;

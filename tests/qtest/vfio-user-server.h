@@ -17,7 +17,7 @@
 #include "vfio-user-log.h"
 #include "vfio-user-model.h"
 
-#define VFIO_USER_SERVER_DEADLINE (30 * G_TIME_SPAN_SECOND)
+#define VFIO_USER_SERVER_DEADLINE (120 * G_TIME_SPAN_SECOND)
 
 typedef struct VFIOUserServer VFIOUserServer;
 
