@@ -17,10 +17,10 @@
 #include "hw/vfio/user/migration-device.h"
 #include "hw/vfio/user/migration-records.h"
 
-/* What the main loop needs to answer the monitor, where it waits for a turn. */
+/* How long the main loop gets to answer the monitor, us. */
 #define MONITOR_TURN_US 10000
 
-/* How long it waits for one, at most, beside a call to the server, ms. */
+/* How long it waits for that at most, beside a call to the server, ms. */
 #define MONITOR_WAITS_MS 100
 
 struct VFIOUserMigration {
