@@ -309,8 +309,8 @@ int main(int argc, char **argv)
     int ret;
 
     /*
-     * libqtest forks to start QEMU.  A child that starts RCU's thread first needs
-     * the allocator, whose lock a server's thread may have held.
+     * libqtest forks to start QEMU.  A child that starts RCU's thread first
+     * needs the allocator, whose lock a server's thread may have held.
      */
     rcu_disable_atfork();
     g_test_init(&argc, &argv, NULL);
