@@ -45,6 +45,7 @@ struct VFIOUserMigration {
     struct {
         bool active;
         bool restart;           /* what was sent is void */
+        bool complete;          /* all but the configuration was sent */
         bool ack_wanted;        /* the base has yet to ask for it */
         VFIOUserMigBacklog backlog;
         int error;              /* -errno: saving has failed, as was told */
@@ -66,6 +67,13 @@ struct VFIOUserMigration {
 
 /* As qemu_mutex_lock() of the lock, with the big QEMU lock. */
 void vfio_user_migration_lock(VFIOUserMigration *m);
+
+/*
+ * Returns false with @errp set where postcopy is wanted, at either end, and the
+ * server shares the memory that is to come page by page: what it touches first
+ * is there already when the page comes, and is not what the page holds.
+ */
+bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp);
 
 /* Tells hw/vfio of the state, and the container. */
 void vfio_user_migration_mirror(VFIOUserMigration *m);
@@ -100,6 +108,7 @@ void vfio_user_migration_let_monitor_in(int64_t *since);
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;
 
+int vfio_user_migration_save_prepare(void *opaque, Error **errp);
 int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp);
 bool vfio_user_migration_is_active_iterate(void *opaque);
 int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque);

@@ -198,6 +198,9 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
 
+    if (!vfio_user_migration_check_postcopy(m, errp)) {
+        return -EOPNOTSUPP;
+    }
     m->load.hello = m->load.ended = m->load.partial = false;
     if (!m->load.buffer) {
         m->load.buffer = g_malloc(VFIO_USER_MIG_MAX_RECORD);

@@ -365,6 +365,7 @@ int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
         /* it will be to run again */
         vfio_user_migration_let_monitor_in(&m->monitor_ms);
     }
+    m->save.complete = ret == 0;
     return ret;
 }
 
