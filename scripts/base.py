@@ -5,6 +5,8 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 BUILD = TOP / "build"
+# The exit status of a script that the archive does not give what it needs.
+UNAVAILABLE = 2
 NAMES = sorted(path.parent.name for path in (TOP / "base").glob("*/source"))
 
 

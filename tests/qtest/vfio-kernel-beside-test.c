@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 
+#include "qemu/rcu.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 #include "qobject/qstring.h"
@@ -209,6 +210,7 @@ static void test_no_migration(void)
 
 int main(int argc, char **argv)
 {
+    rcu_disable_atfork();       /* as in vfio-user-test.c */
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
         g_autofree char *path = g_strdup_printf("/vfio/kernel-beside/%s",

@@ -11,8 +11,6 @@
 #include "qemu/osdep.h"
 
 #include "qobject/qdict.h"
-#include "qobject/qlist.h"
-#include "qobject/qstring.h"
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-tests.h"
 
@@ -52,15 +50,7 @@ static const Row rows[] = {
 /* The VM refuses, says for whom and why, and runs with its device. */
 static void check_refused(VFIOUserMigVM *vm, const char *why)
 {
-    QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
-                                "'arguments': { 'uri': 'exec:cat' } }");
-    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
-                                     "desc");
-
-    g_test_message("%s", text);
-    g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
-    g_assert_nonnull(strstr(text, why));
-    qobject_unref(response);
+    vfio_user_mig_refused(vm, why);
     vfio_user_mig_vm_fill(vm, SEED);
     vfio_user_mig_vm_check(vm, SEED);
 }
@@ -177,105 +167,6 @@ static void test_p2p(void)
     vfio_user_mig_vm_free(from);
 }
 
-/* Modes that keep devices in place */
-
-/* Returns false where this QEMU has no such mode. */
-static bool set_mode(VFIOUserMigVM *vm, const char *mode)
-{
-    QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate-set-parameters',"
-                                "'arguments': { 'mode': %s } }", mode);
-    bool there = qdict_haskey(response, "return");
-
-    if (!there) {
-        const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
-                                         "desc");
-
-        g_assert_nonnull(strstr(text, "does not accept value"));
-    }
-    qobject_unref(response);
-    return there;
-}
-
-/* A migration with all that any mode wants is refused. */
-static void refuse(VFIOUserMigVM *vm, const char *mode)
-{
-    bool transfer = g_str_equal(mode, "cpr-transfer");
-    QDict *response;
-
-    response = qtest_qmp(vm->qts, transfer ?
-        "{'execute': 'migrate', 'arguments': { 'channels': ["
-        "{'channel-type': 'main', 'addr': {"
-        "'transport': 'socket', 'type': 'unix', 'path': '/nowhere'}},"
-        "{'channel-type': 'cpr', 'addr': {"
-        "'transport': 'socket', 'type': 'unix', 'path': '/nowhere'}}]}}" :
-        "{'execute': 'migrate', 'arguments': {'uri': 'file:/dev/null'}}");
-    g_assert_true(qdict_haskey(response, "error"));
-    qobject_unref(response);
-}
-
-/* Whether one of the reasons is that @why speaks against this device. */
-static bool is_reason(VFIOUserMigVM *vm, const char *why)
-{
-    QDict *response = qtest_qmp(vm->qts, "{'execute': 'query-migrate'}");
-    QDict *info = qdict_get_qdict(response, "return");
-    const QListEntry *entry;
-    bool found = false;
-
-    g_assert_true(qdict_haskey(info, "blocked-reasons"));
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "blocked-reasons"), entry) {
-        QString *reason = qobject_to(QString, qlist_entry_obj(entry));
-        const char *text = qstring_get_str(reason);
-
-        found |= strstr(text, vfio_user_server_path(vm->server[0])) &&
-                 strstr(text, why);
-    }
-    qobject_unref(response);
-    return found;
-}
-
-/* In some modes QEMU itself has reasons, of which the error is but one. */
-static void check_modes(VFIOUserMigVM *vm, const char *why)
-{
-    static const char *const modes[] = {
-        "cpr-reboot", "cpr-transfer", "cpr-exec",
-    };
-    unsigned i, tried = 0;
-
-    vfio_user_mig_vm_fill(vm, SEED);
-    for (i = 0; i < ARRAY_SIZE(modes); i++) {
-        if (set_mode(vm, modes[i])) {
-            tried++;
-            g_assert_true(is_reason(vm, why));
-            refuse(vm, modes[i]);
-        }
-    }
-    g_assert_cmpuint(tried, >=, 2);
-    vfio_user_mig_vm_check(vm, SEED);
-}
-
-/* A server's device is not where another QEMU, or the next, can find it. */
-static void test_modes(void)
-{
-    VFIOUserMigVM *from = vfio_user_mig_vm_run(&vfio_user_mig_pre_copy, 1, 0);
-    VFIOUserMigVM *to = vfio_user_mig_vm_new(&vfio_user_mig_pre_copy, 1, NULL,
-                                             0);
-
-    check_modes(from, "support migration mode 'normal' only");
-    g_assert_true(set_mode(from, "normal"));
-    vfio_user_mig_move(from, to);
-    vfio_user_mig_vm_check(to, SEED);
-    vfio_user_mig_vm_free(to);
-    vfio_user_mig_vm_free(from);
-}
-
-static void test_modes_none(void)
-{
-    const VFIOUserModel *model = &vfio_user_model;
-    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
-
-    check_modes(vm, "the device has no migration");
-}
-
 void vfio_user_add_migration_offer_tests(void)
 {
     unsigned i;
@@ -297,6 +188,4 @@ void vfio_user_add_migration_offer_tests(void)
     qtest_add_func("/vfio-user/migration-offer/both-without-stop-copy",
                    test_both_without_stop_copy);
     qtest_add_func("/vfio-user/migration-offer/p2p", test_p2p);
-    qtest_add_func("/vfio-user/migration-offer/modes", test_modes);
-    qtest_add_func("/vfio-user/migration-offer/modes-none", test_modes_none);
 }

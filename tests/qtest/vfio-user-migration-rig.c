@@ -317,12 +317,23 @@ char *vfio_user_mig_uri(VFIOUserMigVM *vm)
     return g_strdup_printf("unix:%s/socket", vm->dir);
 }
 
+bool vfio_user_mig_try_capability(VFIOUserMigVM *vm, const char *name,
+                                  bool on)
+{
+    QDict *response = qtest_qmp(vm->qts,
+                                "{'execute': 'migrate-set-capabilities',"
+                                "'arguments': { 'capabilities': ["
+                                "{ 'capability': %s, 'state': %i } ] } }",
+                                name, on);
+    bool done = qdict_haskey(response, "return");
+
+    qobject_unref(response);
+    return done;
+}
+
 void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name)
 {
-    qtest_qmp_assert_success(vm->qts, "{'execute':"
-                             "'migrate-set-capabilities', 'arguments': {"
-                             "'capabilities': [ { 'capability': %s,"
-                             "'state': true } ] } }", name);
+    g_assert_true(vfio_user_mig_try_capability(vm, name, true));
 }
 
 void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value)
@@ -347,6 +358,19 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate',"
                              "'arguments': { 'uri': %s } }", uri);
+}
+
+void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why)
+{
+    QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
+                                "'arguments': { 'uri': 'exec:cat' } }");
+    const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
+                                     "desc");
+
+    g_test_message("%s", text);
+    g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
+    g_assert_nonnull(strstr(text, why));
+    qobject_unref(response);
 }
 
 void vfio_user_mig_cancel(VFIOUserMigVM *vm)

@@ -113,9 +113,15 @@ char *vfio_user_mig_uri(VFIOUserMigVM *vm);
 
 /* Orders; must succeed. */
 void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name);
+/* Returns false where the host lacks it. */
+bool vfio_user_mig_try_capability(VFIOUserMigVM *vm, const char *name,
+                                  bool on);
 void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value);
 void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
+
+/* Fails the test unless a migration is refused for @vm's device, for @why. */
+void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why);
 
 /* Waits for a status of query-migrate. */
 void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);

@@ -304,7 +304,7 @@ static void test_reset_after_data(const void *opaque)
     system_reset(from);
     vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_PRE_COPY), .nth = 2);
-    vfio_user_mig_downtime(from, 60000);
+    vfio_user_mig_downtime(from, 2000);
     vfio_user_mig_arrive(from, to);
     vfio_user_mig_vm_check(to, SEED);
     vfio_user_mig_vm_free(to);

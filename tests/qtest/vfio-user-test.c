@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 
 #include "hw/pci/pci.h"
+#include "qemu/rcu.h"
 #include "qobject/qdict.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
@@ -307,6 +308,11 @@ int main(int argc, char **argv)
 {
     int ret;
 
+    /*
+     * libqtest forks to start QEMU.  A child that starts RCU's thread first
+     * needs the allocator, whose lock a server's thread may have held.
+     */
+    rcu_disable_atfork();
     g_test_init(&argc, &argv, NULL);
     qtest_add_func("/vfio-user/config", test_config);
     qtest_add_func("/vfio-user/bars", test_bars);
@@ -345,6 +351,7 @@ int main(int argc, char **argv)
     vfio_user_add_migration_fault_tests();
     vfio_user_add_migration_fuzz_tests();
     vfio_user_add_migration_lock_tests();
+    vfio_user_add_migration_mode_tests();
     vfio_user_add_migration_offer_tests();
     vfio_user_add_migration_devices_tests();
     vfio_user_add_migration_pace_tests();

@@ -174,6 +174,17 @@ static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
     }
 }
 
+static bool takes_fds(VFIOUserContainer *c)
+{
+    return vfio_user_proxy_passes_fds(c->proxy) && c->caps->max_msg_fds;
+}
+
+/* A private mapping is no longer what the file holds once written to. */
+static bool is_shareable(RAMBlock *block)
+{
+    return qemu_ram_is_shared(block) && qemu_ram_get_fd(block) >= 0;
+}
+
 /*
  * The descriptor through which the server can share the memory at @vaddr,
  * and where it is in its file; -1 where it is to go by message.
@@ -184,18 +195,26 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
     MemoryRegion *mr;
 
     *offset = 0;
-    if (!vfio_user_proxy_passes_fds(c->proxy) || !c->caps->max_msg_fds) {
+    if (!takes_fds(c)) {
         return -1;
     }
     mr = memory_region_from_host(vaddr, &in_block);
-    /* a private mapping is no longer what the file holds once written to */
-    if (!mr || !mr->ram_block || !qemu_ram_is_shared(mr->ram_block) ||
-        memory_region_get_fd(mr) < 0) {
+    if (!mr || !mr->ram_block || !is_shareable(mr->ram_block)) {
         advise_to_share(c, mr);
         return -1;
     }
     *offset = mr->ram_block->fd_offset + in_block;
     return memory_region_get_fd(mr);
+}
+
+static int find_shareable(RAMBlock *block, void *opaque)
+{
+    return qemu_ram_is_migratable(block) && is_shareable(block);
+}
+
+bool vfio_user_container_shares_memory(VFIOUserContainer *c)
+{
+    return takes_fds(c) && qemu_ram_foreach_block(find_shareable, NULL);
 }
 
 static void advise_for_map(VFIOUserContainer *c, const DMAMap *map,

@@ -86,6 +86,14 @@ void vfio_user_container_detach(VFIOUserContainer *c);
 void vfio_user_container_expect_dma(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_shares_memory:
+ *
+ * Returns whether the server gets memory of the VM by descriptor, or would
+ * with the next map: it touches that behind QEMU's back.
+ */
+bool vfio_user_container_shares_memory(VFIOUserContainer *c);
+
+/**
  * vfio_user_container_is_stopped:
  *
  * Returns whether migration has the device stopped, as it is in a VM that is

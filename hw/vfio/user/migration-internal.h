@@ -51,6 +51,7 @@ struct VFIOUserMigration {
         int error;              /* -errno: saving has failed, as was told */
 
         /* Of whoever writes the stream, without the lock. */
+        bool complete;          /* all but the configuration was sent */
         bool ack_wanted;        /* the base has yet to ask for it */
         VFIOUserMigBacklog backlog;
         uint64_t position;      /* in the device's stream */
@@ -66,6 +67,13 @@ struct VFIOUserMigration {
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
 };
+
+/*
+ * Returns false with @errp set where postcopy is wanted, at either end, and the
+ * server shares the memory that is to come page by page: what it touches first
+ * is there already when the page comes, and is not what the page holds.
+ */
+bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp);
 
 /* Tells hw/vfio of the state, and the container. */
 void vfio_user_migration_mirror_locked(VFIOUserMigration *m);
@@ -108,6 +116,7 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;
 
+int vfio_user_migration_save_prepare(void *opaque, Error **errp);
 int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp);
 bool vfio_user_migration_is_active_iterate(void *opaque);
 int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque);

@@ -210,6 +210,9 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
 
+    if (!vfio_user_migration_check_postcopy(m, errp)) {
+        return -EOPNOTSUPP;
+    }
     m->loading = true;
     m->load.hello = m->load.ended = m->load.partial = false;
     if (!m->load.buffer) {

@@ -456,7 +456,11 @@ int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
     if (ret == 0) {
         ret = change_state(m, VFIO_USER_MIG_STOP);
     }
-    return ret < 0 ? ret : end_section(m, f);
+    if (ret == 0) {
+        ret = end_section(m, f);
+    }
+    m->save.complete = ret == 0;
+    return ret;
 }
 
 void vfio_user_migration_save_config(QEMUFile *f, void *opaque)

@@ -21,9 +21,11 @@
 #include "hw/vfio/vfio-migration.h"
 #include "migration/blocker.h"
 #include "migration/misc.h"
+#include "migration/options.h"
 #include "migration/vmstate.h"
 #include "system/runstate.h"
 #include "hw/vfio/user/base.h"
+#include "hw/vfio/user/container.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -304,6 +306,38 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
         return false;
     }
     return true;
+}
+
+bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp)
+{
+    if (vfio_user_migration_check(m, errp) < 0) {
+        return false;
+    }
+    if (!migrate_postcopy_ram() ||
+        !vfio_user_container_shares_memory(
+            VFIO_IOMMU_USER(m->vbasedev->bcontainer))) {
+        return true;
+    }
+    error_setg(errp, "%s: vfio-user devices do not support postcopy-ram while"
+               " they share the VM's memory", m->name);
+    error_append_hint(errp, "Use memory with share=off.\n");
+    return false;
+}
+
+/* A snapshot into a block device knows neither mode, whatever is set. */
+int vfio_user_migration_save_prepare(void *opaque, Error **errp)
+{
+    VFIOUserMigration *m = opaque;
+
+    if (runstate_check(RUN_STATE_SAVE_VM)) {
+        return 0;
+    }
+    if (migrate_background_snapshot()) {
+        error_setg(errp, "%s: vfio-user devices do not support"
+                   " background-snapshot", m->name);
+        return -EOPNOTSUPP;
+    }
+    return vfio_user_migration_check_postcopy(m, errp) ? 0 : -EOPNOTSUPP;
 }
 
 unsigned vfio_user_migration_version(const VFIOUserMigration *m)

@@ -36,6 +36,7 @@ int vfio_user_migration_block_cpr(Error **reason, Error **errp)
 }
 
 const SaveVMHandlers vfio_user_migration_handlers = {
+    .save_prepare = vfio_user_migration_save_prepare,
     .save_setup = vfio_user_migration_save_setup,
     .is_active_iterate = vfio_user_migration_is_active_iterate,
     .state_pending_estimate = state_pending,

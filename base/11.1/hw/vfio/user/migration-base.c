@@ -25,6 +25,14 @@ static void save_query_pending(void *opaque, MigPendingData *pending,
     }
 }
 
+/* At the end of postcopy everything would be completed once more. */
+static bool is_active(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    return !m->save.active || !m->save.complete;
+}
+
 /* Until 11.0 it was the destination that counted what it has to acknowledge. */
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
@@ -50,7 +58,9 @@ int vfio_user_migration_block_cpr(Error **reason, Error **errp)
 }
 
 const SaveVMHandlers vfio_user_migration_handlers = {
+    .save_prepare = vfio_user_migration_save_prepare,
     .save_setup = vfio_user_migration_save_setup,
+    .is_active = is_active,
     .is_active_iterate = vfio_user_migration_is_active_iterate,
     .save_query_pending = save_query_pending,
     .save_live_iterate = vfio_user_migration_save_iterate,
