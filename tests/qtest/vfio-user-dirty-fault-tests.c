@@ -4,7 +4,8 @@
  * A row is a fault of the source's server in one message.  A server that does
  * not say which memory it wrote to has written to all of it: the VM arrives
  * with the right memory all the same, and the user is told once.  A server
- * that is gone costs the migration, and the VM goes on without the device.
+ * that is gone, or does not answer in time, costs the migration, and the VM
+ * goes on without the device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,6 +15,8 @@
 #include "libqos/pci-pc.h"
 #include "vfio-user-tests.h"
 #include "vfio-user-writer.h"
+
+#define DELAY_MS (VFIO_USER_PAIR_TIMEOUT_MS / 10)
 
 #define SAYS "; the server keeps no record of what it writes"
 
@@ -41,16 +44,16 @@ typedef struct Row {
 static const Row first[] = {
     { "start-refused", { PAGES(.nth = 1), DO_FAIL, EBUSY }, ARRIVES,
       "answered an error: Device or resource busy" },
-    { "start-never-answered", { PAGES(.nth = 1), DO_DROP }, ARRIVES,
-      "DIRTY_PAGES: no" },
+    { "start-never-answered", { PAGES(.nth = 1), DO_DROP }, FAILS,
+      "DIRTY_PAGES: no reply within" },
     { "start-long", { PAGES(.nth = 1), DO_LENGTH, 4096 }, FAILS,
       "connection lost" },
     { "start-dies", { PAGES(.nth = 1), DO_CUT, 0 }, FAILS,
       "connection lost" },
     { "bitmap-refused", { PAGES(.nth = 4), DO_FAIL, EIO }, ARRIVES,
       "answered an error: Input/output error" },
-    { "bitmap-never-answered", { PAGES(.nth = 4), DO_DROP }, ARRIVES,
-      "DIRTY_PAGES: no" },
+    { "bitmap-never-answered", { PAGES(.nth = 4), DO_DROP }, FAILS,
+      "DIRTY_PAGES: no reply within" },
     { "bitmap-short", { PAGES(.nth = 4), DO_LENGTH, 40 }, ARRIVES,
       "a reply of 40 bytes" },
     { "bitmap-shorter", { PAGES(.nth = 4), DO_LENGTH, 8 }, ARRIVES,
@@ -67,8 +70,8 @@ static const Row first[] = {
 static const Row second[] = {
     { "start-refused", { START(), DO_FAIL, EBUSY }, ARRIVES,
       "answered an error: Device or resource busy" },
-    { "start-never-answered", { START(), DO_DROP }, ARRIVES,
-      "DEVICE_FEATURE: no" },
+    { "start-never-answered", { START(), DO_DROP }, FAILS,
+      "DEVICE_FEATURE: no reply within" },
     { "start-short", { START(), DO_LENGTH, 8 }, ARRIVES,
       "DMA_LOGGING_START: a reply of 8 bytes" },
     { "start-empty", { START(), DO_LENGTH, 0 }, FAILS, "connection lost" },
@@ -83,8 +86,8 @@ static const Row second[] = {
     { "start-dies", { START(), DO_CUT, 0 }, FAILS, "connection lost" },
     { "report-refused", { REPORT(.nth = 3), DO_FAIL, EIO }, ARRIVES,
       "answered an error: Input/output error" },
-    { "report-never-answered", { REPORT(.nth = 3), DO_DROP }, ARRIVES,
-      "DEVICE_FEATURE: no" },
+    { "report-never-answered", { REPORT(.nth = 3), DO_DROP }, FAILS,
+      "DEVICE_FEATURE: no reply within" },
     { "report-short", { REPORT(.nth = 3), DO_LENGTH, 32 }, ARRIVES,
       "a reply of 32 bytes" },
     { "report-shorter", { REPORT(.nth = 3), DO_LENGTH, 8 }, ARRIVES,
@@ -152,8 +155,57 @@ static void test_second(const void *row)
     check_row(row, &model);
 }
 
+/*
+ * The bits of 64 pages at a time, and each in time: the monitor does not wait
+ * for all of them.
+ */
+static void check_pieces(const VFIOUserModel *model, VFIOUserWhen when)
+{
+    const VFIOUserRule rules[] = { { when, DO_DELAY, DELAY_MS }, { } };
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, model, model);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    vfio_user_server_set_rules(server, rules);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "failed");
+    check_without(pair);
+    vfio_user_pair_destination_fails(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
+                                         "the operation used up its time"), >,
+                     0);
+    /* of each sync one budget, and of the message that begins */
+    g_assert_cmpuint(vfio_user_server_count(server, when), <=,
+                     2 * VFIO_USER_PAIR_TIMEOUT_MS / DELAY_MS + 2);
+}
+
+static void test_first_pieces(void)
+{
+    static const VFIOUserModelMigration1 migration = {
+        64 * KiB, 4 * KiB, .max_bitmap = 8,
+    };
+    VFIOUserModel model = vfio_user_model_migration1(&migration);
+
+    model.version = "{\"capabilities\":{\"max_msg_fds\":8,\"migration\":{"
+                    "\"pgsize\":4096,\"max_bitmap_size\":8}}}";
+    check_pieces(&model, (VFIOUserWhen) ON(VFIO_USER_DIRTY_PAGES));
+}
+
+static void test_second_pieces(void)
+{
+    VFIOUserModel model = vfio_user_model;
+
+    model.version = "{\"capabilities\":{\"max_msg_fds\":8,\"migration\":{"
+                    "\"pgsize\":4096,\"max_bitmap_size\":8}}}";
+    model.migration = (VFIOUserMigrationModel) {
+        .flags = VFIO_USER_MODEL_STOP_COPY, .record = { 4 * KiB, 8 },
+    };
+    check_pieces(&model, (VFIOUserWhen) REPORT());
+}
+
 void vfio_user_add_dirty_fault_tests(void)
 {
+    qtest_add_func("/vfio-user/dirty-fault/pieces", test_first_pieces);
+    qtest_add_func("/vfio-user/logging-fault/pieces", test_second_pieces);
     for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/dirty-fault/%s",
                                                 first[i].name);

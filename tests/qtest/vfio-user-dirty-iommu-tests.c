@@ -15,6 +15,7 @@
 #include "vfio-user-vtd.h"
 
 #define ARGS "-machine q35 -device intel-iommu,caching-mode=on"
+#define PATIENT " -global vfio-user-pci.x-timeout-ms=20000"
 #define SLOT 4
 
 #define RAM 0x1000000ull        /* guest memory that is mapped */
@@ -251,7 +252,8 @@ static void test_amount(const void *opaque)
 
 /*
  * More ranges than a message of what libvfio-user reads at once can name:
- * those between them are on record as well.
+ * those between them are on record as well.  A busy machine needs its time for
+ * a message about each.
  */
 static void test_many_ranges(void)
 {
@@ -264,7 +266,7 @@ static void test_many_ranges(void)
     QTestState *qts;
 
     model.personality = vfio_user_personality("libvfio-user-2026");
-    pair = vfio_user_pair_new_with(ARGS, &model, &model);
+    pair = vfio_user_pair_new_with(ARGS PATIENT, &model, &model);
     qts = pair->qts[VFIO_USER_SOURCE];
     server = pair->server[VFIO_USER_SOURCE];
     vtd_init(qts, 0, SLOT << 3);

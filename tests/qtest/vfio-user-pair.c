@@ -20,10 +20,12 @@
 static void start(VFIOUserPair *pair, VFIOUserSide side, const char *more)
 {
     g_autofree char *args =
-        g_strdup_printf(MACHINE "%s %s -device vfio-user-pci,id=dut,addr=4,"
-                        "socket=%s,x-timeout-ms=2000 %s 2>%s",
+        g_strdup_printf(MACHINE "%s -global vfio-user-pci.x-timeout-ms=%u %s"
+                        " -device vfio-user-pci,id=dut,addr=4,socket=%s"
+                        " %s 2>%s",
                         pair->shared ? ",memory-backend=ram" : "",
-                        pair->shared ? BACKEND : "", pair->args ?: "",
+                        pair->shared ? BACKEND : "", VFIO_USER_PAIR_TIMEOUT_MS,
+                        pair->args ?: "",
                         vfio_user_server_path(pair->server[side]), more,
                         pair->errors[side]);
 

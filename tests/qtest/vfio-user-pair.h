@@ -17,6 +17,9 @@
 /* Bytes of memory of each VM; from 1 MiB on nothing of QEMU's is in it. */
 #define VFIO_USER_PAIR_RAM (64 * MiB)
 
+/* How long a call may take, unless a -global says otherwise. */
+#define VFIO_USER_PAIR_TIMEOUT_MS 2000
+
 typedef enum VFIOUserSide {
     VFIO_USER_SOURCE,
     VFIO_USER_DESTINATION,

@@ -330,6 +330,7 @@ int main(int argc, char **argv)
     vfio_user_add_budget_tests();
     vfio_user_add_dma_tests();
     vfio_user_add_iommu_tests();
+    vfio_user_add_map_tests();
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_dirty_size_tests();

@@ -15,6 +15,7 @@ void vfio_user_add_budget_tests(void);
 void vfio_user_add_socket_tests(void);
 void vfio_user_add_dma_tests(void);
 void vfio_user_add_iommu_tests(void);
+void vfio_user_add_map_tests(void);
 void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
 void vfio_user_add_dirty_size_tests(void);

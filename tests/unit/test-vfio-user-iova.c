@@ -173,6 +173,94 @@ static void test_hold(void)
     vfio_user_iova_destroy(&v);
 }
 
+/* While a range is held */
+
+typedef struct Remover {
+    VFIOUserIOVA *v;
+    DMAMap map;
+    bool done;
+} Remover;
+
+static void *remove_map(void *opaque)
+{
+    Remover *r = opaque;
+
+    vfio_user_iova_remove(r->v, &r->map);
+    qatomic_set(&r->done, true);
+    return NULL;
+}
+
+/*
+ * A map of the range has not gone until it is released, though nobody finds it
+ * any more; others come and go.
+ */
+static void test_held(void)
+{
+    const DMAMap a = make(PAGE, 2, 0x10000, true);
+    const DMAMap b = make(3 * PAGE, 2, 0x20000, true);
+    const DMAMap c = make(5 * PAGE, 2, 0x30000, true);
+    const struct iovec *iov;
+    Remover r = { .map = b };
+    QemuThread thread;
+    VFIOUserIOVA v;
+    DMAMap found;
+    unsigned niov;
+
+    vfio_user_iova_init(&v);
+    r.v = &v;
+    vfio_user_iova_insert(&v, &a);
+    vfio_user_iova_insert(&v, &b);
+    g_assert_cmpint(vfio_user_iova_hold(&v, 4 * PAGE, PAGE, true, &iov, &niov),
+                    ==, 0);
+    qemu_thread_create(&thread, "remover", remove_map, &r,
+                       QEMU_THREAD_JOINABLE);
+    g_assert_true(vfio_user_iova_insert(&v, &c));
+    vfio_user_iova_remove(&v, &a);
+    while (vfio_user_iova_find(&v, 3 * PAGE, PAGE, &found)) {
+        g_thread_yield();
+    }
+    for (int i = 0; i < 1000; i++) {
+        g_assert_false(qatomic_read(&r.done));
+        g_thread_yield();
+    }
+    g_assert(iov[0].iov_base == (void *)0x21000);
+    vfio_user_iova_release(&v);
+    g_assert_cmpint(vfio_user_iova_hold(&v, 4 * PAGE, PAGE, true, &iov, &niov),
+                    ==, -EFAULT);
+    qemu_thread_join(&thread);
+    g_assert_cmpuint(vfio_user_iova_count(&v), ==, 1);
+
+    /* nothing is in the way of a range of no bytes */
+    g_assert_cmpint(vfio_user_iova_hold(&v, 5 * PAGE, 0, true, &iov, &niov),
+                    ==, 0);
+    vfio_user_iova_remove(&v, &c);
+    vfio_user_iova_release(&v);
+    vfio_user_iova_destroy(&v);
+}
+
+/* The first map of a range, and so all of them in their order. */
+static void test_in_order(void)
+{
+    const unsigned n = 5000;
+    uint64_t from = 0;
+    VFIOUserIOVA v;
+    DMAMap map;
+
+    vfio_user_iova_init(&v);
+    for (unsigned i = 0; i < n; i++) {
+        /* in no order */
+        map = make((uint64_t)i * 7919 % n * 2 * PAGE, 1, 0x10000, true);
+        g_assert_true(vfio_user_iova_insert(&v, &map));
+    }
+    for (unsigned i = 0; i < n; i++) {
+        g_assert_true(vfio_user_iova_find(&v, from, TOP - from, &map));
+        g_assert_cmphex(map.iova, ==, i * 2 * PAGE);
+        from = map.iova + map.size + 1;
+    }
+    g_assert_false(vfio_user_iova_find(&v, from, TOP - from, &map));
+    vfio_user_iova_destroy(&v);
+}
+
 /* As the container clears a range: whole maps go, their rest comes back. */
 static void clear(VFIOUserIOVA *v, uint64_t iova, uint64_t size)
 {
@@ -234,6 +322,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio-user/iova/rest", test_rest);
     g_test_add_func("/vfio-user/iova/rest-top", test_rest_top);
     g_test_add_func("/vfio-user/iova/hold", test_hold);
+    g_test_add_func("/vfio-user/iova/held", test_held);
+    g_test_add_func("/vfio-user/iova/in-order", test_in_order);
     g_test_add_func("/vfio-user/iova/random", test_random);
     return g_test_run();
 }

@@ -8,6 +8,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <semaphore.h>
+#include <sys/mman.h>
 #include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/serve.h"
 #include "vfio-user-rig.h"
@@ -16,6 +18,8 @@
 #define BASE 0x100000ull        /* address of the first map */
 #define RO (BASE + 2 * MiB)     /* one that must not be written to */
 #define HOLE (RO + PAGE)
+#define SLOW (HOLE + PAGE)      /* one that is slow to be read */
+#define OTHER (SLOW + PAGE)
 
 /* 1 MiB in maps of one page, backwards in memory; 1 MiB in one; one page. */
 typedef struct Fixture {
@@ -239,6 +243,82 @@ static void test_in_flight(void)
     }
 }
 
+/* Memory that takes its time */
+
+static struct {
+    void *page;
+    sem_t read;                 /* somebody reads it */
+    sem_t ready;                /* and gets it */
+} slow;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    sem_post(&slow.read);
+    while (sem_wait(&slow.ready) < 0) {
+        continue;
+    }
+    mprotect(slow.page, PAGE, PROT_READ | PROT_WRITE);
+}
+
+static void slow_init(Fixture *f)
+{
+    const struct sigaction act = {
+        .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_RESTART,
+    };
+
+    g_assert_cmpint(sem_init(&slow.read, 0, 0), ==, 0);
+    g_assert_cmpint(sem_init(&slow.ready, 0, 0), ==, 0);
+    slow.page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g_assert(slow.page != MAP_FAILED);
+    memset(slow.page, 0x5a, PAGE);
+    g_assert_cmpint(mprotect(slow.page, PAGE, PROT_NONE), ==, 0);
+    add(f, SLOW, PAGE, slow.page, false);
+    g_assert_cmpint(sigaction(SIGSEGV, &act, NULL), ==, 0);
+}
+
+static void slow_destroy(void)
+{
+    g_assert(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    g_assert_cmpint(munmap(slow.page, PAGE), ==, 0);
+    sem_destroy(&slow.ready);
+    sem_destroy(&slow.read);
+}
+
+/*
+ * The socket is full, so the answer is copied.  Nobody else waits for that:
+ * neither who wants the connection nor who maps or unmaps other memory.
+ */
+static void test_slow(void)
+{
+    g_autoptr(Fixture) f = fixture_new();
+    const DMAMap other = {
+        .iova = OTHER, .translated_addr = 1, .size = PAGE - 1,
+        .perm = IOMMU_RW,
+    };
+    unsigned n = rig_fill_socket(f->rig);
+    g_auto(PeerMessage) m = { };
+    DMAMap found;
+
+    slow_init(f);
+    rig_send_dma_read(f->rig, 7, SLOW, PAGE);
+    while (sem_wait(&slow.read) < 0) {
+        continue;
+    }
+    g_assert_cmpint(vfio_user_proxy_state(f->rig->proxy), ==, VFIO_USER_UP);
+    g_assert_true(vfio_user_iova_insert(&f->iova, &other));
+    g_assert_true(vfio_user_iova_find(&f->iova, SLOW, PAGE, &found));
+    vfio_user_iova_remove(&f->iova, &other);
+    g_assert_cmpuint(qatomic_read(&f->held), ==, 1);
+    sem_post(&slow.ready);
+
+    rig_recv_posts(f->rig, n);
+    rig_recv(f->rig, VFIO_USER_DMA_READ, &m);
+    g_assert_cmpuint(m.size, ==, sizeof(VFIOUserDMARW) + PAGE);
+    g_assert_cmphex(m.payload[sizeof(VFIOUserDMARW)], ==, 0x5a);
+    slow_destroy();
+}
+
 static bool may_dma(void *device)
 {
     return qatomic_read((bool *)device);
@@ -270,6 +350,7 @@ static const RigTest tests[] = {
     { "/vfio-user/serve/write", test_write },
     { "/vfio-user/serve/refused", test_refused },
     { "/vfio-user/serve/in-flight", test_in_flight },
+    { "/vfio-user/serve/slow", test_slow },
 };
 
 int main(int argc, char **argv)

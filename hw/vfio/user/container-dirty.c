@@ -30,6 +30,7 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     g_autoptr(GArray) direct =
         g_array_new(false, false, sizeof(VFIOUserLoggingRange));
 
+    vfio_user_container_begin(c);
     if (start) {
         vfio_user_container_each_map(c, 0, UINT64_MAX - 1, collect_direct,
                                      direct);
@@ -38,6 +39,7 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     } else {
         vfio_user_dirty_stop(&c->dirty);
     }
+    vfio_user_container_end(c);
     return 0;
 }
 
@@ -82,7 +84,9 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
 
+    vfio_user_container_begin(c);
     vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
                                  fetch_map, NULL);
+    vfio_user_container_end(c);
     count_rest(c, tracked);
 }

@@ -11,7 +11,19 @@
 
 #include "hw/vfio/user/container.h"
 
-/* Messages */
+/* Budget: from attach to detach */
+
+void vfio_user_container_open_budget(VFIOUserContainer *c);
+void vfio_user_container_close_budget(VFIOUserContainer *c);
+
+/*
+ * Around what may wait for the server, with the big QEMU lock: all of it that
+ * comes in one turn of the main loop has one budget.  Nests.
+ */
+void vfio_user_container_begin(VFIOUserContainer *c);
+void vfio_user_container_end(VFIOUserContainer *c);
+
+/* Messages: between begin and end */
 
 /* Whether they still make sense. */
 bool vfio_user_container_is_usable(VFIOUserContainer *c);
@@ -37,7 +49,10 @@ bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
 
 ram_addr_t vfio_user_container_ram_addr(const DMAMap *map);
 
-/* Calls @func for every map that overlaps the range, ascending. */
+/*
+ * Calls @func for every map that overlaps the range, ascending; it must not
+ * change maps.
+ */
 void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                   uint64_t last,
                                   void (*func)(VFIOUserContainer *c,

@@ -33,6 +33,7 @@ typedef struct Message {
         VFIOUserDMAUnmap unmap;
     };
     int fd;                     /* borrowed from the memory's backend */
+    uint64_t iova;              /* as in the message, aligned */
 } Message;
 
 static void message_free(Message *m)
@@ -76,32 +77,37 @@ bool vfio_user_container_is_stopped(VFIOUserContainer *c)
     }
 }
 
-/* The map of a range that the server has not heard of; NULL: there is none. */
-static Message *postponed_map(VFIOUserContainer *c, uint64_t iova,
-                              uint64_t size)
+/*
+ * The map of a range that the server has not heard of; NULL: there is none.  A
+ * guest decides how many there are.
+ */
+static GList *postponed_map(VFIOUserContainer *c, uint64_t iova, uint64_t size)
 {
-    for (unsigned i = c->postponed->len; i-- > 0; ) {
-        Message *m = g_ptr_array_index(c->postponed, i);
+    GList *link = g_hash_table_lookup(c->postponed_maps, &iova);
+    const Message *m = link ? link->data : NULL;
 
-        if (m->call.command == VFIO_USER_DMA_MAP && m->map.iova == iova &&
-            m->map.size == size) {
-            return m;
-        }
-    }
-    return NULL;
+    return m && m->map.size == size ? link : NULL;
 }
 
-static void postpone(VFIOUserContainer *c, Message *m)
+static void postpone_map(VFIOUserContainer *c, Message *m)
 {
-    Message *map = m->call.command == VFIO_USER_DMA_UNMAP ?
-                   postponed_map(c, m->unmap.iova, m->unmap.size) : NULL;
+    g_queue_push_tail(c->postponed, m);
+    g_hash_table_replace(c->postponed_maps, &m->iova,
+                         g_queue_peek_tail_link(c->postponed));
+}
 
-    if (map) {
-        g_ptr_array_remove(c->postponed, map);
-        message_free(m);
-    } else {
-        g_ptr_array_add(c->postponed, m);
+static void postpone_unmap(VFIOUserContainer *c, Message *m)
+{
+    GList *link = postponed_map(c, m->unmap.iova, m->unmap.size);
+
+    if (!link) {
+        g_queue_push_tail(c->postponed, m);
+        return;
     }
+    g_hash_table_remove(c->postponed_maps, &m->iova);
+    message_free(link->data);
+    g_queue_delete_link(c->postponed, link);
+    message_free(m);
 }
 
 /* Sends; awaits the answer outside a transaction. */
@@ -125,31 +131,32 @@ static void send_now(VFIOUserContainer *c, Message *taken)
 
 static void container_send(VFIOUserContainer *c, Message *m)
 {
-    if (vfio_user_container_is_stopped(c)) {
-        postpone(c, m);
-    } else {
+    if (!vfio_user_container_is_stopped(c)) {
         vfio_user_container_catch_up(c);
         send_now(c, m);
+    } else if (m->call.command == VFIO_USER_DMA_MAP) {
+        postpone_map(c, m);
+    } else {
+        postpone_unmap(c, m);
     }
 }
 
 void vfio_user_container_catch_up(VFIOUserContainer *c)
 {
     bool in_transaction = c->in_transaction;
+    Message *m;
 
-    if (!c->postponed->len || vfio_user_container_is_stopped(c)) {
+    if (!c->postponed->length || vfio_user_container_is_stopped(c)) {
         return;
     }
     trace_vfio_user_container_catch_up(vfio_user_proxy_name(c->proxy),
-                                       c->postponed->len);
-    g_ptr_array_set_free_func(c->postponed, NULL);
+                                       c->postponed->length);
+    g_hash_table_remove_all(c->postponed_maps);
     c->in_transaction = true;
-    for (unsigned i = 0; i < c->postponed->len; i++) {
-        send_now(c, g_ptr_array_index(c->postponed, i));
+    while ((m = g_queue_pop_head(c->postponed))) {
+        send_now(c, m);
     }
     c->in_transaction = in_transaction;
-    g_ptr_array_set_size(c->postponed, 0);
-    g_ptr_array_set_free_func(c->postponed, vfio_user_container_message_free);
     if (!in_transaction) {
         vfio_user_container_finish(c);
     }
@@ -260,6 +267,7 @@ void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map)
             .size = map->size + 1,
         },
         .fd = fd,
+        .iova = map->iova,
         .call = {
             .command = VFIO_USER_DMA_MAP,
             .head = &m->map,
@@ -283,6 +291,7 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map)
             .iova = map->iova,
             .size = map->size + 1,
         },
+        .iova = map->iova,
         .call = {
             .command = VFIO_USER_DMA_UNMAP,
             .head = &m->unmap,

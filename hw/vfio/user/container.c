@@ -26,6 +26,10 @@
 
 /* The server's requests */
 
+/*
+ * From hold to release the range does not go, and no lock is held but RCU's:
+ * guest memory is copied and sent meanwhile, by what does not block.
+ */
 static int memory_hold(void *opaque, uint64_t iova, uint64_t size, bool write,
                        const struct iovec **iov, unsigned *niov)
 {
@@ -112,19 +116,14 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                                const DMAMap *map,
                                                void *opaque), void *opaque)
 {
-    uint64_t end;
     DMAMap map;
 
-    if (!vfio_user_iova_find(&c->iova, first, last - first + 1, &map)) {
-        return;
-    }
-    end = map.iova + map.size;
-    if (map.iova > first) {
-        vfio_user_container_each_map(c, first, map.iova - 1, func, opaque);
-    }
-    func(c, &map, opaque);
-    if (end < last) {
-        vfio_user_container_each_map(c, end + 1, last, func, opaque);
+    while (vfio_user_iova_find(&c->iova, first, last - first + 1, &map)) {
+        func(c, &map, opaque);
+        if (map.iova + map.size >= last) {
+            break;
+        }
+        first = map.iova + map.size + 1;
     }
 }
 
@@ -204,12 +203,14 @@ static int dma_unmap(const VFIOContainer *container, hwaddr iova,
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     const uint64_t half = 1ULL << 63;
 
+    vfio_user_container_begin(c);
     if (unmap_all) {
         clear_range(c, 0, half);
         clear_range(c, half, half);
     } else {
         clear_range(c, iova, size);
     }
+    vfio_user_container_end(c);
     return 0;
 }
 
@@ -241,12 +242,14 @@ static int dma_map(const VFIOContainer *container, hwaddr iova, uint64_t size,
     if (is_registers(vaddr)) {
         return 0;
     }
+    vfio_user_container_begin(c);
     for (uint64_t done = 0; done < size; done += map.size + 1) {
         map.iova = iova + done;
         map.translated_addr = (uintptr_t)vaddr + done;
         map.size = MIN(size - done, most) - 1;
         replace_map(c, &map);
     }
+    vfio_user_container_end(c);
     return 0;
 }
 
@@ -266,7 +269,9 @@ static void listener_commit(VFIOContainer *container)
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
 
     c->in_transaction = false;
+    vfio_user_container_begin(c);
     vfio_user_container_finish(c);
+    vfio_user_container_end(c);
 }
 
 /* Life */
@@ -277,7 +282,9 @@ static void vm_changed(void *opaque, bool running, RunState state)
 
     if (running) {
         c->counted = false;
+        vfio_user_container_begin(c);
         vfio_user_container_catch_up(c);
+        vfio_user_container_end(c);
     }
 }
 
@@ -299,6 +306,7 @@ static void container_stop(VFIOUserContainer *c)
     VFIOContainer *container = VFIO_IOMMU(c);
 
     vfio_listener_unregister(container);
+    vfio_user_container_close_budget(c);
     QLIST_SAFE_REMOVE(container, next);
     vfio_address_space_put(container->space);
     ram_block_uncoordinated_discard_disable(false);
@@ -342,6 +350,7 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
                          " as by a balloon");
         return false;
     }
+    vfio_user_container_open_budget(c);
     vfio_address_space_insert(vfio_address_space_get(as), container);
     if (!container_start(c, errp)) {
         container_stop(c);
@@ -365,8 +374,8 @@ static void container_init(Object *obj)
 
     c->begun =
         g_ptr_array_new_with_free_func(vfio_user_container_message_free);
-    c->postponed =
-        g_ptr_array_new_with_free_func(vfio_user_container_message_free);
+    c->postponed = g_queue_new();
+    c->postponed_maps = g_hash_table_new(g_int64_hash, g_int64_equal);
     vfio_user_iova_init(&c->iova);
 }
 
@@ -377,7 +386,8 @@ static void container_finalize(Object *obj)
     vfio_user_dirty_destroy(&c->dirty);
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
-    g_ptr_array_unref(c->postponed);
+    g_hash_table_unref(c->postponed_maps);
+    g_queue_free_full(c->postponed, vfio_user_container_message_free);
     object_unref(OBJECT(c->proxy));
 }
 

@@ -6,8 +6,9 @@
  * what the server's own requests may reach.  One container a device, since
  * every server has maps of its own.  Knows no PCI.
  *
- * Threads: the ops run under the big QEMU lock; the list of maps has a lock
- * of its own, for whoever reads the connection.
+ * Threads: the ops run under the big QEMU lock, which they assert, and wait for
+ * the server within one budget; the list of maps has a lock of its own, for
+ * whoever reads the connection.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,10 +35,13 @@ struct VFIOUserContainer {
     Error *error;               /* the first one, until the container starts */
     bool in_transaction;        /* of the memory listener */
     GPtrArray *begun;           /* messages of it, unanswered; oldest first */
-    GPtrArray *postponed;       /* until the device is no longer stopped */
+    GQueue *postponed;          /* until the device is no longer stopped */
+    GHashTable *postponed_maps; /* its links that are DMA_MAPs, by address */
+    int64_t waited;             /* for them in a turn of the main loop, ns */
+    QEMUBH *renew;              /* in the next turn: @waited is 0 again */
 
     VFIOUserIOVA iova;          /* has a lock of its own */
-    const struct iovec *held;   /* with that lock: what a request is at */
+    const struct iovec *held;   /* what a request is at; who serves it */
     unsigned nheld;
 
     VFIOUserDirty dirty;

@@ -11,6 +11,7 @@
 #include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "hw/vfio/user/dirty.h"
 #include "trace.h"
 
@@ -207,6 +208,7 @@ void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps)
     Error *err = NULL;
     int ret = 0;
 
+    assert(bql_locked());
     d->wanted = true;
     d->tracked = false;
     if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
@@ -234,6 +236,7 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
 {
     bool tracked = d->tracked;
 
+    assert(bql_locked());
     d->wanted = false;
     d->tracked = false;
     if (!tracked || vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
@@ -247,9 +250,24 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
     trace_vfio_user_dirty_stop(vfio_user_proxy_name(d->proxy));
 }
 
+/* Ranges are ascending, and there may be as many as a message can name. */
+static gint compare_range(gconstpointer range, gconstpointer iova)
+{
+    const VFIOUserLoggingRange *r = range;
+    uint64_t at = *(const uint64_t *)iova;
+
+    if (at < r->iova) {
+        return 1;
+    }
+    return at - r->iova < r->length ? 0 : -1;
+}
+
 bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
                             uint64_t size)
 {
+    const VFIOUserLoggingRange *r;
+    guint i;
+
     /* a page that others have a part in: who asks for it, asks for them */
     if (!d->tracked || (iova | size) & (d->pgsize - 1)) {
         return false;
@@ -257,15 +275,11 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
     if (d->kind != VFIO_USER_DIRTY_BY_LOGGING) {
         return true;
     }
-    for (guint i = 0; i < d->ranges->len; i++) {
-        VFIOUserLoggingRange *r = &g_array_index(d->ranges,
-                                                 VFIOUserLoggingRange, i);
-
-        if (iova >= r->iova && iova - r->iova < r->length) {
-            return size <= r->length - (iova - r->iova);
-        }
+    if (!g_array_binary_search(d->ranges, &iova, compare_range, &i)) {
+        return false;
     }
-    return false;
+    r = &g_array_index(d->ranges, VFIOUserLoggingRange, i);
+    return size <= r->length - (iova - r->iova);
 }
 
 /* Fetching */
@@ -369,6 +383,7 @@ static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
 void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
                            ram_addr_t ram_addr)
 {
+    assert(bql_locked());
     while (size && d->tracked) {
         uint64_t some = MIN(size, max_bitmap(d) * 8 * d->pgsize);
 
@@ -393,6 +408,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     };
     Error *err = NULL;
 
+    assert(bql_locked());
     if (!d->wanted) {
         return false;
     }

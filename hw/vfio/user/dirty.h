@@ -7,7 +7,8 @@
  * by whoever serves the message.  Knows no maps and does not decide what is to
  * happen where a server keeps no record; the container does.
  *
- * Threads: any, under the big QEMU lock.
+ * Threads: any, under the big QEMU lock, which is asserted where the server is
+ * asked.  Whoever calls has a budget for all pieces of what it wants.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -9,57 +9,105 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "hw/vfio/user/iova.h"
+#include "hw/vfio/user/locked.h"
+
+/* Maps that overlap are the same to the tree. */
+static gint compare_maps(gconstpointer a, gconstpointer b, gpointer opaque)
+{
+    const DMAMap *map = a, *other = b;
+
+    if (map->iova > other->iova + other->size) {
+        return 1;
+    }
+    return map->iova + map->size < other->iova ? -1 : 0;
+}
 
 void vfio_user_iova_init(VFIOUserIOVA *v)
 {
     qemu_mutex_init(&v->lock);
-    v->maps = iova_tree_new();
-    v->nr_maps = 0;
+    qemu_cond_init(&v->released);
+    v->maps = g_tree_new_full(compare_maps, NULL, g_free, NULL);
+    v->is_held = false;
     v->held = g_array_new(false, false, sizeof(struct iovec));
 }
 
 void vfio_user_iova_destroy(VFIOUserIOVA *v)
 {
+    assert(!v->is_held);
     g_array_unref(v->held);
-    iova_tree_destroy(v->maps);
+    g_tree_destroy(v->maps);
+    qemu_cond_destroy(&v->released);
     qemu_mutex_destroy(&v->lock);
 }
 
 uint32_t vfio_user_iova_count(VFIOUserIOVA *v)
 {
     QEMU_LOCK_GUARD(&v->lock);
-    return v->nr_maps;
+    return g_tree_nnodes(v->maps);
 }
 
 bool vfio_user_iova_insert(VFIOUserIOVA *v, const DMAMap *map)
 {
+    DMAMap *new;
+
     QEMU_LOCK_GUARD(&v->lock);
-    if (iova_tree_insert(v->maps, map) != IOVA_OK) {
+    if (map->iova + map->size < map->iova || g_tree_lookup(v->maps, map)) {
         return false;
     }
-    v->nr_maps++;
+    new = g_memdup2(map, sizeof(*map));
+    g_tree_insert(v->maps, new, new);
     return true;
+}
+
+static bool iova_is_held_locked(VFIOUserIOVA *v, const DMAMap *map)
+{
+    vfio_user_assert_locked(&v->lock);
+    return v->is_held && v->held_size &&
+           map->iova <= v->held_iova + (v->held_size - 1) &&
+           map->iova + map->size >= v->held_iova;
 }
 
 void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map)
 {
     QEMU_LOCK_GUARD(&v->lock);
-    iova_tree_remove(v->maps, *map);
-    v->nr_maps--;
+    g_tree_remove(v->maps, map);
+    /* whoever asks from now on does not find it */
+    while (iova_is_held_locked(v, map)) {
+        qemu_cond_wait(&v->released, &v->lock);
+    }
+}
+
+/* The first map that ends at an address or behind it. */
+typedef struct Search {
+    uint64_t from;
+    const DMAMap *found;
+} Search;
+
+/* Whether to look among lower addresses, -1, or higher ones, 1. */
+static gint search_map(gconstpointer key, gconstpointer opaque)
+{
+    const DMAMap *map = key;
+    Search *search = (Search *)opaque;
+
+    if (map->iova + map->size < search->from) {
+        return 1;
+    }
+    search->found = map;
+    return -1;
 }
 
 bool vfio_user_iova_find(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                          DMAMap *found)
 {
-    DMAMap range = { .iova = iova, .size = size - 1 };
-    const DMAMap *map;
+    Search search = { .from = iova };
 
     QEMU_LOCK_GUARD(&v->lock);
-    map = iova_tree_find(v->maps, &range);
-    if (map) {
-        *found = *map;
+    g_tree_search(v->maps, search_map, &search);
+    if (!search.found || search.found->iova > iova + (size - 1)) {
+        return false;
     }
-    return map;
+    *found = *search.found;
+    return true;
 }
 
 bool vfio_user_iova_covers(const DMAMap *map, const DMAMap *part)
@@ -101,10 +149,11 @@ unsigned vfio_user_iova_rest(const DMAMap *map, uint64_t iova, uint64_t size,
 static int iova_collect_locked(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                                bool write)
 {
+    vfio_user_assert_locked(&v->lock);
     g_array_set_size(v->held, 0);
     while (size) {
         DMAMap at = { .iova = iova };
-        const DMAMap *map = iova_tree_find(v->maps, &at);
+        const DMAMap *map = g_tree_lookup(v->maps, &at);
         struct iovec iov;
         uint64_t skip;
 
@@ -129,12 +178,15 @@ int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
 {
     int ret;
 
-    qemu_mutex_lock(&v->lock);
+    QEMU_LOCK_GUARD(&v->lock);
+    assert(!v->is_held);
     ret = iova_collect_locked(v, iova, size, write);
     if (ret < 0) {
-        qemu_mutex_unlock(&v->lock);
         return ret;
     }
+    v->is_held = true;
+    v->held_iova = iova;
+    v->held_size = size;
     *iov = (const struct iovec *)v->held->data;
     *niov = v->held->len;
     return 0;
@@ -142,5 +194,7 @@ int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
 
 void vfio_user_iova_release(VFIOUserIOVA *v)
 {
-    qemu_mutex_unlock(&v->lock);
+    QEMU_LOCK_GUARD(&v->lock);
+    v->is_held = false;
+    qemu_cond_signal(&v->released);
 }

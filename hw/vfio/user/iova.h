@@ -5,7 +5,8 @@
  * this process.  Here a range is looked up, and cut where half a map goes.
  * Sends nothing and owns none of the memory; maps never overlap.
  *
- * Threads: any; who looks memory up holds the lock for as long as it is used.
+ * Threads: any.  Who looks memory up holds its range for as long as it is used:
+ * a map that goes has gone once nobody uses it, all others come and go.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,16 +17,23 @@
 #include "qemu/iova-tree.h"
 #include "qemu/thread.h"
 
-/* A DMAMap's size is that of the range, bytes, less one. */
+/*
+ * A DMAMap's size is that of the range, bytes, less one.  A guest decides how
+ * many there are: no function takes longer than the logarithm of that.
+ */
 typedef struct VFIOUserIOVA {
     /*
-     * Held from hold to release, while memory is copied for the server, so
-     * that a map is not taken away under a copy.  Order: this one, then the
-     * proxy's, since a copy may go straight to the socket.
+     * A leaf: nothing is copied, sent or waited for under it.  What is
+     * allocated is one map, or an iovec for each map of a request.
      */
     QemuMutex lock;
-    IOVATree *maps;
-    uint32_t nr_maps;
+    GTree *maps;                /* of DMAMap, by address */
+    bool is_held;
+    uint64_t held_iova;         /* from here on memory is in use */
+    uint64_t held_size;         /* as far as this, bytes */
+    QemuCond released;
+
+    /* Of who holds. */
     GArray *held;               /* struct iovec */
 } VFIOUserIOVA;
 
@@ -37,13 +45,16 @@ uint32_t vfio_user_iova_count(VFIOUserIOVA *v);
 /* Returns false, and nothing is changed, where @map overlaps another. */
 bool vfio_user_iova_insert(VFIOUserIOVA *v, const DMAMap *map);
 
-/* Takes a map out that is in. */
+/*
+ * Takes a map out that is in.  Where its range is held waits for the one who
+ * holds it: for a copy, or a send that does not block, and so for no server.
+ */
 void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map);
 
 /**
  * vfio_user_iova_find:
  * @size: bytes, not 0; the range does not wrap around
- * @found: gets a map that overlaps the range
+ * @found: gets the first map that overlaps the range
  *
  * Returns false where there is none.
  */
@@ -69,6 +80,8 @@ unsigned vfio_user_iova_rest(const DMAMap *map, uint64_t iova, uint64_t size,
  * @write: the memory is to be written to
  * @iov: gets the memory of all of the range, in its order
  * @niov: gets its pieces, one a map
+ *
+ * One range at a time.
  *
  * Returns 0, and vfio_user_iova_release() must follow; or, with nothing held,
  * -EFAULT where not all of the range is mapped and -EPERM where not all of it

@@ -18,7 +18,9 @@
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
 
-void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
+/* @spent: of an operation in parts, or NULL */
+static void budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor,
+                         int64_t *spent)
 {
     ProxyBudget *budget = &p->budget;
 
@@ -26,7 +28,18 @@ void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
         return;
     }
     budget->total = (int64_t)qatomic_read(&p->timeout_ms) * factor * SCALE_MS;
-    budget->left = budget->total;
+    budget->left = budget->total - (spent ? *spent : 0);
+    budget->spent = spent;
+}
+
+void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
+{
+    budget_begin(p, factor, NULL);
+}
+
+void vfio_user_budget_begin_part(VFIOUserProxy *p, int64_t *spent)
+{
+    budget_begin(p, VFIO_USER_BUDGET_ORDINARY, spent);
 }
 
 void vfio_user_budget_end(VFIOUserProxy *p)
@@ -38,6 +51,9 @@ void vfio_user_budget_end(VFIOUserProxy *p)
     }
     assert(budget->depth);
     if (!--budget->depth) {
+        if (budget->spent) {
+            *budget->spent = budget->total - budget->left;
+        }
         trace_vfio_user_proxy_budget(p->name,
                                      (budget->total - budget->left) / SCALE_MS,
                                      budget->total / SCALE_MS);

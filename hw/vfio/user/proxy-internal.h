@@ -76,6 +76,7 @@ typedef struct ProxyBudget {
     unsigned depth;             /* begun and not ended; 0: none is open */
     int64_t total;
     int64_t left;               /* may be less than 0 */
+    int64_t *spent;             /* of an operation in parts, or NULL */
 } ProxyBudget;
 
 struct VFIOUserProxy {

@@ -224,6 +224,16 @@ void vfio_user_budget_begin(VFIOUserProxy *proxy, VFIOUserBudgetFactor factor);
 void vfio_user_budget_end(VFIOUserProxy *proxy);
 
 /**
+ * vfio_user_budget_begin_part:
+ * @spent: ns that earlier parts have waited; this part's time is added to it by
+ *         vfio_user_budget_end(), until when it must stay there
+ *
+ * Likewise, for an ordinary operation of which only parts are known: they have
+ * one budget together.  Within a budget that is open @spent does not change.
+ */
+void vfio_user_budget_begin_part(VFIOUserProxy *proxy, int64_t *spent);
+
+/**
  * VFIO_USER_BUDGET_GUARD:
  * @proxy: NULL is none
  *

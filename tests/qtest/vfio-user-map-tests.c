@@ -1,0 +1,278 @@
+/*
+ * qtest of the vfio-user client: very many maps
+ *
+ * A guest decides how many there are, and a server how long it takes for each.
+ * The former must not cost more than each map by itself, and for the latter
+ * the main loop waits no longer than for one operation.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "vfio-user-rig.h"
+#include "vfio-user-tests.h"
+#include "vfio-user-vtd.h"
+
+#define MACHINE "-machine q35 -nodefaults -m 64 " \
+                "-device intel-iommu,caching-mode=on " VFIO_USER_RIG_Q35_PORT
+#define TIMEOUT_MS 2000
+#define MOST_MS (TIMEOUT_MS * 6 / 10)
+
+#define RAM 0x1000000ull        /* guest memory that is mapped */
+#define TABLE_PAGES 512
+
+/* Those that are under way at a time are answered in time, not all of them. */
+#define MANY 2000
+#define SLOTS 255
+#define EACH_MS 2
+#define ANSWERED (TIMEOUT_MS / EACH_MS + SLOTS)
+QEMU_BUILD_BUG_ON(ANSWERED >= MANY);
+
+static const VFIOUserRule slow_maps[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_DELAY, EACH_MS },
+    { }
+};
+
+static const VFIOUserRule slow_unmaps[] = {
+    { ON(VFIO_USER_DMA_UNMAP), DO_DELAY, EACH_MS },
+    { }
+};
+
+static const VFIOUserRule very_slow_maps[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_DELAY, MOST_MS },
+    { }
+};
+
+/* The guest's tables */
+
+/* @n pages, which lead to @how; 0: nowhere. */
+static void set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
+{
+    g_autofree uint64_t *entries = g_new(uint64_t, n);
+
+    for (unsigned i = 0; i < n; i++) {
+        entries[i] = how ? (RAM + i % 2 * PAGE) | how : 0;
+    }
+    for (unsigned i = 0; i < DIV_ROUND_UP(n, TABLE_PAGES); i++) {
+        qtest_writeq(rig->qts, LEVEL_2 + (IOVA / HUGE_PAGE + i) * 8,
+                     LEVEL_1(i) | READ | WRITE);
+    }
+    qtest_memwrite(rig->qts, LEVEL_1(0), entries, n * sizeof(*entries));
+}
+
+/* A device that follows its VM, and whose addresses lead nowhere. */
+static VFIOUserRig *translated(void)
+{
+    static VFIOUserModel model;
+    VFIOUserRig *rig;
+
+    model = vfio_user_model;
+    model.migration.flags = VFIO_USER_MODEL_STOP_COPY;
+    rig = vfio_user_rig_begin(MACHINE, &model, NULL);
+    vtd_init(rig->qts, VFIO_USER_RIG_Q35_BUS, 0);
+    vfio_user_rig_plug(rig, TIMEOUT_MS);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
+    vfio_user_server_forget(rig->server);
+    return rig;
+}
+
+static void stop(VFIOUserRig *rig)
+{
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
+}
+
+static void cont(VFIOUserRig *rig)
+{
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
+}
+
+static unsigned saw_maps(VFIOUserRig *rig)
+{
+    return vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP);
+}
+
+static void check_alive(VFIOUserRig *rig)
+{
+    qpci_io_writel(rig->dev, rig->bar[0], 0x20, 0x600d);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
+}
+
+/* The server lost its device before it had answered many of @n messages. */
+static void check_broken(VFIOUserRig *rig, unsigned n)
+{
+    vfio_user_server_wait_client(rig->server, false);
+    vfio_user_rig_ping(rig);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
+                    UINT32_MAX);
+    g_test_message("%u messages", n);
+    g_assert_cmpuint(n, <=, ANSWERED);
+}
+
+/* How long it takes */
+
+/* Of the processor, us: others may want it as well. */
+static gint64 time_of_qemu(VFIOUserRig *rig)
+{
+    struct timespec now;
+    clockid_t clock;
+
+    g_assert_cmpint(clock_getcpuclockid(vfio_user_server_client(rig->server),
+                                        &clock), ==, 0);
+    g_assert_cmpint(clock_gettime(clock, &now), ==, 0);
+    return now.tv_sec * G_TIME_SPAN_SECOND + now.tv_nsec / 1000;
+}
+
+/* Maps and unmaps @n pages. */
+static gint64 time_many(VFIOUserRig *rig, unsigned n)
+{
+    gint64 took = -time_of_qemu(rig);
+
+    set_many(rig, n, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    set_many(rig, n, 0);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    took += time_of_qemu(rig);
+    g_test_message("%u maps took %" PRIi64 " us", n, took);
+    return took;
+}
+
+/*
+ * While the device is stopped changes wait: as many of them take as long for
+ * each as few.  They leave no trace.
+ */
+static void test_time(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+    const unsigned n = 15000;
+    gint64 few, many;
+
+    stop(rig);
+    few = time_many(rig, n);
+    many = time_many(rig, 4 * n);
+    g_assert_cmpint(many, <, 10 * few);
+    cont(rig);
+    check_alive(rig);
+    g_assert_cmpuint(saw_maps(rig), ==, 0);
+}
+
+/* Maps that wait come in their order, without those that have gone. */
+static void test_postponed(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+    VFIOUserMap map;
+
+    set_many(rig, 4, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    g_assert_cmpuint(saw_maps(rig), ==, 4);
+    stop(rig);
+    vfio_user_server_forget(rig->server);
+
+    /* one goes, one leads elsewhere, and one comes, goes, and comes back */
+    vtd_set(rig->qts, IOVA, 0, 0);
+    vtd_set(rig->qts, IOVA + PAGE, RAM + 8 * PAGE, READ);
+    vtd_set(rig->qts, IOVA + 9 * PAGE, RAM, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    vtd_set(rig->qts, IOVA + 9 * PAGE, 0, 0);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    vtd_set(rig->qts, IOVA + 9 * PAGE, RAM, READ);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    g_assert_cmpuint(saw_maps(rig), ==, 0);
+
+    cont(rig);
+    g_assert_cmpuint(saw_maps(rig), ==, 2);
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
+                     ==, 2);
+    g_assert_false(vfio_user_server_map(rig->server, IOVA, &map));
+    g_assert_true(vfio_user_server_map(rig->server, IOVA + PAGE, &map));
+    g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
+    g_assert_true(vfio_user_server_map(rig->server, IOVA + 9 * PAGE, &map));
+    g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
+    check_alive(rig);
+}
+
+/* Servers that take their time */
+
+/* One order of the guest's brings many maps, and each is awaited. */
+static void test_singly(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+
+    set_many(rig, 30, READ | WRITE);
+    vfio_user_server_set_rules(rig->server, very_slow_maps);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    check_broken(rig, saw_maps(rig));
+    g_assert_cmpuint(saw_maps(rig), <=, 2);
+}
+
+/* Many orders bring one each: for each of them the server may take that long */
+static void test_one_by_one(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+
+    vfio_user_server_set_rules(rig->server, very_slow_maps);
+    for (unsigned i = 1; i <= 3; i++) {
+        set_many(rig, i, READ | WRITE);
+        vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+        vfio_user_rig_ping(rig);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, i);
+    }
+    check_alive(rig);
+}
+
+/* In a transaction more messages follow than there are calls at a time. */
+static void test_transaction(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+
+    vtd_command(rig->qts, 0);
+    set_many(rig, MANY, READ | WRITE);
+    vfio_user_server_set_rules(rig->server, slow_maps);
+    vfio_user_server_forget(rig->server);
+    vtd_command(rig->qts, GCMD_TRANSLATE);
+    check_broken(rig, saw_maps(rig));
+}
+
+/* So do those that waited for the VM to run. */
+static void test_start(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+
+    stop(rig);
+    set_many(rig, MANY, READ | WRITE);
+    vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+    vfio_user_server_set_rules(rig->server, slow_maps);
+    cont(rig);
+    check_broken(rig, saw_maps(rig));
+}
+
+/* A server that is slow to forget is left by a device that is unplugged. */
+static void test_unplug(void)
+{
+    g_autoptr(VFIOUserRig) rig = translated();
+    unsigned n;
+
+    for (unsigned i = 1; i <= 20; i++) {
+        set_many(rig, i * MANY / 20, READ | WRITE);
+        vtd_invalidate(rig->qts, IOTLB_GLOBAL);
+        vfio_user_rig_ping(rig);
+    }
+    g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
+    vfio_user_server_set_rules(rig->server, slow_unmaps);
+    vfio_user_rig_unplug(rig);
+    vfio_user_server_wait_client(rig->server, false);
+    n = vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP);
+    g_assert_cmpuint(n, <=, ANSWERED);
+    vfio_user_rig_ping(rig);
+}
+
+void vfio_user_add_map_tests(void)
+{
+    qtest_add_func("/vfio-user/map/time", test_time);
+    qtest_add_func("/vfio-user/map/postponed", test_postponed);
+    qtest_add_func("/vfio-user/map/singly", test_singly);
+    qtest_add_func("/vfio-user/map/one-by-one", test_one_by_one);
+    qtest_add_func("/vfio-user/map/transaction", test_transaction);
+    qtest_add_func("/vfio-user/map/start", test_start);
+    qtest_add_func("/vfio-user/map/unplug", test_unplug);
+}
