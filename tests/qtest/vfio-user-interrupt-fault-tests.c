@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/resource.h>
+#include <sys/uio.h>
 
 #include "hw/pci/pci.h"
 #include "vfio-user-irq.h"
@@ -416,6 +417,65 @@ static void test_flood_of_requests(void)
     flood_end(&flood);
 }
 
+/* Servers that take back what they signalled */
+
+static void stop_and_continue(VFIOUserRig *rig)
+{
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
+}
+
+/*
+ * QEMU's main loop is woken and finds nothing; the file, which is the server's
+ * as well, is one to wait at.
+ */
+static void check_taken_back(VFIOUserRig *rig, uint32_t index)
+{
+    int fd = vfio_user_server_eventfd(rig->server, index, 0);
+    uint64_t count = 1;
+    struct iovec iov = { &count, sizeof(count) };
+    unsigned i, j;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK), ==,
+                    0);
+    for (i = 0; i < 20; i++) {
+        for (j = 0; j < 500; j++) {
+            count = 1;
+            g_assert_cmpint(write(fd, &count, sizeof(count)), ==,
+                            sizeof(count));
+            g_assert(preadv2(fd, &iov, 1, -1, RWF_NOWAIT) > 0 ||
+                     errno == EAGAIN);
+        }
+        vfio_user_rig_ping(rig);
+        stop_and_continue(rig);
+    }
+    close(fd);
+}
+
+static void test_taken_back(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
+
+    check_taken_back(rig, INTX);
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 0);
+    check_taken_back(rig, MSIX);
+    vfio_user_irq_check(rig, 0);
+    qpci_msix_disable(rig->dev);
+    check_taken_back(rig, ERR);
+}
+
+static void test_request_taken_back(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
+
+    check_taken_back(rig, REQ);
+    vfio_user_server_trigger(rig->server, REQ, 0);
+    vfio_user_rig_wait(rig, qtest_inl(rig->qts, PCIHP_DOWN) == 1 << SLOT);
+    eject(rig);
+}
+
 void vfio_user_add_interrupt_fault_tests(void)
 {
     size_t i;
@@ -439,6 +499,10 @@ void vfio_user_add_interrupt_fault_tests(void)
     qtest_add_func("/vfio-user/interrupt/flood/interrupts", test_flood);
     qtest_add_func("/vfio-user/interrupt/flood/requests",
                    test_flood_of_requests);
+    qtest_add_func("/vfio-user/interrupt/taken-back/interrupts",
+                   test_taken_back);
+    qtest_add_func("/vfio-user/interrupt/taken-back/request",
+                   test_request_taken_back);
     qtest_add_func("/vfio-user/interrupt/out-of-descriptors",
                    test_out_of_descriptors);
     for (i = 0; i < ARRAY_SIZE(refusals); i++) {

@@ -15,6 +15,7 @@
 
 #include "qobject/qdict.h"
 #include "vfio-user-rig.h"
+#include "vfio-user-slow-file.h"
 #include "vfio-user-tests.h"
 
 #define FDS 3
@@ -549,6 +550,50 @@ static void test_plug_again(void)
     }
 }
 
+/* Whatever takes its time to be closed, the monitor does not wait for it. */
+static void test_lingers(void)
+{
+    const Row row = { "lingers", 0, 0, { EVENTFD, NOTHING }, { { 0x10, 4 } } };
+    int peer, fd = vfio_user_lingering_new(&peer);
+    g_auto(Bell) bell;
+
+    bell_init(&bell, &row);
+    g_assert_cmpint(dup3(fd, bell.fds[1], O_CLOEXEC), >=, 0);
+    close(fd);
+    vfio_user_rig_plug(bell.rig, 0);
+    /* QEMU's is the last one now */
+    close(bell.fds[1]);
+    bell.fds[1] = -1;
+    vfio_user_rig_unplug(bell.rig);
+    vfio_user_rig_ping(bell.rig);
+    close(peer);
+}
+
+/* Shadow memory that does not say how large it is. */
+static void test_shadow_never_answers(void)
+{
+    const Row row = {
+        "never-answers", 0, sizeof(VFIOUserIOFd), { EVENTFD, NOTHING },
+        { { 0x10, 4, .type = SHADOW, .shadow_fd_index = 1 } },
+    };
+    VFIOUserFuse *fuse;
+    Bell bell;
+
+    bell_init(&bell, &row);
+    fuse = vfio_user_fuse_new(qtest_pid(bell.rig->qts));
+    if (fuse) {
+        g_assert_cmpint(dup3(vfio_user_fuse_fd(fuse), bell.fds[1], O_CLOEXEC),
+                        >=, 0);
+        vfio_user_rig_plug(bell.rig, 0);
+        check_write(&bell, &row, &(Write) { 0x10, 4, MESSAGE, 1 });
+        vfio_user_fuse_wait(fuse);
+        vfio_user_fuse_free(fuse);
+    } else {
+        g_test_skip("FUSE cannot be mounted here");
+    }
+    bell_end(&bell);
+}
+
 static void test_reset(void)
 {
     g_auto(Bell) bell;
@@ -630,6 +675,9 @@ void vfio_user_add_ioeventfd_tests(void)
     qtest_add_func("/vfio-user/ioeventfd/full", test_full);
     qtest_add_func("/vfio-user/ioeventfd/often", test_often);
     qtest_add_func("/vfio-user/ioeventfd/plug-again", test_plug_again);
+    qtest_add_func("/vfio-user/ioeventfd/lingers", test_lingers);
+    qtest_add_func("/vfio-user/ioeventfd/shadow/never-answers",
+                   test_shadow_never_answers);
     qtest_add_func("/vfio-user/ioeventfd/reset", test_reset);
     qtest_add_func("/vfio-user/ioeventfd/lost", test_lost);
     qtest_add_func("/vfio-user/ioeventfd/warning", test_warning);

@@ -163,6 +163,39 @@ static void test_private_beside_shared(void)
     g_assert_cmphex(qtest_readl(rig->qts, SECOND), ==, value >> 32);
 }
 
+/* Returns a descriptor of QEMU's file of that name, as a server gets it. */
+static int open_file_of(pid_t pid, const char *name)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd", pid);
+    g_autoptr(GDir) fds = g_dir_open(dir, 0, NULL);
+    const char *entry;
+
+    while ((entry = g_dir_read_name(fds))) {
+        g_autofree char *path = g_strdup_printf("%s/%s", dir, entry);
+        g_autofree char *file = g_file_read_link(path, NULL);
+
+        if (file && strstr(file, name)) {
+            return open(path, O_RDWR | O_CLOEXEC);
+        }
+    }
+    return -1;
+}
+
+/* What is shared as the manual advises, no server can take away. */
+static void test_sealed(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED,
+                                                       0);
+    int fd = open_file_of(qtest_pid(rig->qts), "memfd:memory-backend-memfd");
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 0), <, 0);
+    g_assert_cmpint(errno, ==, EPERM);
+    g_assert_cmpint(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, MiB), <, 0);
+    close(fd);
+    check_shared(rig, RAM);
+}
+
 /* A server that takes no descriptor gets none; its device has no INTx. */
 static void test_no_descriptors(void)
 {
@@ -451,6 +484,7 @@ void vfio_user_add_memory_tests(void)
     }
     vfio_user_rig_add("/vfio-user/memory/offsets", test_offsets,
                       VFIO_USER_NEEDS_MAPS);
+    qtest_add_func("/vfio-user/memory/sealed", test_sealed);
     qtest_add_func("/vfio-user/memory/no-descriptors", test_no_descriptors);
     vfio_user_rig_add("/vfio-user/memory/two-backends", test_two_backends,
                       VFIO_USER_NEEDS_MAPS);

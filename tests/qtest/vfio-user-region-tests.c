@@ -12,6 +12,7 @@
 
 #include "hw/pci/pci.h"
 #include "vfio-user-migration-rig.h"
+#include "vfio-user-slow-file.h"
 #include "vfio-user-tests.h"
 
 #define RW (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
@@ -407,6 +408,54 @@ static void test_wide(void)
     vfio_user_rig_end(rig);
 }
 
+/* Bytes of memory that are QEMU's own. */
+static uint64_t own_memory(VFIOUserRig *rig)
+{
+    g_autofree char *path =
+        g_strdup_printf("/proc/%d/status", qtest_pid(rig->qts));
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    return g_ascii_strtoull(strstr(text, "VmData:") + strlen("VmData:"), NULL,
+                            10) * KiB;
+}
+
+/* A BAR that is a file as a whole, sparse as it may be. */
+static void check_large(uint64_t size, bool by_message)
+{
+    VFIOUserModel model = *MODEL_WITH(2, { size, MAPPED });
+    g_autoptr(VFIOUserRig) rig = NULL;
+    const uint64_t at = MAX(size, HIGH);
+    uint64_t before;
+    gint64 begun;
+
+    pci_set_long(model.config + PCI_BASE_ADDRESS_2,
+                 PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model, NULL);
+    before = own_memory(rig);
+    begun = g_get_monotonic_time();
+    g_assert_null(vfio_user_rig_try_plug(rig, 0));
+    qpci_device_enable(rig->dev);
+    qpci_config_writel(rig->dev, PCI_BASE_ADDRESS_3, at >> 32);
+    g_test_message("a BAR of 0x%" PRIx64 " bytes: %" PRId64 " ms, %" PRId64
+                   " KiB", size, (g_get_monotonic_time() - begun) / 1000,
+                   (int64_t)(own_memory(rig) - before) / 1024);
+    g_assert_cmpint(maps_a_file(rig), ==, !by_message);
+    check_access(rig, 2, at, 0, by_message);
+    check_access(rig, 2, at, size - 4, by_message);
+}
+
+static void test_largest(void)
+{
+    check_large(64 * GiB, false);
+}
+
+static void test_too_large(void)
+{
+    check_large(128 * GiB, true);
+    check_large(32 * TiB, true);
+}
+
 /* 64 bits, ports, 32 bits, 64 bits: whatever is behind which. */
 static void test_order(void)
 {
@@ -558,6 +607,36 @@ static const VFIOUserRule short_file[] = {
     { }
 };
 
+/*
+ * A file that does not say how large it is, nor lets itself be closed: QEMU
+ * does not wait.
+ */
+static void test_never_answers(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     NULL);
+    VFIOUserFuse *fuse = vfio_user_fuse_new(qtest_pid(rig->qts));
+
+    if (fuse) {
+        const VFIOUserRule rules[] = {
+            no_file[0],
+            { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_PASS,
+              vfio_user_fuse_fd(fuse) },
+            { }
+        };
+
+        vfio_user_server_set_rules(rig->server, rules);
+        vfio_user_rig_plug(rig, 0);
+        g_assert_false(maps_a_file(rig));
+        check_bar(rig, 0, 0, true);
+        vfio_user_fuse_wait(fuse);
+        vfio_user_rig_unplug(rig);
+        vfio_user_fuse_free(fuse);
+    } else {
+        g_test_skip("FUSE cannot be mounted here");
+    }
+}
+
 /* One line for each region that is not mapped, and the device is there. */
 static void check_warning(const VFIOUserModel *model,
                           const VFIOUserRule *rules, const char *why)
@@ -639,7 +718,8 @@ static void test_no_warning(void)
 static void test_warnings(void)
 {
     check_warning(NULL, no_file, "no descriptor came with it");
-    check_warning(NULL, other_file, "its descriptor is no regular file");
+    check_warning(NULL, other_file, "its descriptor is no memfd and no file"
+                  " of tmpfs or hugetlbfs");
     check_warning(MODEL_WITH(0, { 2 * PAGE, MAPPED }), short_file,
                   "the area of 0x4000 bytes at 0x0 is not inside the file");
     check_warning(MODEL_WITH(0, { 256, MAPPED }), NULL,
@@ -666,6 +746,9 @@ void vfio_user_add_region_tests(void)
     qtest_add_func("/vfio-user/region/death", test_death);
     qtest_add_func("/vfio-user/region/death-in-intx", test_death_in_intx);
     qtest_add_func("/vfio-user/region/wide", test_wide);
+    qtest_add_func("/vfio-user/region/largest", test_largest);
+    qtest_add_func("/vfio-user/region/too-large", test_too_large);
+    qtest_add_func("/vfio-user/region/never-answers", test_never_answers);
     qtest_add_func("/vfio-user/region/order", test_order);
     qtest_add_func("/vfio-user/region/vga", test_vga);
     for (i = 0; i < ARRAY_SIZE(lies); i++) {

@@ -51,6 +51,40 @@ static unsigned count_entries(const char *what)
     return n;
 }
 
+static unsigned count_sockets(void)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/fd", vm.pid);
+    g_autoptr(GDir) fds = g_dir_open(dir, 0, NULL);
+    const char *name;
+    unsigned n = 0;
+
+    while ((name = g_dir_read_name(fds))) {
+        g_autofree char *path = g_strdup_printf("%s/%s", dir, name);
+        g_autofree char *file = g_file_read_link(path, NULL);
+
+        n += file && g_str_has_prefix(file, "socket:");
+    }
+    return n;
+}
+
+/* Whether a thread of the client is there, such as one that closes. */
+static bool has_client_thread(void)
+{
+    g_autofree char *dir = g_strdup_printf("/proc/%d/task", vm.pid);
+    g_autoptr(GDir) tasks = g_dir_open(dir, 0, NULL);
+    const char *id;
+    bool found = false;
+
+    while (!found && (id = g_dir_read_name(tasks))) {
+        g_autofree char *path = g_strdup_printf("%s/%s/comm", dir, id);
+        g_autofree char *name = NULL;
+
+        found = g_file_get_contents(path, &name, NULL, NULL) &&
+                g_str_has_prefix(name, "vfio-user");
+    }
+    return found;
+}
+
 void vfio_user_rig_ping(VFIOUserRig *rig)
 {
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'query-status'}");
@@ -156,17 +190,21 @@ void vfio_user_rig_unplug(VFIOUserRig *rig)
 static void vm_start(const char *args)
 {
     VFIOUserRig rig = { .qts = qtest_init(args) };
+    unsigned sockets;
 
     vm.args = g_strdup(args);
     vm.qts = rig.qts;
+    vm.pid = qtest_pid(rig.qts);
+    sockets = count_sockets();
 
     /* what is made once and stays is made by the first device */
     rig.server = vfio_user_server_new(NULL, NULL);
     vfio_user_rig_plug(&rig, 0);
-    vm.pid = vfio_user_server_client(rig.server);
     vfio_user_rig_unplug(&rig);
     vfio_user_server_wait_client(rig.server, false);
     vfio_user_server_free(rig.server);
+    vfio_user_rig_wait(&rig, count_sockets() == sockets &&
+                             !has_client_thread());
     vm.fds = count_entries("fd");
     vm.threads = count_entries("task");
 }

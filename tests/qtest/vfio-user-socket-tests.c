@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -112,6 +113,37 @@ static void test_socket_tcp(void)
     s = vfio_user_server_new_on(fd, &model, NULL);
     check_named("-device vfio-user-pci,addr=4,socket=127.0.0.1:%d",
                 ntohs(addr.sin_port));
+}
+
+/* A name in no file system. */
+static char *abstract_socket(const char *name)
+{
+    return g_strdup_printf("-device '{\"driver\":\"vfio-user-pci\","
+                           "\"addr\":\"4\",\"x-timeout-ms\":%u,\"socket\":"
+                           "{\"type\":\"unix\",\"abstract\":true,"
+                           "\"path\":\"%s\"}}'", TIMEOUT_MS, name);
+}
+
+static int listen_abstract(const char *name, int backlog)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    socklen_t size = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path + 1, name, sizeof(addr.sun_path) - 1);
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, size), ==, 0);
+    g_assert_cmpint(listen(fd, backlog), ==, 0);
+    return fd;
+}
+
+static void test_socket_abstract(void)
+{
+    g_autofree char *name = g_strdup_printf("vfio-user-test-%d", getpid());
+    g_autofree char *args = abstract_socket(name);
+    g_autoptr(VFIOUserServer) s =
+        vfio_user_server_new_on(listen_abstract(name, 1), NULL, NULL);
+
+    check_device(args);
 }
 
 /* Whether a host can talk to itself over vsock. */
@@ -374,6 +406,86 @@ static void test_nobody_accepting(void)
     close(fd);
 }
 
+static void test_nobody_accepting_abstract(void)
+{
+    g_autofree char *name = g_strdup_printf("vfio-user-test-%d", getpid());
+    g_autofree char *device = abstract_socket(name);
+    g_autofree char *args = g_strdup_printf(VFIO_USER_RIG_RAM "%s", device);
+    g_autofree char *text = NULL;
+    struct sockaddr_un addr;
+    socklen_t size = sizeof(addr);
+    int fd = listen_abstract(name, 0);
+    int waiting = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&addr, &size), ==, 0);
+    g_assert_cmpint(connect(waiting, (struct sockaddr *)&addr, size), ==, 0);
+    g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
+    g_assert_nonnull(strstr(text, "the server does not accept connections"));
+    close(waiting);
+    close(fd);
+}
+
+/*
+ * A server whose host drops what asks for a connection, as it does when too
+ * many wait for one.  Returns the server's socket.
+ */
+static int listen_dropping(int *waiting, unsigned *port)
+{
+    struct sockaddr_in addr = {
+        .sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t size = sizeof(addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd pfd = { .events = POLLOUT };
+
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, size), ==, 0);
+    g_assert_cmpint(listen(fd, 0), ==, 0);
+    g_assert_cmpint(getsockname(fd, (struct sockaddr *)&addr, &size), ==, 0);
+    *port = ntohs(addr.sin_port);
+    *waiting = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pfd.fd = *waiting;
+    g_assert_cmpint(connect(*waiting, (struct sockaddr *)&addr, size), ==, 0);
+    g_assert_cmpint(poll(&pfd, 1, -1), ==, 1);
+    return fd;
+}
+
+static void test_nobody_answering(void)
+{
+    g_autofree char *socket = NULL;
+    unsigned port;
+    int waiting, fd = listen_dropping(&waiting, &port);
+
+    socket = g_strdup_printf("tcp:127.0.0.1:%u", port);
+    check_cannot_connect(socket, "no answer within " stringify(TIMEOUT_MS)
+                         " ms (x-timeout-ms)");
+    close(waiting);
+    close(fd);
+}
+
+/* The VM goes on, and nothing is left when the network has given up. */
+static void test_nobody_answering_plug(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
+                                                     NULL);
+    g_autofree char *socket = NULL;
+    QDict *response;
+    unsigned port;
+    int waiting, fd = listen_dropping(&waiting, &port);
+
+    socket = g_strdup_printf("127.0.0.1:%u", port);
+    response = qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
+                         "'driver': 'vfio-user-pci', 'id': 'dut',"
+                         "'x-timeout-ms': %u, 'socket': %s}}", TIMEOUT_MS,
+                         socket);
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
+                                          "desc"), "no answer within"));
+    qobject_unref(response);
+    vfio_user_rig_ping(rig);
+    close(waiting);
+    close(fd);
+}
+
 /* A server that serves one client at a time, and has one. */
 static void test_nobody_free(void)
 {
@@ -436,6 +548,7 @@ void vfio_user_add_socket_tests(void)
     qtest_add_func("/vfio-user/socket/json", test_socket_json);
     qtest_add_func("/vfio-user/socket/unix", test_socket_unix);
     qtest_add_func("/vfio-user/socket/tcp", test_socket_tcp);
+    qtest_add_func("/vfio-user/socket/abstract", test_socket_abstract);
     qtest_add_func("/vfio-user/socket/vsock", test_socket_vsock);
     qtest_add_func("/vfio-user/socket/fd-number", test_socket_fd_number);
     qtest_add_func("/vfio-user/socket/fd-name", test_socket_fd_name);
@@ -449,6 +562,11 @@ void vfio_user_add_socket_tests(void)
     qtest_add_func("/vfio-user/nobody/long-path", test_nobody_long_path);
     qtest_add_func("/vfio-user/nobody/permitted", test_nobody_permitted);
     qtest_add_func("/vfio-user/nobody/accepting", test_nobody_accepting);
+    qtest_add_func("/vfio-user/nobody/accepting-abstract",
+                   test_nobody_accepting_abstract);
+    qtest_add_func("/vfio-user/nobody/answering", test_nobody_answering);
+    qtest_add_func("/vfio-user/nobody/answering-plug",
+                   test_nobody_answering_plug);
     qtest_add_func("/vfio-user/nobody/free", test_nobody_free);
     qtest_add_func("/vfio-user/nobody/without-socket",
                    test_nobody_without_socket);

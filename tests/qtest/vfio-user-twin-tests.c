@@ -117,6 +117,53 @@ static void test_twin_plug_again(void)
     }
 }
 
+/*
+ * The server makes QEMU's end of its socket one to wait at, asks for more than
+ * it holds and reads nothing: nobody waits, neither for memory to change nor
+ * for the device to go.
+ */
+static void test_twin_blocking(void)
+{
+    const VFIOUserDMARW rw = { RAM, 1 * MiB };
+    const VFIOUserHeader header = {
+        .command = VFIO_USER_DMA_READ,
+        .size = sizeof(header) + sizeof(rw),
+    };
+    int ends[2];
+    g_autoptr(VFIOUserRig) rig = NULL;
+    unsigned i;
+
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends),
+                    ==, 0);
+    {
+        const VFIOUserRule rules[] = {
+            { ON(VFIO_USER_VERSION), DO_PATCH, 4,
+              TEXT(TWIN("{\"supported\":true,\"fd_index\":0}")) },
+            { ON(VFIO_USER_VERSION), DO_PASS, ends[1] },
+            { }
+        };
+
+        rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL, rules);
+        vfio_user_rig_plug(rig, 0);
+    }
+    g_assert_cmpint(fcntl(ends[1], F_SETFL,
+                          fcntl(ends[1], F_GETFL) & ~O_NONBLOCK), ==, 0);
+    for (i = 0; i < 20; i++) {
+        g_assert_cmpint(write(ends[0], &header, sizeof(header)), ==,
+                        sizeof(header));
+        g_assert_cmpint(write(ends[0], &rw, sizeof(rw)), ==, sizeof(rw));
+    }
+    /* one that was answered in part */
+    vfio_user_rig_wait(rig, recv(ends[0], &(char) { 0 }, 1,
+                                 MSG_PEEK | MSG_DONTWAIT) == 1);
+    vfio_user_rig_ping(rig);
+    qpci_io_writel(rig->dev, rig->bar[0], 0x10, 0x1234);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==, 0x1234);
+    vfio_user_rig_unplug(rig);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* What has to become of the device */
 
 static void check_dead(VFIOUserRig *rig)
@@ -216,6 +263,7 @@ void vfio_user_add_twin_tests(void)
     qtest_add_func("/vfio-user/twin/dma", test_twin_dma);
     qtest_add_func("/vfio-user/twin/in-access", test_twin_in_access);
     qtest_add_func("/vfio-user/twin/plug-again", test_twin_plug_again);
+    qtest_add_func("/vfio-user/twin/blocking", test_twin_blocking);
     qtest_add_func("/vfio-user/twin/ends", test_twin_ends);
     qtest_add_func("/vfio-user/twin/first-ends", test_twin_first_ends);
     qtest_add_func("/vfio-user/twin/request-beside", test_twin_request_beside);

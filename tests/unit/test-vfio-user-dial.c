@@ -1,13 +1,17 @@
 /*
- * vfio-user: what is said of a server that cannot be dialled
+ * vfio-user: dialling a server
  *
- * That the hints fit what the kernel answers is for qtest, which dials.
+ * What is said of a server that cannot be dialled, and who waits for whom.
+ * That the hints fit what the kernel answers is for qtest.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include <sys/un.h>
+#include "qapi/error.h"
 #include "hw/vfio/user/dial.h"
+#include "vfio-user-peer.h"
 
 static const struct {
     const char *name;
@@ -41,10 +45,81 @@ static void test_hint(const void *opaque)
     g_assert_null(strchr(hint, '\n'));
 }
 
+#define SHORT_MS 20
+#define LONG_MS 60000
+
+/* A server that has room for one client to wait, in no file system. */
+typedef struct Place {
+    char name[32];
+    int fd;
+} Place;
+
+static void place_init(Place *place)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int n = snprintf(place->name, sizeof(place->name), "vfio-user-dial-%d",
+                     getpid());
+
+    memcpy(addr.sun_path + 1, place->name, n);
+    place->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bind(place->fd, (struct sockaddr *)&addr,
+                         offsetof(struct sockaddr_un, sun_path) + 1 + n), ==,
+                    0);
+    g_assert_cmpint(listen(place->fd, 0), ==, 0);
+}
+
+static QIOChannelSocket *dial(Place *place, unsigned timeout_ms, Error **errp)
+{
+    SocketAddress addr = {
+        .type = SOCKET_ADDRESS_TYPE_UNIX,
+        .u.q_unix = {
+            .path = place->name,
+            .has_abstract = true,
+            .abstract = true,
+        },
+    };
+
+    return vfio_user_dial(&addr, timeout_ms, errp);
+}
+
+static void test_answered(void)
+{
+    PeerCounts before = peer_counts();
+    QIOChannelSocket *ioc;
+    Place place;
+
+    place_init(&place);
+    ioc = dial(&place, LONG_MS, &error_abort);
+    object_unref(OBJECT(ioc));
+    close(place.fd);
+    peer_assert_counts(before);
+}
+
+/* Its thread and whoever waits give up at the same time, in any order. */
+static void test_late(void)
+{
+    PeerCounts before = peer_counts();
+    QIOChannelSocket *ioc;
+    Place place;
+
+    place_init(&place);
+    ioc = dial(&place, LONG_MS, &error_abort);
+    for (int i = 0; i < 20; i++) {
+        Error *err = NULL;
+
+        g_assert_null(dial(&place, SHORT_MS, &err));
+        peer_assert_error(err, "another client may be connected");
+    }
+    object_unref(OBJECT(ioc));
+    close(place.fd);
+    peer_assert_counts(before);
+}
+
 int main(int argc, char **argv)
 {
     size_t i;
 
+    module_call_init(MODULE_INIT_QOM);
     g_test_init(&argc, &argv, NULL);
     for (i = 0; i < ARRAY_SIZE(rows); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/dial/hint/%s",
@@ -52,5 +127,7 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, GSIZE_TO_POINTER(i), test_hint);
     }
+    g_test_add_func("/vfio-user/dial/answered", test_answered);
+    g_test_add_func("/vfio-user/dial/late", test_late);
     return g_test_run();
 }

@@ -1,15 +1,25 @@
 /*
  * vfio-user: dialling a server
  *
+ * To look up a name or a path and to connect may take as long as others like:
+ * a name server, a network, a file system, or a server that does not accept.
+ * So a thread dials, and is left alone with it when time is up.  It ends when
+ * the kernel gives up, which for a UNIX socket is at the same time.
+ *
  * UNIX sockets are dialled here and not by QEMU's own function, which drops the
- * errno and waits without limit for a server that does not accept.
+ * errno and waits without limit.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qapi/clone-visitor.h"
 #include "qapi/error.h"
+#include "qapi/qapi-visit-sockets.h"
+#include "qemu/atomic.h"
+#include "qemu/lockable.h"
 #include "qemu/sockets.h"
+#include "qemu/thread.h"
 #include "hw/vfio/user/dial.h"
 
 /* connect(2) to a path answers this to whatever is no listening socket. */
@@ -57,50 +67,81 @@ const char *vfio_user_dial_hint(int error, mode_t mode)
     }
 }
 
-/* Returns a connected descriptor or -errno. */
-static int connect_path(const char *path, unsigned timeout_ms)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    struct timeval limit = {
-        .tv_sec = timeout_ms / 1000,
-        .tv_usec = timeout_ms % 1000 * 1000,
-    };
-    int fd, ret;
+/* What is dialled, by a thread, for one who waits. */
+typedef struct Dial {
+    SocketAddress *addr;
+    unsigned timeout_ms;
+    int users;                  /* atomic: the last of the two frees it */
 
-    if (strlen(path) > sizeof(addr.sun_path)) {
+    QemuMutex lock;
+    /* Protects what follows.  The condition: @done. */
+    QemuCond changed;
+    bool done;
+    QIOChannelSocket *ioc;
+    Error *err;
+} Dial;
+
+/* Returns the length of @sun, or -ENAMETOOLONG. */
+static int fill_address(const UnixSocketAddress *addr, struct sockaddr_un *sun)
+{
+    bool abstract = addr->has_abstract && addr->abstract;
+    bool tight = !addr->has_tight || addr->tight;
+    size_t size = strlen(addr->path);
+
+    *sun = (struct sockaddr_un) { .sun_family = AF_UNIX };
+    /* an abstract name begins with a zero */
+    if (size + abstract > sizeof(sun->sun_path)) {
         return -ENAMETOOLONG;
     }
-    memcpy(addr.sun_path, path, strlen(path));
+    memcpy(sun->sun_path + abstract, addr->path, size);
+    return abstract && tight ?
+           offsetof(struct sockaddr_un, sun_path) + 1 + size : sizeof(*sun);
+}
+
+static bool limit_sending(int fd, unsigned ms)
+{
+    const struct timeval limit = {
+        .tv_sec = ms / 1000,
+        .tv_usec = ms % 1000 * 1000,
+    };
+
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0;
+}
+
+/* Returns a connected descriptor or -errno. */
+static int connect_unix(const UnixSocketAddress *addr, unsigned timeout_ms)
+{
+    struct sockaddr_un sun;
+    int size = fill_address(addr, &sun);
+    int fd, ret;
+
+    if (size < 0) {
+        return size;
+    }
     fd = qemu_socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) {
         return -errno;
     }
-    ret = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    while (ret == 0 &&
-           connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
-        ret = errno == EINTR ? 0 : -1;
+    if (limit_sending(fd, timeout_ms) &&
+        RETRY_ON_EINTR(connect(fd, (struct sockaddr *)&sun, size)) == 0 &&
+        limit_sending(fd, 0)) {
+        return fd;
     }
-    if (ret == 0) {
-        limit = (struct timeval) { };
-        ret = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-    }
-    if (ret < 0) {
-        ret = -errno;
-        close(fd);
-        return ret;
-    }
-    return fd;
+    ret = -errno;
+    close(fd);
+    return ret;
 }
 
-static QIOChannelSocket *dial_path(const char *path, unsigned timeout_ms,
-                                   Error **errp)
+static QIOChannelSocket *dial_unix(const UnixSocketAddress *addr,
+                                   unsigned timeout_ms, Error **errp)
 {
-    int fd = connect_path(path, timeout_ms);
+    int fd = connect_unix(addr, timeout_ms);
+    bool abstract = addr->has_abstract && addr->abstract;
     QIOChannelSocket *ioc;
-    struct stat st = { };
+    struct stat st = { .st_mode = abstract ? S_IFSOCK : 0 };
 
     if (fd < 0) {
-        bool known = stat(path, &st) == 0;
+        bool known = abstract || stat(addr->path, &st) == 0;
 
         error_setg(errp, "cannot connect: %s",
                    vfio_user_dial_hint(-fd, known ? st.st_mode : 0));
@@ -126,14 +167,103 @@ static QIOChannelSocket *dial_other(SocketAddress *addr, Error **errp)
     return g_steal_pointer(&ioc);
 }
 
+static void dial_unref(Dial *d)
+{
+    if (qatomic_fetch_dec(&d->users) > 1) {
+        return;
+    }
+    qapi_free_SocketAddress(d->addr);
+    qemu_mutex_destroy(&d->lock);
+    qemu_cond_destroy(&d->changed);
+    if (d->ioc) {
+        object_unref(OBJECT(d->ioc));
+    }
+    error_free(d->err);
+    g_free(d);
+}
+
+static void *dial_thread(void *opaque)
+{
+    Dial *d = opaque;
+    QIOChannelSocket *ioc;
+    Error *err = NULL;
+
+    ioc = d->addr->type == SOCKET_ADDRESS_TYPE_UNIX ?
+        dial_unix(&d->addr->u.q_unix, d->timeout_ms, &err) :
+        dial_other(d->addr, &err);
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        d->ioc = ioc;
+        d->err = err;
+        d->done = true;
+        qemu_cond_signal(&d->changed);
+    }
+    dial_unref(d);
+    return NULL;
+}
+
+static void set_late(const Dial *d, Error **errp)
+{
+    if (d->addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
+        error_setg(errp, "cannot connect: %s",
+                   vfio_user_dial_hint(EAGAIN, S_IFSOCK));
+    } else {
+        error_setg(errp, "cannot connect: no answer within %u ms"
+                   " (x-timeout-ms); is the server's host reachable?",
+                   d->timeout_ms);
+    }
+}
+
+static Dial *dial_begin(SocketAddress *addr, unsigned timeout_ms)
+{
+    Dial *d = g_new0(Dial, 1);
+    QemuThread thread;
+
+    d->addr = QAPI_CLONE(SocketAddress, addr);
+    d->timeout_ms = timeout_ms;
+    d->users = 2;
+    qemu_mutex_init(&d->lock);
+    qemu_cond_init(&d->changed);
+    qemu_thread_create(&thread, "vfio-user-dial", dial_thread, d,
+                       QEMU_THREAD_DETACHED);
+    return d;
+}
+
+/* NULL with @errp set where it failed, or is not done at @end, us. */
+static QIOChannelSocket *dial_finish(Dial *d, int64_t end, Error **errp)
+{
+    QIOChannelSocket *ioc = NULL;
+    int64_t left;
+
+    WITH_QEMU_LOCK_GUARD(&d->lock) {
+        while (!d->done && (left = end - g_get_monotonic_time()) > 0) {
+            qemu_cond_timedwait(&d->changed, &d->lock,
+                                MIN(left / 1000 + 1, INT_MAX));
+        }
+        if (d->done) {
+            ioc = g_steal_pointer(&d->ioc);
+            error_propagate(errp, g_steal_pointer(&d->err));
+        } else {
+            set_late(d, errp);
+        }
+    }
+    dial_unref(d);
+    return ioc;
+}
+
+static QIOChannelSocket *dial_in_time(SocketAddress *addr,
+                                      unsigned timeout_ms, Error **errp)
+{
+    int64_t end = g_get_monotonic_time() + (int64_t)timeout_ms * 1000;
+
+    return dial_finish(dial_begin(addr, timeout_ms), end, errp);
+}
+
 QIOChannelSocket *vfio_user_dial(SocketAddress *addr, unsigned timeout_ms,
                                  Error **errp)
 {
-    bool is_path = addr->type == SOCKET_ADDRESS_TYPE_UNIX &&
-                   !addr->u.q_unix.abstract;
-    QIOChannelSocket *ioc = is_path ?
-        dial_path(addr->u.q_unix.path, timeout_ms, errp) :
-        dial_other(addr, errp);
+    /* a descriptor is this thread's monitor's to know, and is connected */
+    QIOChannelSocket *ioc = addr->type == SOCKET_ADDRESS_TYPE_FD ?
+        dial_other(addr, errp) : dial_in_time(addr, timeout_ms, errp);
 
     if (ioc) {
         qio_channel_set_name(QIO_CHANNEL(ioc), "vfio-user");

@@ -16,7 +16,10 @@
 
 /**
  * vfio_user_dial:
- * @timeout_ms: how long a server with a UNIX socket may take to accept
+ * @timeout_ms: how long all of it may take
+ *
+ * Waits no longer than that, for whatever it is; the caller may hold the big
+ * QEMU lock.
  *
  * Returns a connected channel, or NULL with @errp set, which does not name
  * the socket.

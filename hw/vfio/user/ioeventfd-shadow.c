@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include "qapi/error.h"
 #include "qemu/atomic.h"
+#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/ioeventfd.h"
 
 /* Nothing but tmpfs: other file systems can make us wait for a page. */
@@ -23,8 +24,8 @@ static bool check_file(int fd, uint64_t end, Error **errp)
     struct statfs fs;
     struct stat st;
 
-    if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0 || !S_ISREG(st.st_mode) ||
-        fs.f_type != TMPFS_MAGIC) {
+    if (!vfio_user_fd_is_memory(fd) || fstat(fd, &st) < 0 ||
+        fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
         error_setg(errp, "its shadow memory is no memfd and no file of tmpfs");
         return false;
     }

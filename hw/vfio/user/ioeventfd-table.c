@@ -11,8 +11,8 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/ioeventfd.h"
-#include "hw/vfio/user/stream.h"
 #include "hw/vfio/user/wire.h"
 
 struct VFIOUserIoeventfds {

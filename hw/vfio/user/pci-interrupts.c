@@ -101,27 +101,17 @@ static void deliver(VFIOPCIDevice *vdev, unsigned nr)
     msix_notify(pdev, nr);
 }
 
-/* Looks first: a server may have made its end, and so ours, wait for reads. */
-static bool take_signal(EventNotifier *notifier)
-{
-    GPollFD fd = {
-        .fd = event_notifier_get_fd(notifier),
-        .events = G_IO_IN,
-    };
-
-    return g_poll(&fd, 1, 0) > 0 && event_notifier_test_and_clear(notifier);
-}
-
 void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
 {
     if (vdev->interrupt == VFIO_INT_INTx &&
-        take_signal(&vdev->intx.interrupt)) {
+        event_notifier_test_and_clear(&vdev->intx.interrupt)) {
         set_pending(vdev);
     }
     for (int i = 0; i < vdev->nr_vectors; i++) {
         VFIOMSIVector *vector = &vdev->msi_vectors[i];
 
-        if (vector->use && take_signal(&vector->interrupt)) {
+        if (vector->use &&
+            event_notifier_test_and_clear(&vector->interrupt)) {
             deliver(vdev, i);
         }
     }
@@ -146,6 +136,7 @@ void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
         vdev->interrupt == VFIO_INT_INTx && !pci_irq_disabled(pdev)) {
         trace_vfio_user_pci_intx_again(vdev->vbasedev.name);
         if (vdev->intx.kvm_accel) {
+            /* never full, when it would wait: KVM takes what is in it */
             event_notifier_set(&vdev->intx.interrupt);
         } else {
             set_pending(vdev);

@@ -636,7 +636,7 @@ VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
     p->fd = ioc->fd;
     p->ops = ops;
     p->opaque = opaque;
-    p->stream = vfio_user_stream_new(QIO_CHANNEL(ioc));
+    p->stream = vfio_user_stream_new(ioc);
     if (!proxy_start_receive_thread(p, errp)) {
         error_prepend(errp, "vfio-user %s: ", name);
         return NULL;

@@ -7,12 +7,11 @@
  */
 
 #include "qemu/osdep.h"
-#include <linux/magic.h>
 #include <linux/vfio.h>
-#include <sys/vfs.h>
 #include "qemu/bswap.h"
 #include "qemu/mmap-alloc.h"
 #include "qapi/error.h"
+#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/region-info.h"
 
 /* Capabilities have 64-bit members and are read where they lie. */
@@ -231,10 +230,29 @@ static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
     return true;
 }
 
-/* Bytes of a file that can be mapped for reading and writing, or -1. */
+/* QEMU keeps bitmaps for what is mapped, and makes them under its big lock. */
+static bool check_total(const Area *areas, uint32_t n, Error **errp)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        total += areas[i].size;
+    }
+    if (total > VFIO_USER_REGION_MAPPED_MAX) {
+        error_setg(errp, "0x%" PRIx64 " bytes to map: 0x%" PRIx64 " are"
+                   " possible", total, (uint64_t)VFIO_USER_REGION_MAPPED_MAX);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Bytes of a file that can be mapped for reading and writing, or -1.  Memory,
+ * or a vCPU waits for each page, and we for the size, as long as a server or a
+ * disk likes.
+ */
 static int64_t check_file(int fd, Error **errp)
 {
-    struct statfs fs;
     struct stat st;
     int mode;
 
@@ -242,19 +260,14 @@ static int64_t check_file(int fd, Error **errp)
         error_setg(errp, "no descriptor came with it");
         return -1;
     }
-    /* the size of anything else says nothing of what can be mapped */
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        error_setg(errp, "its descriptor is no regular file");
+    if (!vfio_user_fd_is_memory(fd) || fstat(fd, &st) < 0) {
+        error_setg(errp, "its descriptor is no memfd and no file of tmpfs or"
+                   " hugetlbfs");
         return -1;
     }
     mode = fcntl(fd, F_GETFL);
     if (mode < 0 || (mode & O_ACCMODE) != O_RDWR) {
         error_setg(errp, "its file is not open for reading and writing");
-        return -1;
-    }
-    /* each page comes when a process likes, and a vCPU waits that long */
-    if (fstatfs(fd, &fs) < 0 || fs.f_type == FUSE_SUPER_MAGIC) {
-        error_setg(errp, "its file is in a FUSE file system");
         return -1;
     }
     return st.st_size;
@@ -287,6 +300,8 @@ bool vfio_user_region_info_mappable(const void *reply, int fd, Error **errp)
         return false;
     }
     n = get_areas(reply, &info, areas, errp);
-    return n && check_areas(areas, n, info.size, file_size - info.offset,
-                            page, errp);
+    return n &&
+           check_areas(areas, n, info.size, file_size - info.offset, page,
+                       errp) &&
+           check_total(areas, n, errp);
 }

@@ -11,10 +11,17 @@
 #ifndef HW_VFIO_USER_REGION_INFO_H
 #define HW_VFIO_USER_REGION_INFO_H
 
+#include "qemu/units.h"
 #include "hw/vfio/user/wire.h"
 
 /* Areas of one region: each is a region of memory to QEMU, a slot to KVM. */
 #define VFIO_USER_REGION_AREAS 64
+
+/*
+ * Bytes of one region that are mapped.  For each TiB, QEMU makes 96 MiB of
+ * bitmaps with its big lock held, which takes it a second or more.
+ */
+#define VFIO_USER_REGION_MAPPED_MAX (64 * GiB)
 
 /**
  * vfio_user_region_info_check:
@@ -49,8 +56,9 @@ bool vfio_user_region_info_is_empty(const void *reply);
  * @fd: the descriptor that came with it, or -1
  *
  * Checks that what the region wants to have mapped, its areas or the whole of
- * it, consists of pages inside the region, none of them twice, which are in
- * the file now.  Areas of size 0 are left out.
+ * it, consists of pages inside the region, none of them twice and no more than
+ * VFIO_USER_REGION_MAPPED_MAX bytes, which are in the file now; and that the
+ * file is memory.  Areas of size 0 are left out.  Never waits.
  *
  * That the file does not shrink later is not known here.
  *

@@ -18,7 +18,6 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/units.h"
-#include "io/channel-socket.h"
 #include "hw/vfio/user/stream.h"
 
 /* 64 KiB, which many servers move at a time, and the heads in front of them */
@@ -30,8 +29,14 @@
  */
 #define SPARE_BODY (1 * MiB + 4 * KiB)
 
+/*
+ * Descriptors that the kernel passes with one read.  With room for fewer it
+ * closes the others itself, and the read takes as long as that takes.
+ */
+#define READ_FDS 253
+
 struct VFIOUserStream {
-    QIOChannel *ioc;
+    QIOChannelSocket *ioc;
     bool passes_fds;
 
     /* Positions count the bytes received since the connection began. */
@@ -57,13 +62,6 @@ struct VFIOUserStream {
     size_t npending;
 };
 
-void vfio_user_close_fds(const int *fds, size_t nfds)
-{
-    for (size_t i = 0; i < nfds; i++) {
-        close(fds[i]);
-    }
-}
-
 void vfio_user_message_clear(VFIOUserMessage *msg)
 {
     vfio_user_close_fds(msg->fds, msg->nfds);
@@ -71,26 +69,40 @@ void vfio_user_message_clear(VFIOUserMessage *msg)
     *msg = (VFIOUserMessage) { };
 }
 
-VFIOUserStream *vfio_user_stream_new(QIOChannel *ioc)
+VFIOUserStream *vfio_user_stream_new(QIOChannelSocket *ioc)
 {
     VFIOUserStream *s = g_new0(VFIOUserStream, 1);
 
     s->ioc = ioc;
     object_ref(OBJECT(ioc));
-    s->passes_fds = qio_channel_has_feature(ioc, QIO_CHANNEL_FEATURE_FD_PASS);
-    qio_channel_set_blocking(ioc, false, NULL);
+    s->passes_fds = qio_channel_has_feature(QIO_CHANNEL(ioc),
+                                            QIO_CHANNEL_FEATURE_FD_PASS);
     return s;
+}
+
+/* With the socket go the descriptors that are on their way in it. */
+static void stream_close_socket(VFIOUserStream *s)
+{
+    int copy = fcntl(s->ioc->fd, F_DUPFD_CLOEXEC, 0);
+
+    object_unref(OBJECT(s->ioc));
+    if (copy >= 0) {
+        vfio_user_close_fds(&copy, 1);
+    }
 }
 
 void vfio_user_stream_free(VFIOUserStream *s)
 {
+    int fds[ARRAY_SIZE(s->pending)];
+
     if (!s) {
         return;
     }
     for (size_t i = 0; i < s->npending; i++) {
-        close(s->pending[i].fd);
+        fds[i] = s->pending[i].fd;
     }
-    object_unref(OBJECT(s->ioc));
+    vfio_user_close_fds(fds, s->npending);
+    stream_close_socket(s);
     g_free(s->body);
     g_free(s->spare);
     g_free(s);
@@ -118,27 +130,51 @@ static int stream_keep_fds(VFIOUserStream *s, const int *fds, size_t nfds,
     return 0;
 }
 
+/*
+ * Returns how many descriptors are in @msg.  They stay as they were sent: the
+ * server reads its eventfds, and may do so without blocking.
+ */
+static size_t stream_copy_fds(struct msghdr *msg, int *fds)
+{
+    struct cmsghdr *cmsg;
+    size_t n = 0;
+
+    for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+        if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+            size_t size = cmsg->cmsg_len - CMSG_LEN(0);
+
+            memcpy(fds + n, CMSG_DATA(cmsg), size);
+            n += size / sizeof(fds[0]);
+        }
+    }
+    return n;
+}
+
 /* One read of at most @space bytes.  Returns how many came. */
 static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
                            Error **errp)
 {
     struct iovec iov = { .iov_base = to, .iov_len = space };
-    g_autofree int *fds = NULL;
-    size_t nfds = 0;
+    union {
+        char bytes[CMSG_SPACE(READ_FDS * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    int fds[READ_FDS];
     ssize_t len;
     int ret;
 
-    /* the server reads its eventfds, and may do so without blocking */
-    len = qio_channel_readv_full(s->ioc, &iov, 1,
-                                 s->passes_fds ? &fds : NULL,
-                                 s->passes_fds ? &nfds : NULL,
-                                 s->passes_fds ?
-                                 QIO_CHANNEL_READ_FLAG_FD_PRESERVE_BLOCKING : 0,
-                                 errp);
-    if (len == QIO_CHANNEL_ERR_BLOCK) {
+    if (s->passes_fds) {
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+    }
+    len = RETRY_ON_EINTR(recvmsg(s->ioc->fd, &msg,
+                                 MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+    if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         return 0;
     }
     if (len < 0) {
+        error_setg_errno(errp, errno, "cannot read from the socket");
         return -EIO;
     }
     if (len == 0) {
@@ -149,7 +185,7 @@ static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
     }
 
     s->received += len;
-    ret = stream_keep_fds(s, fds, nfds, errp);
+    ret = stream_keep_fds(s, fds, stream_copy_fds(&msg, fds), errp);
     return ret < 0 ? ret : len;
 }
 
@@ -322,17 +358,44 @@ bool vfio_user_stream_has_message(const VFIOUserStream *s)
     return header.size <= size;
 }
 
+/* Puts descriptors into @msg, in @control. */
+static void stream_attach_fds(struct msghdr *msg, struct cmsghdr *control,
+                              const int *fds, size_t nfds)
+{
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(nfds * sizeof(fds[0]));
+    memcpy(CMSG_DATA(control), fds, nfds * sizeof(fds[0]));
+    msg->msg_control = control;
+    msg->msg_controllen = CMSG_SPACE(nfds * sizeof(fds[0]));
+}
+
 ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
                               size_t niov, const int *fds, size_t nfds,
                               Error **errp)
 {
+    struct msghdr msg = {
+        .msg_iov = (struct iovec *)iov,
+        .msg_iovlen = MIN(niov, IOV_MAX),
+    };
+    union {
+        char bytes[CMSG_SPACE(VFIO_USER_MAX_FDS * sizeof(int))];
+        struct cmsghdr align;
+    } control = { };
     ssize_t len;
 
-    /* a channel that passes none takes no empty array either */
-    len = qio_channel_writev_full(s->ioc, iov, MIN(niov, IOV_MAX),
-                                  nfds ? (int *)fds : NULL, nfds, 0, errp);
-    if (len == QIO_CHANNEL_ERR_BLOCK) {
+    assert(nfds <= VFIO_USER_MAX_FDS);
+    if (nfds) {
+        stream_attach_fds(&msg, &control.align, fds, nfds);
+    }
+    len = RETRY_ON_EINTR(sendmsg(s->ioc->fd, &msg,
+                                 MSG_DONTWAIT | MSG_NOSIGNAL));
+    if (len < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         return 0;
     }
-    return len < 0 ? -EIO : len;
+    if (len < 0) {
+        error_setg_errno(errp, errno, "cannot write to the socket");
+        return -EIO;
+    }
+    return len;
 }

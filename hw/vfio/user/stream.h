@@ -1,12 +1,13 @@
 /*
  * vfio-user byte stream
  *
- * Bytes and descriptors in and out of a QIOChannel: partial reads and writes,
+ * Bytes and descriptors in and out of a socket: partial reads and writes,
  * look-ahead, and which descriptor came with which message.
  *
  * Not a message queue: it knows no ids, no commands and no waiting, takes no
- * lock and never blocks.  One thread at a time may use the receiving half,
- * one at a time the sending half; whose turn it is, the proxy decides.
+ * lock and never blocks, whatever the peer does to the flags of the socket,
+ * which may be its own as well.  One thread at a time may use the receiving
+ * half, one at a time the sending half; whose turn it is, the proxy decides.
  *
  * Functions that move bytes return 1 for progress, 0 where the socket has
  * nothing (or no room) now, and -errno with @errp set where it is broken.
@@ -17,7 +18,8 @@
 #ifndef HW_VFIO_USER_STREAM_H
 #define HW_VFIO_USER_STREAM_H
 
-#include "io/channel.h"
+#include "io/channel-socket.h"
+#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/wire.h"
 
 typedef struct VFIOUserStream VFIOUserStream;
@@ -41,22 +43,15 @@ void vfio_user_message_clear(VFIOUserMessage *msg);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserMessage, vfio_user_message_clear)
 
 /**
- * vfio_user_close_fds:
- *
- * Closes @nfds descriptors.
- */
-void vfio_user_close_fds(const int *fds, size_t nfds);
-
-/**
  * vfio_user_stream_new:
- * @ioc: a connected channel; made non-blocking, a reference is taken
+ * @ioc: a connected socket; a reference is taken
  */
-VFIOUserStream *vfio_user_stream_new(QIOChannel *ioc);
+VFIOUserStream *vfio_user_stream_new(QIOChannelSocket *ioc);
 
 /**
  * vfio_user_stream_free:
  *
- * Closes every descriptor that came in and was not taken.
+ * Closes the socket, and every descriptor that came in and was not taken.
  */
 void vfio_user_stream_free(VFIOUserStream *s);
 

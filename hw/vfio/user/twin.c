@@ -39,7 +39,7 @@ VFIOUserProxy *vfio_user_twin_new(int fd, const char *of, uint64_t max_data,
         ioc = qio_channel_socket_new_fd(fd, NULL);
     }
     if (!ioc) {
-        close(fd);
+        vfio_user_close_fds(&fd, 1);
         error_setg(errp, "vfio-user %s: VERSION: the twin socket is no"
                    " connected UNIX stream socket", of);
         return NULL;
