@@ -1,5 +1,5 @@
 /*
- * Guests of a few bytes
+ * The bare guest
  *
  * See the header for what this file is and is not.
  *
@@ -7,36 +7,25 @@
  */
 
 #include "qemu/osdep.h"
-#include <glib/gstdio.h>
 
 #include "qemu/atomic.h"
+#include "vfio-user-guest-image.h"
 #include "vfio-user-guest.h"
 
-#define ROM_SIZE (64 * KiB)
-#define RESET_VECTOR (ROM_SIZE - 16)
-
-static const uint8_t reset_vector[] = {
-    0xea, 0x00, 0x00, 0x00, 0xf0,            /* ljmp $0xf000,$0 */
-};
-
-static char *write_guest(const uint8_t *code, size_t size)
+const char *vfio_user_guest_image(void)
 {
-    g_autofree uint8_t *rom = g_malloc0(ROM_SIZE);
-    char *path = NULL;
-    int fd = g_file_open_tmp("vfio-user-guest-XXXXXX", &path, NULL);
-
-    memcpy(rom, code, size);
-    memcpy(rom + RESET_VECTOR, reset_vector, sizeof(reset_vector));
-    g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(write(fd, rom, ROM_SIZE), ==, ROM_SIZE);
-    close(fd);
-    return path;
+    return VFIO_USER_GUEST_IMAGE;
 }
 
 uint32_t vfio_user_guest_word(const VFIOUserGuest *guest, uint64_t address)
 {
     return qatomic_read((uint32_t *)(guest->memory.memory + address -
                                      guest->memory.address));
+}
+
+uint32_t vfio_user_guest_done(const VFIOUserGuest *guest, unsigned cpu)
+{
+    return vfio_user_guest_word(guest, VFIO_USER_GUEST_CPU(cpu, done));
 }
 
 bool vfio_user_guest_becomes(const VFIOUserGuest *guest, uint64_t address,
@@ -63,20 +52,60 @@ void vfio_user_guest_check(const VFIOUserGuest *guest, uint64_t address,
                                           vfio_user_guest_soon()));
 }
 
+gint64 vfio_user_guest_check_working(const VFIOUserGuest *guest, unsigned cpu,
+                                     unsigned orders)
+{
+    uint32_t end = vfio_user_guest_done(guest, cpu) + orders;
+    gint64 deadline = vfio_user_guest_soon(), slowest = 0;
+
+    while ((int32_t)(vfio_user_guest_done(guest, cpu) - end) < 0) {
+        gint64 begun = g_get_monotonic_time();
+
+        g_assert_cmpint(begun, <, deadline);
+        vfio_user_rig_ping(guest->rig);
+        slowest = MAX(slowest, g_get_monotonic_time() - begun);
+    }
+    return slowest;
+}
+
+void vfio_user_guest_stop(QTestState *qts, unsigned cpu)
+{
+    qtest_writel(qts, VFIO_USER_GUEST_CPU(cpu, order.command),
+                 VFIO_USER_GUEST_IDLE);
+}
+
+void vfio_user_guest_order(QTestState *qts, unsigned cpu,
+                           VFIOUserGuestOrder order)
+{
+    gint64 deadline = vfio_user_guest_soon();
+    const size_t size = sizeof(order.command);
+
+    vfio_user_guest_stop(qts, cpu);
+    while (!qtest_readl(qts, VFIO_USER_GUEST_CPU(cpu, resting))) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    qtest_memwrite(qts, VFIO_USER_GUEST_CPU(cpu, order) + size,
+                   (uint8_t *)&order + size, sizeof(order) - size);
+    qtest_writel(qts, VFIO_USER_GUEST_CPU(cpu, order), order.command);
+}
+
 void vfio_user_guest_begin(VFIOUserGuest *guest, const char *accel,
-                           const uint8_t *code, size_t size,
+                           unsigned cpus, const VFIOUserModel *model,
                            const VFIOUserRule *rules)
 {
-    g_autofree char *path = write_guest(code, size);
-    g_autofree char *args = g_strdup_printf("%s " VFIO_USER_RIG_SHARED
-                                            "-bios %s", accel, path);
+    g_autofree char *args = g_strdup_printf("%s -smp %u " VFIO_USER_RIG_SHARED
+                                            "-bios " VFIO_USER_GUEST_IMAGE,
+                                            accel, cpus);
 
-    guest->rig = vfio_user_rig_begin(args, NULL, rules);
+    g_assert_cmpuint(cpus, <=, VFIO_USER_GUEST_CPUS);
+    guest->rig = vfio_user_rig_begin(args, model, rules);
     vfio_user_rig_plug(guest->rig, 0);
-    g_unlink(path);
     g_assert_true(vfio_user_server_map(guest->rig->server, 0,
                                        &guest->memory));
     g_assert_nonnull(guest->memory.memory);
+    for (unsigned i = 0; i < cpus && strstr(accel, "tcg"); i++) {
+        vfio_user_guest_check(guest, VFIO_USER_GUEST_CPU(i, boots), 1);
+    }
 }
 
 void vfio_user_guest_end(VFIOUserGuest *guest)

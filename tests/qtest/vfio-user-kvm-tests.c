@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: what only KVM shows
  *
- * Guests of a few bytes that count their interrupts, or ring doorbells, while
- * QEMU's main loop is held up: QEMU has no part in either.
+ * The bare guest counts its interrupts, or rings doorbells, while QEMU's main
+ * loop is held up: QEMU has no part in either.
  *
  * Skipped where there is no KVM or it does not run the guest.
  *
@@ -24,116 +24,41 @@
 
 #define UNMASK (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK)
 
-/*
- * The guest of one processor.  Words of its memory: READY holds READY_WORD
- * once it takes interrupts, the others count them.
- */
-#define READY 0x500
-#define READY_WORD 0x600d
-#define MSI_COUNT 0x504
-#define INTX_COUNT 0x508
+#define MSI_COUNT VFIO_USER_GUEST_WORD(msi)
+#define INTX_COUNT VFIO_USER_GUEST_WORD(intx)
+
+#define WRITES VFIO_USER_GUEST_CPU(0, done)
 
 #define MSI_ADDRESS 0xfee00000
-#define MSI_DATA 0x41
+#define MSI_DATA VFIO_USER_GUEST_MSI_VECTOR
 
-/* Real mode, at F000:0000; the reset vector jumps there. */
-static const uint8_t counting_guest[] = {
-    0xfa,                                    /* cli */
-    0x31, 0xc0,                              /* xor %ax,%ax */
-    0x8e, 0xd8,                              /* mov %ax,%ds */
-    0x8e, 0xd0,                              /* mov %ax,%ss */
-    0xbc, 0x00, 0x70,                        /* mov $0x7000,%sp */
-    0x66, 0xb9, 0x1b, 0x00, 0x00, 0x00,      /* mov $0x1b,%ecx */
-    0x0f, 0x32,                              /* rdmsr */
-    0x66, 0x0d, 0x00, 0x0c, 0x00, 0x00,      /* or $0xc00,%eax */
-    0x0f, 0x30,                              /* wrmsr */
-    0x66, 0x31, 0xd2,                        /* xor %edx,%edx */
-    0x66, 0xb9, 0x0f, 0x08, 0x00, 0x00,      /* mov $0x80f,%ecx */
-    0x66, 0xb8, 0xff, 0x01, 0x00, 0x00,      /* mov $0x1ff,%eax */
-    0x0f, 0x30,                              /* wrmsr */
-    0x66, 0xb9, 0x35, 0x08, 0x00, 0x00,      /* mov $0x835,%ecx */
-    0x66, 0xb8, 0x00, 0x07, 0x00, 0x00,      /* mov $0x700,%eax */
-    0x0f, 0x30,                              /* wrmsr */
-    0xc7, 0x06, 0x04, 0x01, 0x86, 0x00,      /* movw $0x86,0x104 */
-    0xc7, 0x06, 0x06, 0x01, 0x00, 0xf0,      /* movw $0xf000,0x106 */
-    0xc7, 0x06, 0xa8, 0x00, 0x9a, 0x00,      /* movw $0x9a,0xa8 */
-    0xc7, 0x06, 0xaa, 0x00, 0x00, 0xf0,      /* movw $0xf000,0xaa */
-    0xb0, 0x11,                              /* mov $0x11,%al */
-    0xe6, 0x20,                              /* out %al,$0x20 */
-    0xe6, 0xa0,                              /* out %al,$0xa0 */
-    0xb0, 0x20,                              /* mov $0x20,%al */
-    0xe6, 0x21,                              /* out %al,$0x21 */
-    0xb0, 0x28,                              /* mov $0x28,%al */
-    0xe6, 0xa1,                              /* out %al,$0xa1 */
-    0xb0, 0x04,                              /* mov $0x4,%al */
-    0xe6, 0x21,                              /* out %al,$0x21 */
-    0xb0, 0x02,                              /* mov $0x2,%al */
-    0xe6, 0xa1,                              /* out %al,$0xa1 */
-    0xb0, 0x01,                              /* mov $0x1,%al */
-    0xe6, 0x21,                              /* out %al,$0x21 */
-    0xe6, 0xa1,                              /* out %al,$0xa1 */
-    0xb0, 0xfb,                              /* mov $0xfb,%al */
-    0xe6, 0x21,                              /* out %al,$0x21 */
-    0xe6, 0xa1,                              /* out %al,$0xa1 */
-    0xba, 0xd1, 0x04,                        /* mov $0x4d1,%dx */
-    0xb0, 0x04,                              /* mov $0x4,%al */
-    0xee,                                    /* out %al,(%dx) */
-    0x66, 0xc7, 0x06, 0x00, 0x05,
-    0x0d, 0x60, 0x00, 0x00,                  /* movl $0x600d,0x500 */
-    0xfb,                                    /* sti */
-    0xf4,                                    /* hlt */
-    0xeb, 0xfc,                              /* jmp 82 */
-    /* 0x86, vector 0x41: MSI */
-    0x66, 0xff, 0x06, 0x04, 0x05,            /* incl 0x504 */
-    0x66, 0xb9, 0x0b, 0x08, 0x00, 0x00,      /* mov $0x80b,%ecx */
-    0x66, 0x31, 0xc0,                        /* xor %eax,%eax */
-    0x66, 0x31, 0xd2,                        /* xor %edx,%edx */
-    0x0f, 0x30,                              /* wrmsr */
-    0xcf,                                    /* iret */
-    /* 0x9a, vector 0x2a: INTx */
-    0x66, 0xff, 0x06, 0x08, 0x05,            /* incl 0x508 */
-    0xb0, 0x20,                              /* mov $0x20,%al */
-    0xe6, 0xa0,                              /* out %al,$0xa0 */
-    0xe6, 0x20,                              /* out %al,$0x20 */
-    0xcf,                                    /* iret */
-};
-
-/*
- * The guest that writes: where ORDER is not 0, ORDER_VALUE to that port, once,
- * and counts.
- */
-#define ORDER 0x620
-#define ORDER_VALUE 0x640
-#define ORDER_COUNT 0x660
-
-static const uint8_t writing_guest[] = {
-    0x31, 0xc0,                              /* xor %ax,%ax */
-    0x8e, 0xd8,                              /* mov %ax,%ds */
-    0xf3, 0x90,                              /* pause */
-    0x8b, 0x16, 0x20, 0x06,                  /* mov 0x620,%dx */
-    0x85, 0xd2,                              /* test %dx,%dx */
-    0x74, 0xf6,                              /* je 4 */
-    0x66, 0xa1, 0x40, 0x06,                  /* mov 0x640,%eax */
-    0x66, 0xef,                              /* out %eax,(%dx) */
-    0xc7, 0x06, 0x20, 0x06, 0x00, 0x00,      /* movw $0,0x620 */
-    0x66, 0xff, 0x06, 0x60, 0x06,            /* incl 0x660 */
-    0xeb, 0xe3,                              /* jmp 4 */
-};
-/* Returns false, and has skipped the test, where there is no such guest. */
-static bool counting_guest_begin(VFIOUserGuest *guest)
+/* Returns false, and has skipped the test, where KVM runs no guest. */
+static bool kvm_guest_begin(VFIOUserGuest *guest, const VFIOUserRule *rules)
 {
     if (!qtest_has_accel("kvm") || access("/dev/kvm", R_OK | W_OK) < 0) {
         g_test_skip("no KVM");
         return false;
     }
-    vfio_user_guest_begin(guest, "-accel kvm", counting_guest,
-                          sizeof(counting_guest), NULL);
-    if (!vfio_user_guest_becomes(guest, READY, READY_WORD,
+    vfio_user_guest_begin(guest, "-accel kvm", 1, NULL, rules);
+    if (!vfio_user_guest_becomes(guest, VFIO_USER_GUEST_CPU(0, boots), 1,
                                  vfio_user_guest_soon())) {
         g_test_skip("KVM does not run the guest");
         vfio_user_guest_end(guest);
         return false;
     }
+    return true;
+}
+
+/* Likewise; it does nothing else. */
+static bool counting_guest_begin(VFIOUserGuest *guest)
+{
+    if (!kvm_guest_begin(guest, NULL)) {
+        return false;
+    }
+    vfio_user_guest_order(guest->rig->qts, 0, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_INTERRUPTS,
+    });
+    vfio_user_guest_check(guest, VFIO_USER_GUEST_WORD(taking), true);
     return true;
 }
 
@@ -286,12 +211,20 @@ static const IOFds doorbells = {
       { 0x20, 4, .flags = PIO | VFIO_USER_IO_FD_DATAMATCH, .datamatch = 5 } },
 };
 
+/* Past QEMU, whose main loop is held up. */
 static void write_port(VFIOUserGuest *guest, uint64_t port, uint32_t value)
 {
-    uint8_t *memory = guest->memory.memory - guest->memory.address;
+    VFIOUserGuestMemory *memory =
+        (void *)(guest->memory.memory - guest->memory.address +
+                 VFIO_USER_GUEST_MEMORY);
+    VFIOUserGuestOrder *order = &memory->cpu[0].order;
 
-    qatomic_set((uint32_t *)(memory + ORDER_VALUE), value);
-    qatomic_set((uint16_t *)(memory + ORDER), port);
+    vfio_user_guest_check(guest, VFIO_USER_GUEST_CPU(0, order.command),
+                          VFIO_USER_GUEST_IDLE);
+    order->space = VFIO_USER_GUEST_IN_PORTS;
+    order->address = port;
+    order->value = value;
+    qatomic_store_release(&order->command, VFIO_USER_GUEST_WRITE);
 }
 
 static uint64_t signals(int fd)
@@ -307,21 +240,21 @@ static uint64_t signals(int fd)
 static void check_doorbells(VFIOUserGuest *guest, int fd)
 {
     VFIOUserRig *rig = guest->rig;
-    uint32_t count = vfio_user_guest_word(guest, ORDER_COUNT);
+    uint32_t count = vfio_user_guest_word(guest, WRITES);
 
     main_loop_hold(rig);
     write_port(guest, rig->bar[1].addr + 0x10, 1);
-    vfio_user_guest_check(guest, ORDER_COUNT, ++count);
+    vfio_user_guest_check(guest, WRITES, ++count);
     g_assert_cmpuint(signals(fd), ==, 1);
     write_port(guest, rig->bar[1].addr + 0x20, 5);
-    vfio_user_guest_check(guest, ORDER_COUNT, ++count);
+    vfio_user_guest_check(guest, WRITES, ++count);
     g_assert_cmpuint(signals(fd), ==, 1);
     main_loop_release(rig);
 
     /* another value is a message */
     vfio_user_server_forget(rig->server);
     write_port(guest, rig->bar[1].addr + 0x20, 6);
-    vfio_user_guest_check(guest, ORDER_COUNT, ++count);
+    vfio_user_guest_check(guest, WRITES, ++count);
     vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE, AT(1));
     g_assert_cmpuint(signals(fd), ==, 0);
     /* and a read is none of theirs */
@@ -342,13 +275,10 @@ static void test_doorbell(void)
     uint32_t count;
     VFIOUserGuest guest;
 
-    if (!counting_guest_begin(&guest)) {
+    if (!kvm_guest_begin(&guest, rules)) {
         close(fd);
         return;
     }
-    vfio_user_guest_end(&guest);
-    vfio_user_guest_begin(&guest, "-accel kvm", writing_guest,
-                          sizeof(writing_guest), rules);
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);
 
@@ -359,17 +289,21 @@ static void test_doorbell(void)
 
     /* a dead device is dead in all its parts */
     rig = guest.rig;
-    count = vfio_user_guest_word(&guest, ORDER_COUNT);
+    count = vfio_user_guest_word(&guest, WRITES);
     vfio_user_server_hang_up(rig->server);
     vfio_user_rig_wait(rig, qpci_io_readl(rig->dev, rig->bar[1], 0) ==
                             UINT32_MAX);
     vfio_user_rig_ping(rig);
-    qtest_writew(rig->qts, ORDER, rig->bar[1].addr + 0x10);
-    vfio_user_rig_wait(rig, qtest_readl(rig->qts, ORDER_COUNT) == count + 1);
+    vfio_user_guest_order(rig->qts, 0, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_WRITE, .space = VFIO_USER_GUEST_IN_PORTS,
+        .address = rig->bar[1].addr + 0x10,
+    });
+    vfio_user_rig_wait(rig, qtest_readl(rig->qts, WRITES) == count + 1);
     g_assert_cmpuint(signals(fd), ==, 0);
     vfio_user_guest_end(&guest);
     close(fd);
 }
+
 void vfio_user_add_kvm_tests(void)
 {
     qtest_add_func("/vfio-user/kvm/msix", test_msix);

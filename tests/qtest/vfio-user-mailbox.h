@@ -1,9 +1,8 @@
 /*
  * A guest that accesses registers as the test says
  *
- * Machine code in place of a BIOS, for one processor, which takes one command
- * after another from a mailbox in the guest's memory.  What libqos does with
- * QEMU's main loop, it does with a vCPU.  The test's thread only.
+ * The bare guest with one processor.  What libqos does with QEMU's main loop,
+ * it does with a vCPU.  The test's thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

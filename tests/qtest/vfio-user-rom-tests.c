@@ -9,6 +9,8 @@
 #include "qemu/osdep.h"
 
 #include "hw/pci/pci.h"
+#include "vfio-user-option-rom-image.h"
+#include "vfio-user-option-rom.h"
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
@@ -177,40 +179,35 @@ static void test_rom_fixed_disabled(void)
 
 /* A ROM that firmware finds and calls, and that leaves a mark in RAM. */
 
-#define MARK_AT 0x4f0           /* for communication between applications */
-#define MARK    0xcafe
+static char *read_option_rom(void)
+{
+    GError *err = NULL;
+    char *bytes;
+    gsize size;
 
-static const uint8_t rom_code[512] = {
-    0x55, 0xaa, 1,                              /* of 512 bytes */
-    0x1e,                                       /* pushw %ds */
-    0x31, 0xc0,                                 /* xorw %ax, %ax */
-    0x8e, 0xd8,                                 /* movw %ax, %ds */
-    0xc7, 0x06, 0xf0, 0x04, 0xfe, 0xca,         /* movw $MARK, MARK_AT */
-    0x1f,                                       /* popw %ds */
-    0xcb,                                       /* lretw */
-    [0x18] = 0x20,                              /* where this stands: */
-    [0x20] = 'P', 'C', 'I', 'R', 0x34, 0x12, 0xed, 0xfe, 0, 0, 0x18, 0, 0,
-             0, 0, 0xff, 1, 0, 0, 0, 0, 0x80,
-};
+    g_file_get_contents(VFIO_USER_OPTION_ROM_IMAGE, &bytes, &size, &err);
+    g_assert_no_error(err);
+    g_assert_cmpuint(size, ==, VFIO_USER_OPTION_ROM_SIZE);
+    for (unsigned i = 0; i < size - 1; i++) {
+        bytes[size - 1] -= bytes[i];    /* their sum is 0 */
+    }
+    return bytes;
+}
 
 static void test_rom_boot(void)
 {
     g_autoptr(VFIOUserServer) server = vfio_user_server_new(NULL, NULL);
-    uint8_t bytes[sizeof(rom_code)];
+    g_autofree char *rom = read_option_rom();
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     QTestState *qts;
-    unsigned i;
 
-    memcpy(bytes, rom_code, sizeof(bytes));
-    for (i = 0; i < sizeof(bytes) - 1; i++) {
-        bytes[sizeof(bytes) - 1] -= bytes[i];   /* their sum is 0 */
-    }
-    vfio_user_server_poke(server, VFIO_PCI_ROM_REGION_INDEX, 0, bytes,
-                          sizeof(bytes));
+    vfio_user_server_poke(server, VFIO_PCI_ROM_REGION_INDEX, 0, rom,
+                          VFIO_USER_OPTION_ROM_SIZE);
     qts = qtest_initf(VFIO_USER_RIG_RAM "-accel tcg "
                       "-device vfio-user-pci,socket=%s",
                       vfio_user_server_path(server));
-    while (qtest_readw(qts, MARK_AT) != MARK) {
+    while (qtest_readw(qts, VFIO_USER_OPTION_ROM_MARK_AT) !=
+           VFIO_USER_OPTION_ROM_MARK) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
     }
     qtest_quit(qts);

@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: several vCPUs
  *
- * A guest of a few bytes, without KVM, whose four processors read registers as
- * fast as they can.
+ * The bare guest, without KVM, whose four processors access registers as fast
+ * as they can.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,97 +18,37 @@
 #define INTX VFIO_PCI_INTX_IRQ_INDEX
 #define MSIX VFIO_PCI_MSIX_IRQ_INDEX
 
-/*
- * The guest of four processors, whose memory holds one of each word for each
- * of them.  A processor whose PORT is not 0 reads 32 bits there and compares
- * them with EXPECTED; GOOD and BAD count how often it is right.
- */
-#define CPUS 4
-#define CPUS_AWAKE 0x600
-#define PORT(cpu) (0x620 + 2 * (cpu))
-#define EXPECTED(cpu) (0x640 + 4 * (cpu))
-#define GOOD(cpu) (0x660 + 4 * (cpu))
-#define BAD(cpu) (0x680 + 4 * (cpu))
-
-/*
- * Where TOGGLE is not 0, the first of them writes it to the port 0xcf8, turns
- * bit 15 of TOGGLE_VALUE over, writes that to 0xcfe, and counts.
- */
-#define TOGGLE 0x6a0
-#define TOGGLE_VALUE 0x6a4
-#define TOGGLE_COUNT 0x6a8
-
-static const uint8_t reading_guest[] = {
-    0xfa,                                    /* cli */
-    0x31, 0xc0,                              /* xor %ax,%ax */
-    0x8e, 0xd8,                              /* mov %ax,%ds */
-    0xb8, 0x01, 0x00,                        /* mov $0x1,%ax */
-    0xf0, 0x0f, 0xc1, 0x06, 0x00, 0x06,      /* lock xadd %ax,0x600 */
-    0x66, 0x0f, 0xb7, 0xf0,                  /* movzwl %ax,%esi */
-    0x85, 0xc0,                              /* test %ax,%ax */
-    0x75, 0x4f,                              /* jne 65 */
-    /* the first one wakes the others */
-    0x2e, 0x66, 0x0f, 0x01, 0x16, 0xba, 0x00, /* lgdtl %cs:0xba */
-    0x0f, 0x20, 0xc0,                        /* mov %cr0,%eax */
-    0x0c, 0x01,                              /* or $0x1,%al */
-    0x0f, 0x22, 0xc0,                        /* mov %eax,%cr0 */
-    0xbb, 0x08, 0x00,                        /* mov $0x8,%bx */
-    0x8e, 0xe3,                              /* mov %bx,%fs */
-    0x24, 0xfe,                              /* and $0xfe,%al */
-    0x0f, 0x22, 0xc0,                        /* mov %eax,%cr0 */
-    0x66, 0xbb, 0x00, 0x00, 0xe0, 0xfe,      /* mov $0xfee00000,%ebx */
-    /* movl $0x1ff,%fs:0xf0(%ebx) */
-    0x64, 0x67, 0x66, 0xc7, 0x83,
-    0xf0, 0x00, 0x00, 0x00, 0xff, 0x01, 0x00, 0x00,
-    /* movl $0xc4500,%fs:0x300(%ebx) */
-    0x64, 0x67, 0x66, 0xc7, 0x83,
-    0x00, 0x03, 0x00, 0x00, 0x00, 0x45, 0x0c, 0x00,
-    /* movl $0xc46f0,%fs:0x300(%ebx) */
-    0x64, 0x67, 0x66, 0xc7, 0x83,
-    0x00, 0x03, 0x00, 0x00, 0xf0, 0x46, 0x0c, 0x00,
-    0xf3, 0x90,                              /* pause */
-    0x83, 0x3e, 0x00, 0x06, 0x04,            /* cmpw $0x4,0x600 */
-    0x75, 0xea,                              /* jne 4f */
-    /* 0x65: all of them, for ever */
-    0xf3, 0x90,                              /* pause */
-    0x85, 0xf6,                              /* test %si,%si */
-    0x75, 0x20,                              /* jne 8b */
-    0x66, 0xa1, 0xa0, 0x06,                  /* mov 0x6a0,%eax */
-    0x66, 0x85, 0xc0,                        /* test %eax,%eax */
-    0x74, 0x17,                              /* je 8b */
-    0xba, 0xf8, 0x0c,                        /* mov $0xcf8,%dx */
-    0x66, 0xef,                              /* out %eax,(%dx) */
-    0x81, 0x36, 0xa4, 0x06, 0x00, 0x80,      /* xorw $0x8000,0x6a4 */
-    0xa1, 0xa4, 0x06,                        /* mov 0x6a4,%ax */
-    0xba, 0xfe, 0x0c,                        /* mov $0xcfe,%dx */
-    0xef,                                    /* out %ax,(%dx) */
-    0x66, 0xff, 0x06, 0xa8, 0x06,            /* incl 0x6a8 */
-    0x67, 0x8b, 0x14, 0x75, 0x20,
-    0x06, 0x00, 0x00,                        /* mov 0x620(,%esi,2),%dx */
-    0x85, 0xd2,                              /* test %dx,%dx */
-    0x74, 0xce,                              /* je 65 */
-    0x66, 0xed,                              /* in (%dx),%eax */
-    0x67, 0x66, 0x3b, 0x04, 0xb5,
-    0x40, 0x06, 0x00, 0x00,                  /* cmp 0x640(,%esi,4),%eax */
-    0x75, 0x0b,                              /* jne af */
-    0x67, 0x66, 0xff, 0x04, 0xb5,
-    0x60, 0x06, 0x00, 0x00,                  /* incl 0x660(,%esi,4) */
-    0xeb, 0xb6,                              /* jmp 65 */
-    0x67, 0x66, 0xff, 0x04, 0xb5,
-    0x80, 0x06, 0x00, 0x00,                  /* incl 0x680(,%esi,4) */
-    0xeb, 0xab,                              /* jmp 65 */
-    /* 0xba: what lgdt loads; a flat data segment is number 8 */
-    0x0f, 0x00, 0xc0, 0x00, 0x0f, 0x00,
-    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-    0xff, 0xff, 0x00, 0x00, 0x00, 0x93, 0xcf, 0x00,
-};
+#define CPUS VFIO_USER_GUEST_CPUS
+#define WRONG(cpu) VFIO_USER_GUEST_CPU(cpu, wrong)
 #define SLOT 5
 
+/* Has a processor read a port, and compare. */
 static void read_port(VFIOUserGuest *guest, unsigned cpu, uint16_t port,
                       uint32_t expected)
 {
-    qtest_writel(guest->rig->qts, EXPECTED(cpu), expected);
-    qtest_writew(guest->rig->qts, PORT(cpu), port);
+    vfio_user_guest_order(guest->rig->qts, cpu, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_READ | VFIO_USER_GUEST_AGAIN,
+        .space = VFIO_USER_GUEST_IN_PORTS,
+        .address = port,
+        .expected = expected,
+    });
+}
+
+/*
+ * Has the first one write 16 bits of the configuration space of the device at
+ * @slot, and turn bit 15 over each time.
+ */
+static void toggle_config(VFIOUserGuest *guest, unsigned slot, uint8_t offset,
+                          uint16_t value)
+{
+    vfio_user_guest_order(guest->rig->qts, 0, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_WRITE | VFIO_USER_GUEST_AGAIN,
+        .space = VFIO_USER_GUEST_IN_CONFIG,
+        .size = 2,
+        .address = VFIO_USER_GUEST_CONFIG(slot, offset),
+        .value = value | 0x8000,
+        .flip = 0x8000,
+    });
 }
 
 static const VFIOUserRule holds_port_reads[] = {
@@ -116,42 +56,38 @@ static const VFIOUserRule holds_port_reads[] = {
     { }
 };
 
-/* Waits until each of @cpus, a bit mask, has read some more. */
+/* Waits until each of @cpus, a bit mask, has read some more, without error. */
 static void check_reading(const VFIOUserGuest *guest, unsigned cpus)
 {
-    unsigned cpu;
-
-    for (cpu = 0; cpu < CPUS; cpu++) {
+    for (unsigned cpu = 0; cpu < CPUS; cpu++) {
         if (cpus & (1 << cpu)) {
-            uint32_t end = vfio_user_guest_word(guest, GOOD(cpu)) + 100;
-            gint64 deadline = vfio_user_guest_soon();
-
-            while ((int32_t)(vfio_user_guest_word(guest, GOOD(cpu)) -
-                             end) < 0) {
-                g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-                vfio_user_rig_ping(guest->rig);
-            }
+            vfio_user_guest_check_working(guest, cpu, 100);
         }
-        g_assert_cmpuint(vfio_user_guest_word(guest, BAD(cpu)), ==, 0);
+        g_assert_cmpuint(vfio_user_guest_word(guest, WRONG(cpu)), ==, 0);
+    }
+}
+
+static void stop_all(VFIOUserGuest *guest)
+{
+    for (unsigned cpu = 0; cpu < CPUS; cpu++) {
+        vfio_user_guest_stop(guest->rig->qts, cpu);
     }
 }
 
 /* Whether they stand still while the others read on. */
 static bool first_two_are_stuck(const VFIOUserGuest *guest)
 {
-    uint32_t before[] = { vfio_user_guest_word(guest, GOOD(0)),
-                          vfio_user_guest_word(guest, GOOD(1)) };
+    uint32_t before[] = { vfio_user_guest_done(guest, 0),
+                          vfio_user_guest_done(guest, 1) };
 
     check_reading(guest, 0xc);
-    return vfio_user_guest_word(guest, GOOD(0)) == before[0] &&
-           vfio_user_guest_word(guest, GOOD(1)) == before[1];
+    return vfio_user_guest_done(guest, 0) == before[0] &&
+           vfio_user_guest_done(guest, 1) == before[1];
 }
 
 static void reading_guest_begin(VFIOUserGuest *guest)
 {
-    vfio_user_guest_begin(guest, "-accel tcg -smp 4", reading_guest,
-                          sizeof(reading_guest), NULL);
-    vfio_user_guest_check(guest, CPUS_AWAKE, CPUS);
+    vfio_user_guest_begin(guest, "-accel tcg", CPUS, NULL, NULL);
 }
 
 static void poke(VFIOUserServer *server, unsigned cpu)
@@ -198,9 +134,7 @@ static void test_several(void)
     vfio_user_server_release(rig->server);
     check_reading(&guest, 0xf);
 
-    for (cpu = 0; cpu < CPUS; cpu++) {
-        read_port(&guest, cpu, 0, 0);
-    }
+    stop_all(&guest);
     g_free(dev);
     qpci_unplug_acpi_device_test(rig->qts, "other", SLOT);
     vfio_user_guest_end(&guest);
@@ -217,22 +151,22 @@ static void test_arming(void)
 
     reading_guest_begin(&guest);
     rig = guest.rig;
-    for (cpu = 0; cpu < CPUS; cpu++) {
+    for (cpu = 1; cpu < CPUS; cpu++) {
         poke(rig->server, cpu);
         read_port(&guest, cpu, rig->bar[1].addr + 4 * cpu, 0xc0ffee00 + cpu);
     }
-    qtest_writew(rig->qts, TOGGLE_VALUE, VFIO_USER_MODEL_MSIX_VECTORS - 1);
-    qtest_writel(rig->qts, TOGGLE, 0x80000000 | 4 << 11 | (flags & ~3));
+    toggle_config(&guest, VFIO_USER_RIG_SLOT, flags,
+                  VFIO_USER_MODEL_MSIX_VECTORS - 1);
     check_reading(&guest, 0xf);
-    vfio_user_rig_wait(rig, vfio_user_guest_word(&guest, TOGGLE_COUNT) >= 100);
-    qtest_writel(rig->qts, TOGGLE, 0);
-    check_reading(&guest, 0xf);
+    vfio_user_guest_stop(rig->qts, 0);
+    check_reading(&guest, 0xe);
 
     /*
      * What the server has is what was written last: INTx, or else nothing, as
      * the guest uses no vector.
      */
-    on = qtest_readw(rig->qts, TOGGLE_VALUE) & PCI_MSIX_FLAGS_ENABLE;
+    on = !(qtest_readw(rig->qts, VFIO_USER_GUEST_CPU(0, order.value)) &
+           PCI_MSIX_FLAGS_ENABLE);
     vfio_user_rig_wait(rig, vfio_user_irq_armed(rig, INTX, 0) == !on &&
                             !vfio_user_irq_armed(rig, MSIX, 0));
     qpci_config_writew(rig->dev, flags, 0);
@@ -240,11 +174,10 @@ static void test_arming(void)
     vfio_user_irq_use(rig, 3);
     vfio_user_irq_check(rig, 3);
     qpci_msix_disable(rig->dev);
-    for (cpu = 0; cpu < CPUS; cpu++) {
-        read_port(&guest, cpu, 0, 0);
-    }
+    stop_all(&guest);
     vfio_user_guest_end(&guest);
 }
+
 /* Configuration cycles, of a second device */
 
 #define CONFIG_ADDRESS 0xcf8
@@ -297,8 +230,7 @@ static void test_config_waits(void)
         vfio_user_server_release(other);
         check_reading(&guest, 0x3);
     }
-    read_port(&guest, 0, 0, 0);
-    read_port(&guest, 1, 0, 0);
+    stop_all(&guest);
     qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
     vfio_user_guest_end(&guest);
 }
@@ -332,7 +264,7 @@ static void test_config_ejected(void)
                      1 << SLOT));
     g_thread_join(thread);
     qtest_qmp_eventwait(guest.rig->qts, "DEVICE_DELETED");
-    read_port(&guest, 0, 0, 0);
+    stop_all(&guest);
     vfio_user_rig_ping(guest.rig);
     vfio_user_guest_end(&guest);
 }
@@ -376,8 +308,7 @@ static void test_config_silent(void)
                    once, later);
     g_assert_cmpint(once, <, LONG_MS / 2 * G_TIME_SPAN_MILLISECOND);
     g_assert_cmpint(later, <, SHORT_MS * G_TIME_SPAN_MILLISECOND);
-    read_port(&guest, 0, 0, 0);
-    read_port(&guest, 1, 0, 0);
+    stop_all(&guest);
     qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
     vfio_user_guest_end(&guest);
 }
@@ -396,11 +327,8 @@ static void check_unanswered(unsigned timeout_ms, unsigned toggles)
     reading_guest_begin(&guest);
     other = plug_other(&guest, timeout_ms, 0);
     vfio_user_server_set_rules(other, never);
-    qtest_writew(guest.rig->qts, TOGGLE_VALUE,
-                 VFIO_USER_MODEL_MSIX_VECTORS - 1);
-    qtest_writel(guest.rig->qts, TOGGLE,
-                 0x80000000 | SLOT << 11 | (flags & ~3));
-    while (vfio_user_guest_word(&guest, TOGGLE_COUNT) < toggles) {
+    toggle_config(&guest, SLOT, flags, VFIO_USER_MODEL_MSIX_VECTORS - 1);
+    while (vfio_user_guest_done(&guest, 0) < toggles) {
         g_assert_cmpint(time_ping(guest.rig), <,
                         LONG_MS / 2 * G_TIME_SPAN_MILLISECOND);
     }
@@ -411,7 +339,7 @@ static void check_unanswered(unsigned timeout_ms, unsigned toggles)
                                               VFIO_USER_DEVICE_SET_IRQS),
                          >, 255);
     }
-    qtest_writel(guest.rig->qts, TOGGLE, 0);
+    vfio_user_guest_stop(guest.rig->qts, 0);
     vfio_user_server_set_rules(other, NULL);
     qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
     vfio_user_guest_end(&guest);

@@ -11,24 +11,18 @@ to name.
 
 from unittest import TestCase
 
-from vfio_user_machine import FIRMWARE, QEMU, Peer, Scene
+from vfio_user_machine import BUILD, FIRMWARE, QEMU, Peer, Scene
 
-SIZE = 64 * 1024
-START = SIZE - 16               # where a processor begins
-PROGRAM = bytes([0x0f, 0xae, 0xf0,      # mfence
-                 0xf4])                 # hlt
+# A fence, and the end.
+IMAGE = BUILD / "tests" / "vfio-user" / "vfio-user-fence.bin"
 
 
 class Order(TestCase):
     def test_fence(self):
         with Scene() as scene:
-            firmware = bytearray(SIZE)
-            firmware[START:START + len(PROGRAM)] = PROGRAM
-            image = scene.folder / "firmware"
-            image.write_bytes(firmware)
             command = [QEMU, "-nodefaults", "-no-user-config", "-display",
                        "none", "-machine", "pc,accel=tcg", "-smp", "1",
-                       "-bios", image, "-d", "op"]
+                       "-bios", IMAGE, "-d", "op"]
             for folder in FIRMWARE:
                 command += ["-L", folder]
             qemu = scene.add(Peer("QEMU", command))
