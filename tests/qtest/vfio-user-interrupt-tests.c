@@ -309,6 +309,28 @@ static void test_function_mask(void)
     qpci_msix_disable(rig->dev);
 }
 
+/* A guest must not enable both; it gets what it enabled last. */
+static void test_both(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
+
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 0);
+    vfio_user_irq_enable_msi(rig, true);
+    vfio_user_rig_wait(rig, !vfio_user_irq_armed(rig, MSIX, 0));
+    qpci_msix_disable(rig->dev);
+    vfio_user_rig_wait(rig, vfio_user_irq_armed(rig, MSI, 0));
+
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 0);
+    vfio_user_rig_wait(rig, !vfio_user_irq_armed(rig, MSI, 0));
+    vfio_user_irq_enable_msi(rig, true);
+    vfio_user_irq_enable_msi(rig, false);
+    vfio_user_rig_wait(rig, vfio_user_irq_armed(rig, MSIX, 0));
+    vfio_user_irq_check(rig, 0);
+    qpci_msix_disable(rig->dev);
+}
+
 static void check_intx_repeats(const VFIOUserModel *model,
                                const VFIOUserRule *rules)
 {
@@ -581,5 +603,6 @@ void vfio_user_add_interrupt_tests(void)
     qtest_add_func("/vfio-user/interrupt/pending/beside-table", test_pending);
     qtest_add_func("/vfio-user/interrupt/pending/elsewhere",
                    test_pending_elsewhere);
+    qtest_add_func("/vfio-user/interrupt/both", test_both);
     qtest_add_func("/vfio-user/interrupt/function-mask", test_function_mask);
 }
