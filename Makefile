@@ -20,12 +20,21 @@ ifneq ($(origin QEMU),command line)
 QEMU :=
 endif
 ifeq ($(origin SOURCE),command line)
-source := --source='$(SOURCE)'
+# The path may have any character: neither make nor the shell expands it.
+override SOURCE := $(value SOURCE)
+export VFIO_USER_SOURCE := $(SOURCE)
+source := --source="$$VFIO_USER_SOURCE"
 else
 SOURCE :=
 endif
 DEFAULT := 10.0
 BASE := $(or $(QEMU),$(DEFAULT))
+
+BASES := $(sort $(patsubst base/%/source,%,$(wildcard base/*/source)))
+ifneq ($(words $(BASE))$(filter-out $(BASES),$(BASE)),1)
+$(error qemu $(BASE) is not supported; supported are \
+    $(subst $(empty) , and ,$(BASES)))
+endif
 
 # What demo and bench go by.
 export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
@@ -39,8 +48,9 @@ ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
 build demo check bench:
 	@scripts/install-packages build
-	@base=$$(scripts/fetch-source --base-of '$(SOURCE)') && \
-	    $(MAKE) --no-print-directory $@ BASE=$$base SOURCE='$(SOURCE)'
+	@base=$$(scripts/fetch-source --base-of "$$VFIO_USER_SOURCE") && \
+	    $(MAKE) --no-print-directory $@ BASE=$$base \
+	    SOURCE="$$VFIO_USER_SOURCE"
 
 else
 

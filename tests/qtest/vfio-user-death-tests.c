@@ -10,10 +10,13 @@
 #include "qemu/osdep.h"
 
 #include "qobject/qdict.h"
+#include "hw/pci/pci_regs.h"
 #include "vfio-user-rig.h"
+#include "vfio-user-said.h"
 #include "vfio-user-tests.h"
 
 #define TIMEOUT_MS 600
+#define PM 0x70                 /* beside the capabilities of vfio_user_model */
 
 static void check_dead(VFIOUserRig *rig)
 {
@@ -63,6 +66,40 @@ static void test_death_and_reset(void)
     qobject_unref(response);
     qtest_qmp_eventwait(rig->qts, "RESET");
     vfio_user_rig_ping(rig);
+}
+
+/* It reads as ones, also where a device says in which power state it is. */
+static void test_death_and_power(void)
+{
+    VFIOUserModel model = vfio_user_model;
+    g_autoptr(VFIOUserServer) server = NULL;
+    g_autoptr(VFIOUserSaid) said = NULL;
+    g_autofree char *text = NULL;
+    QPCIBus *bus;
+    QPCIDevice *dev;
+    QDict *response;
+
+    model.config[VFIO_USER_MODEL_MSIX + PCI_CAP_LIST_NEXT] = PM;
+    model.config[PM] = PCI_CAP_ID_PM;
+    model.config[PM + PCI_PM_PMC] = 3;
+    server = vfio_user_server_new(&model, NULL);
+    said = vfio_user_said_new(VFIO_USER_RIG_RAM
+                              "-device vfio-user-pci,addr=4,socket=%s",
+                              vfio_user_server_path(server));
+    bus = qpci_new_pc(said->qts, NULL);
+    dev = qpci_device_find(bus, QPCI_DEVFN(4, 0));
+    g_assert_nonnull(dev);
+    vfio_user_server_hang_up(server);
+    g_assert_cmphex(qpci_config_readw(dev, PM + PCI_PM_CTRL), ==, UINT16_MAX);
+    response = qtest_qmp(said->qts, "{'execute': 'system_reset'}");
+    qobject_unref(response);
+    qtest_qmp_eventwait(said->qts, "RESET");
+    text = vfio_user_said_text(said);
+    /* that the connection is lost, and no more */
+    g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
+    g_assert_nonnull(strstr(text, vfio_user_server_path(server)));
+    g_free(dev);
+    qpci_free_pc(bus);
 }
 
 static void test_death_with_interrupts(void)
@@ -133,6 +170,7 @@ void vfio_user_add_death_tests(void)
     qtest_add_func("/vfio-user/death/with-bytes-unread",
                    test_death_with_bytes_unread);
     qtest_add_func("/vfio-user/death/and-reset", test_death_and_reset);
+    qtest_add_func("/vfio-user/death/and-power", test_death_and_power);
     qtest_add_func("/vfio-user/death/with-interrupts",
                    test_death_with_interrupts);
     qtest_add_func("/vfio-user/death/and-maps", test_death_and_maps);

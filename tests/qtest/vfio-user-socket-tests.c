@@ -507,6 +507,32 @@ static void test_nobody_without_socket(void)
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
+static void test_nobody_empty(void)
+{
+    static const struct {
+        const char *device, *text;
+    } rows[] = {
+        { "vfio-user-pci,socket=",
+          "'socket' must not be empty, use for example"
+          " socket=/run/device.sock\n" },
+        { "'{\"driver\":\"vfio-user-pci\","
+          "\"socket\":{\"type\":\"unix\",\"path\":\"\"}}'",
+          "the path of 'socket' must not be empty, use for example"
+          " /run/device.sock\n" },
+    };
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        g_autofree char *text = NULL;
+        g_autofree char *args =
+            g_strdup_printf(VFIO_USER_RIG_RAM "-device %s", rows[i].device);
+
+        g_assert_cmpint(vfio_user_rig_run(args, &text), ==, 1);
+        g_assert_nonnull(strstr(text, rows[i].text));
+        g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
+    }
+}
+
 /* As later versions of QEMU want it, by device_add and by -device. */
 static void test_object(void)
 {
@@ -570,6 +596,7 @@ void vfio_user_add_socket_tests(void)
     qtest_add_func("/vfio-user/nobody/free", test_nobody_free);
     qtest_add_func("/vfio-user/nobody/without-socket",
                    test_nobody_without_socket);
+    qtest_add_func("/vfio-user/nobody/empty", test_nobody_empty);
     qtest_add_func("/vfio-user/socket/object", test_object);
     qtest_add_func("/vfio-user/socket/other-timeout", test_other_timeout);
 }

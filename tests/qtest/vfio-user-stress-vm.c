@@ -48,7 +48,7 @@
 #define NIC_RX_CONFIG 0x44
 #define NIC_RX_ALL 0x0f
 
-/* Where the BARs are, which a port of q35's lets through; the first one moves */
+/* Where the BARs are, which a port of q35 lets through; the first one moves */
 #define PORTS 0xc000
 #define PORTS_SIZE 0x1000       /* for each device */
 #define MEMORY 0xe0000000
@@ -433,7 +433,8 @@ static void add_device(Windows *windows, unsigned device, uint32_t config)
     add_config(windows, config + VFIO_USER_MODEL_MSI + PCI_MSI_FLAGS, 2,
                PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE, 0);
     add_config(windows, config + PCI_COMMAND, 2, ENABLED, PCI_COMMAND_MEMORY);
-    add_config(windows, config + PCI_BASE_ADDRESS_0, 4, MOVE, bar_at(device, 0));
+    add_config(windows, config + PCI_BASE_ADDRESS_0, 4, MOVE,
+               bar_at(device, 0));
     add_config(windows, config + PCI_ROM_ADDRESS, 4, PCI_ROM_ADDRESS_ENABLE,
                bar_at(device, ROM_NR));
 }
@@ -597,7 +598,7 @@ static void make_memory(VFIOUserStressVM *vm)
     vm->guest = vm->memory + VFIO_USER_GUEST_MEMORY;
 }
 
-/* Where nothing else can be plugged, on q35, the network card is from the start */
+/* q35 takes nothing in after the start: its network card is there from then */
 static void make_slots(VFIOUserStressVM *vm)
 {
     static const char *const ids[] = { "dut0", "dut1" };

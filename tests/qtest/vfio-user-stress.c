@@ -319,8 +319,8 @@ static void migrate(Stress *s)
 }
 
 /*
- * To a destination that does not read.  So that the VM does not stop for it: QEMU
- * would wait for it with its big lock, with devices of any kind.  The processors
+ * To a destination that does not read.  The VM must not stop for it: QEMU would
+ * wait for it with its big lock, with devices of any kind.  So the processors
  * change more memory than goes out in a second.
  */
 static void migrate_unread(Stress *s)

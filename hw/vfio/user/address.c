@@ -31,6 +31,13 @@ static SocketAddress *parse_text(const char *text, Error **errp)
     return addr;
 }
 
+/* parse_text() makes none of these. */
+static bool is_empty_path(const SocketAddress *addr)
+{
+    return addr->type == SOCKET_ADDRESS_TYPE_UNIX &&
+           !addr->u.q_unix.abstract && !*addr->u.q_unix.path;
+}
+
 SocketAddress *vfio_user_address_visit(Visitor *v, const char *name,
                                        Error **errp)
 {
@@ -44,6 +51,11 @@ SocketAddress *vfio_user_address_visit(Visitor *v, const char *name,
     visit_end_alternate(v, (void **)&type);
     if (type->type == QTYPE_QDICT) {
         visit_type_SocketAddress(v, name, &addr, errp);
+        if (addr && is_empty_path(addr)) {
+            error_setg(errp, "the path of 'socket' must not be empty, use for"
+                       " example /run/device.sock");
+            g_clear_pointer(&addr, qapi_free_SocketAddress);
+        }
     } else if (visit_type_str(v, name, &text, errp)) {
         addr = parse_text(text, errp);
     }

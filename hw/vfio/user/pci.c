@@ -460,6 +460,22 @@ static VFIODeviceOps device_ops = {
     .vfio_load_config = load_config,
 };
 
+/*
+ * Brings the device to D0, among others.  A lost one reads as ones, that is, as
+ * stuck in D3; hw/vfio would report it, and not say which device.
+ */
+static void pre_reset(VFIOUserPCIDevice *vudev)
+{
+    PCIDevice *pdev = PCI_DEVICE(vudev);
+    uint8_t pm_cap = pdev->pm_cap;
+
+    if (vfio_user_proxy_state(vudev->user.proxy) != VFIO_USER_UP) {
+        pdev->pm_cap = 0;
+    }
+    vfio_pci_pre_reset(&vudev->parent_obj);
+    pdev->pm_cap = pm_cap;
+}
+
 /* Resets a device that is not stopped. */
 static void reset(VFIOUserPCIDevice *vudev)
 {
@@ -470,7 +486,7 @@ static void reset(VFIOUserPCIDevice *vudev)
     assert(bql_locked());
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_RESET);
     vudev->user.reset_pending = false;
-    vfio_pci_pre_reset(vdev);
+    pre_reset(vudev);
     vfio_user_migration_begin_reset(vudev->migration);
     if (vdev->vbasedev.reset_works &&
         vfio_user_device_reset(&vudev->user, &err) < 0) {
