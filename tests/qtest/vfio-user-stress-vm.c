@@ -598,7 +598,7 @@ static void make_memory(VFIOUserStressVM *vm)
     vm->guest = vm->memory + VFIO_USER_GUEST_MEMORY;
 }
 
-/* q35 takes nothing in after the start: its network card is there from then */
+/* Nothing is plugged into the root bus of q35: the network card is there */
 static void make_slots(VFIOUserStressVM *vm)
 {
     static const char *const ids[] = { "dut0", "dut1" };
