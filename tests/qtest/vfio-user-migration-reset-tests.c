@@ -18,6 +18,8 @@
 #include "vfio-user-tests.h"
 
 #define SEED 1618
+/* More than QEMU's stream keeps in memory while nothing follows. */
+#define SENT (256 * KiB)
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 
@@ -279,16 +281,20 @@ static void test_reset_in_pre_copy(const void *opaque)
  */
 static void test_reset_loading(const void *opaque)
 {
-    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
-    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
-    g_autofree char *uri = vfio_user_mig_uri(to);
+    VFIOUserModel model = *vfio_user_mig_model_of(opaque);
+    VFIOUserMigVM *from, *to;
+    g_autofree char *uri = NULL;
 
+    model.migration.pre_copy = MAX(model.migration.pre_copy, SENT);
+    model.migration.filling = MAX(model.migration.filling, SENT);
+    from = vfio_user_mig_source(&model, SEED);
+    to = vfio_user_mig_destination(&model);
+    uri = vfio_user_mig_uri(to);
     vfio_user_mig_capability(from, "pause-before-switchover");
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    see_loading(to->server[0], model);
+    see_loading(to->server[0], &model);
     vfio_user_server_forget(to->server[0]);
     system_reset(to);
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
@@ -297,6 +303,8 @@ static void test_reset_loading(const void *opaque)
                              " 'arguments': {'state': 'pre-switchover'}}");
     vfio_user_mig_arrive(from, to);
     vfio_user_mig_vm_check(to, SEED);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
 }
 
 /* A server whose state does not end: the snapshot fails, the VM runs on. */

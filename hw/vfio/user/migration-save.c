@@ -151,8 +151,10 @@ void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m)
 /* Returns 1 where what was sent is void, 0 or -errno. */
 static int restart_locked(VFIOUserMigration *m)
 {
-    int ret = check_locked(m);
+    int ret;
 
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = check_locked(m);
     if (ret < 0 || !m->save.restart) {
         return ret;
     }
