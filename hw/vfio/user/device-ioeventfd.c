@@ -34,6 +34,7 @@ static uint32_t ask(VFIOUserDevice *udev, VFIOUserCall *call, uint32_t index,
         .reply_max = argsz,
         .optional = "x-no-region-io-fds",
     };
+    assert(bql_locked());
     if (vfio_user_proxy_call(udev->proxy, call, NULL) < 0) {
         return 0;
     }
