@@ -50,6 +50,15 @@ static void read_register(VFIOUserRig *rig)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, UINT32_MAX);
 }
 
+/* In one go, as DMA of another device and the monitor's pmemsave do. */
+static void read_registers(VFIOUserRig *rig)
+{
+    uint8_t bytes[512];
+
+    qtest_memread(rig->qts, rig->bar[0].addr, bytes, sizeof(bytes));
+    g_assert_cmphex(bytes[sizeof(bytes) - 1], ==, UINT8_MAX);
+}
+
 static void read_rom(VFIOUserRig *rig)
 {
     qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
@@ -93,6 +102,8 @@ static const Row rows[] = {
         { ON(VFIO_USER_REGION_WRITE, AT(CONFIG)), DO_DROP } } },
     { "register-read-never", read_register, 1, {
         { ON(VFIO_USER_REGION_READ, AT(0)), DO_DROP } } },
+    { "registers-slow", read_registers, 1, {
+        { ON(VFIO_USER_REGION_READ, AT(0)), DO_DELAY, NEARLY_MS } } },
     { "rom-bytes", read_rom, 1, {
         { READ_ROM, DO_DELAY, NEARLY_MS }, COUNT_ONE(READ_ROM),
         LENGTH_ONE(READ_ROM) } },

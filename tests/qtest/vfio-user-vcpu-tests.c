@@ -313,6 +313,96 @@ static void test_config_silent(void)
     vfio_user_guest_end(&guest);
 }
 
+/* Cycles that are answered late: the monitor has its turn between them. */
+static void test_config_slow(void)
+{
+    static const VFIOUserRule slow[] = {
+        { ON(VFIO_USER_REGION_READ), DO_DELAY, SHORT_MS / 10 },
+        { }
+    };
+    g_autoptr(VFIOUserServer) other = NULL;
+    unsigned cycles = 0, most = 0;
+    VFIOUserGuest guest;
+
+    reading_guest_begin(&guest);
+    other = plug_other(&guest, LONG_MS, 0);
+    vfio_user_server_set_rules(other, slow);
+    read_port(&guest, 0, CONFIG_DATA, 0);
+    vfio_user_server_see(other, VFIO_USER_REGION_READ,
+                         AT(VFIO_PCI_CONFIG_REGION_INDEX));
+    for (int i = 0; i < 40; i++) {
+        vfio_user_server_forget(other);
+        vfio_user_rig_ping(guest.rig);
+        cycles = vfio_user_server_saw(other, VFIO_USER_REGION_READ,
+                                      AT(VFIO_PCI_CONFIG_REGION_INDEX));
+        most = MAX(most, cycles);
+    }
+    g_test_message("query-status took up to %u cycles", most);
+    g_assert_cmpuint(most, <, 10);
+    vfio_user_server_set_rules(other, NULL);
+    stop_all(&guest);
+    qpci_unplug_acpi_device_test(guest.rig->qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
+/* What makes the main loop wait for a processor */
+
+static void stop_and_go_on(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+}
+
+static void fail_to_plug(QTestState *qts)
+{
+    QDict *response = qtest_qmp(qts, "{'execute': 'device_add',"
+                                "'arguments': { 'driver': 'vfio-user-pci',"
+                                "'socket': '/nowhere' } }");
+
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+}
+
+/*
+ * A processor waits for a server and the main loop for the processor: once, as
+ * if it waited itself.
+ */
+static void test_waited_for(const void *opaque)
+{
+    static const VFIOUserRule never[] = {
+        { ON(VFIO_USER_REGION_READ, AT(1)), DO_DROP },
+        { }
+    };
+    void (*const *make_wait)(QTestState *qts) = opaque;
+    g_autoptr(VFIOUserServer) other = NULL;
+    QPCIDevice *dev;
+    QPCIBar bar;
+    VFIOUserGuest guest;
+    QTestState *qts;
+
+    reading_guest_begin(&guest);
+    qts = guest.rig->qts;
+    other = plug_other(&guest, SHORT_MS, 0);
+    dev = qpci_device_find(guest.rig->bus, QPCI_DEVFN(SLOT, 0));
+    bar = qpci_iomap(dev, 1, NULL);
+    qpci_device_enable(dev);
+    vfio_user_server_forget(other);
+    vfio_user_server_set_rules(other, never);
+    read_port(&guest, 0, bar.addr, UINT32_MAX);
+    vfio_user_server_see(other, VFIO_USER_REGION_READ, AT(1));
+    for (int i = 0; i < 4; i++) {
+        (*make_wait)(qts);
+    }
+    vfio_user_server_wait_client(other, false);
+    g_assert_cmpuint(vfio_user_server_saw(other, VFIO_USER_REGION_READ,
+                                          AT(1)), <, 8);
+    check_reading(&guest, 0x1);
+    stop_all(&guest);
+    g_free(dev);
+    qpci_unplug_acpi_device_test(qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
 /* SET_IRQS that nobody answers: the processor does not wait for any of them. */
 static void check_unanswered(unsigned timeout_ms, unsigned toggles)
 {
@@ -358,12 +448,20 @@ static void test_unanswered_late(void)
 
 void vfio_user_add_vcpu_tests(void)
 {
+    static void (*const stops)(QTestState *qts) = stop_and_go_on;
+    static void (*const plugs)(QTestState *qts) = fail_to_plug;
+
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/vcpu/several", test_several);
         qtest_add_func("/vfio-user/vcpu/arming", test_arming);
         qtest_add_func("/vfio-user/vcpu/config-waits", test_config_waits);
         qtest_add_func("/vfio-user/vcpu/config-ejected", test_config_ejected);
         qtest_add_func("/vfio-user/vcpu/config-silent", test_config_silent);
+        qtest_add_func("/vfio-user/vcpu/config-slow", test_config_slow);
+        qtest_add_data_func("/vfio-user/vcpu/stopped", &stops,
+                            test_waited_for);
+        qtest_add_data_func("/vfio-user/vcpu/and-failing-plugs", &plugs,
+                            test_waited_for);
         qtest_add_func("/vfio-user/vcpu/unanswered", test_unanswered);
         qtest_add_func("/vfio-user/vcpu/unanswered-late",
                        test_unanswered_late);

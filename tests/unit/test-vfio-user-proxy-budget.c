@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "hw/vfio/user/proxy-internal.h"
 #include "vfio-user-rig.h"
 
 #define MS 200                  /* the time-out where time is to pass */
@@ -118,6 +119,12 @@ static void test_sum(void)
     check_sum(VFIO_USER_BUDGET_REALIZE, 100);
 }
 
+/* In place of the main loop, which has not got the lock here. */
+static void have_turn(Rig *rig)
+{
+    proxy_budget_renew(rig->proxy);
+}
+
 /* Operations, one after another, do not add up, nor does what is not waited. */
 static void test_each(void)
 {
@@ -130,12 +137,74 @@ static void test_each(void)
         VFIO_USER_BUDGET_GUARD(rig->proxy, VFIO_USER_BUDGET_ORDINARY);
         g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
         g_usleep(MS * 1000);
+        have_turn(rig);
     }
-    /* without one, each call is an operation */
-    g_assert_cmpint(read_some(rig, 4, NULL), ==, 0);
+    /* without a budget, a call is an operation */
+    g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
+    have_turn(rig);
+    g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
     caller_join(&server);
     vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
     rig_assert_in_sync(rig);
+}
+
+/* Without a turn between them they do, up to the budget of the largest. */
+static void check_turn(bool budget)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller server = { .run = answer_late, .rounds = 100 };
+    Error *err = NULL;
+    unsigned n = 0;
+    int ret;
+
+    vfio_user_proxy_set_timeout(rig->proxy, MS);
+    caller_start(&server, rig, MS / 4);
+    do {
+        VFIO_USER_BUDGET_GUARD(budget ? rig->proxy : NULL,
+                               n == 1 ? VFIO_USER_BUDGET_REALIZE :
+                                        VFIO_USER_BUDGET_ORDINARY);
+        ret = rig_read(rig, n++, &err);
+    } while (ret == 0);
+    g_assert_cmpint(ret, ==, -ETIMEDOUT);
+    peer_assert_error(err, "the operation used up its time of ");
+    rig_assert_lost(rig, budget ? "used up its time of 400 ms" :
+                                  "used up its time of 200 ms");
+    qemu_thread_join(&server.thread);
+    g_assert_cmpuint(n, <=, budget ? 8 : 4);
+}
+
+static void test_turn(void)
+{
+    check_turn(true);
+    check_turn(false);
+}
+
+/* The thread that waits is told that others wait, once a turn. */
+static unsigned held_up;
+
+static void count_held_up(void *opaque)
+{
+    held_up++;
+}
+
+static void test_held_up(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller server = { .run = answer_late, .rounds = 4 };
+    VFIOUserProxyOps ops = *rig->proxy->ops;
+
+    held_up = 0;
+    ops.held_up = count_held_up;
+    rig->proxy->ops = &ops;
+    caller_start(&server, rig, 2);
+    g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
+    g_assert_cmpuint(held_up, ==, 1);
+    have_turn(rig);
+    g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
+    g_assert_cmpuint(held_up, ==, 2);
+    caller_join(&server);
+    rig->proxy->ops = NULL;
+    vfio_user_proxy_close(rig->proxy);
 }
 
 /* A call that is late is so by itself, with a budget or without. */
@@ -182,6 +251,37 @@ static void test_unlocked(void)
     caller_start(&caller, rig, 7);
     rig_answer_read(rig);
     caller_join(&caller);
+}
+
+/* Blocks the main loop until it is told to go on. */
+static gboolean hold_main_loop(void *opaque)
+{
+    QemuEvent *events = opaque;
+
+    qemu_event_set(&events[0]);
+    qemu_event_wait(&events[1]);
+    return G_SOURCE_REMOVE;
+}
+
+/* Unless the main loop waits for it. */
+static void test_main_loop_waits(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    QemuEvent events[2];
+    Caller caller = { };
+
+    qemu_event_init(&events[0], false);
+    qemu_event_init(&events[1], false);
+    g_idle_add(hold_main_loop, events);
+    qemu_event_wait(&events[0]);
+    vfio_user_proxy_set_timeout(rig->proxy, 20);
+    caller_start(&caller, rig, 0);
+    caller_join_error(&caller, -ETIMEDOUT, "no reply within 20 ms");
+    rig_assert_lost(rig, "no reply within 20 ms");
+    qemu_event_set(&events[1]);
+    peer_wait_until(rig->proxy->parent_obj.ref == 1);
+    qemu_event_destroy(&events[0]);
+    qemu_event_destroy(&events[1]);
 }
 
 /* A socket that is full is waited for as a reply is. */
@@ -360,8 +460,11 @@ static void test_queue_dropped(void)
 static const RigTest tests[] = {
     { "/vfio-user/budget/sum", test_sum },
     { "/vfio-user/budget/each", test_each },
+    { "/vfio-user/budget/turn", test_turn },
+    { "/vfio-user/budget/held-up", test_held_up },
     { "/vfio-user/budget/late", test_late },
     { "/vfio-user/budget/unlocked", test_unlocked },
+    { "/vfio-user/budget/main-loop-waits", test_main_loop_waits },
     { "/vfio-user/budget/no-room", test_no_room },
     { "/vfio-user/budget/unanswered", test_unanswered },
     { "/vfio-user/budget/unread", test_unread },

@@ -11,7 +11,9 @@
 #ifndef TESTS_UNIT_VFIO_USER_RIG_H
 #define TESTS_UNIT_VFIO_USER_RIG_H
 
+#include "block/aio.h"
 #include "io/channel-socket.h"
+#include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "hw/vfio/user/proxy.h"
@@ -472,6 +474,24 @@ static void rig_run_test(gconstpointer data)
     peer_assert_counts(before);
 }
 
+/* The program's main loop, which has a turn whenever one asks for it. */
+static void *rig_main_loop(void *opaque)
+{
+    for (;;) {
+        g_main_context_iteration(NULL, true);
+    }
+    return NULL;
+}
+
+static void rig_start_main_loop(void)
+{
+    QemuThread thread;
+
+    g_source_attach(iohandler_get_g_source(), NULL);
+    qemu_thread_create(&thread, "main-loop", rig_main_loop, NULL,
+                       QEMU_THREAD_DETACHED);
+}
+
 static inline void rig_init(int argc, char **argv, const RigTest *tests,
                             size_t n)
 {
@@ -484,6 +504,7 @@ static inline void rig_init(int argc, char **argv, const RigTest *tests,
     for (size_t i = 0; i < n; i++) {
         g_test_add_data_func(tests[i].path, &tests[i], rig_run_test);
     }
+    rig_start_main_loop();
 }
 
 #endif /* TESTS_UNIT_VFIO_USER_RIG_H */

@@ -30,7 +30,7 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     g_autoptr(GArray) direct =
         g_array_new(false, false, sizeof(VFIOUserLoggingRange));
 
-    vfio_user_container_begin(c);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (start) {
         vfio_user_container_each_map(c, 0, UINT64_MAX - 1, collect_direct,
                                      direct);
@@ -39,7 +39,7 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     } else {
         vfio_user_dirty_stop(&c->dirty);
     }
-    vfio_user_container_end(c);
+    vfio_user_budget_end(c->proxy);
     return 0;
 }
 
@@ -84,9 +84,9 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
 
-    vfio_user_container_begin(c);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
                                  fetch_map, NULL);
-    vfio_user_container_end(c);
+    vfio_user_budget_end(c->proxy);
     count_rest(c, tracked);
 }

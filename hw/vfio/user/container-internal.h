@@ -11,19 +11,7 @@
 
 #include "hw/vfio/user/container.h"
 
-/* Budget: from attach to detach */
-
-void vfio_user_container_open_budget(VFIOUserContainer *c);
-void vfio_user_container_close_budget(VFIOUserContainer *c);
-
-/*
- * Around what may wait for the server, with the big QEMU lock: all of it that
- * comes in one turn of the main loop has one budget.  Nests.
- */
-void vfio_user_container_begin(VFIOUserContainer *c);
-void vfio_user_container_end(VFIOUserContainer *c);
-
-/* Messages: between begin and end */
+/* Messages: within a budget */
 
 /* Whether they still make sense. */
 bool vfio_user_container_is_usable(VFIOUserContainer *c);

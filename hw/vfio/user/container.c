@@ -203,14 +203,14 @@ static int dma_unmap(const VFIOContainer *container, hwaddr iova,
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     const uint64_t half = 1ULL << 63;
 
-    vfio_user_container_begin(c);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (unmap_all) {
         clear_range(c, 0, half);
         clear_range(c, half, half);
     } else {
         clear_range(c, iova, size);
     }
-    vfio_user_container_end(c);
+    vfio_user_budget_end(c->proxy);
     return 0;
 }
 
@@ -242,14 +242,14 @@ static int dma_map(const VFIOContainer *container, hwaddr iova, uint64_t size,
     if (is_registers(vaddr)) {
         return 0;
     }
-    vfio_user_container_begin(c);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     for (uint64_t done = 0; done < size; done += map.size + 1) {
         map.iova = iova + done;
         map.translated_addr = (uintptr_t)vaddr + done;
         map.size = MIN(size - done, most) - 1;
         replace_map(c, &map);
     }
-    vfio_user_container_end(c);
+    vfio_user_budget_end(c->proxy);
     return 0;
 }
 
@@ -269,9 +269,9 @@ static void listener_commit(VFIOContainer *container)
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
 
     c->in_transaction = false;
-    vfio_user_container_begin(c);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     vfio_user_container_finish(c);
-    vfio_user_container_end(c);
+    vfio_user_budget_end(c->proxy);
 }
 
 /* Life */
@@ -282,9 +282,9 @@ static void vm_changed(void *opaque, bool running, RunState state)
 
     if (running) {
         c->counted = false;
-        vfio_user_container_begin(c);
+        vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
         vfio_user_container_catch_up(c);
-        vfio_user_container_end(c);
+        vfio_user_budget_end(c->proxy);
     }
 }
 
@@ -306,7 +306,6 @@ static void container_stop(VFIOUserContainer *c)
     VFIOContainer *container = VFIO_IOMMU(c);
 
     vfio_listener_unregister(container);
-    vfio_user_container_close_budget(c);
     QLIST_SAFE_REMOVE(container, next);
     vfio_address_space_put(container->space);
     ram_block_uncoordinated_discard_disable(false);
@@ -350,7 +349,6 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
                          " as by a balloon");
         return false;
     }
-    vfio_user_container_open_budget(c);
     vfio_address_space_insert(vfio_address_space_get(as), container);
     if (!container_start(c, errp)) {
         container_stop(c);

@@ -37,8 +37,6 @@ struct VFIOUserContainer {
     GPtrArray *begun;           /* messages of it, unanswered; oldest first */
     GQueue *postponed;          /* until the device is no longer stopped */
     GHashTable *postponed_maps; /* its links that are DMA_MAPs, by address */
-    int64_t waited;             /* for them in a turn of the main loop, ns */
-    QEMUBH *renew;              /* in the next turn: @waited is 0 again */
 
     VFIOUserIOVA iova;          /* has a lock of its own */
     const struct iovec *held;   /* what a request is at; who serves it */

@@ -354,6 +354,7 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg) + size,
+        .until = call->until,
     };
     ret = vfio_user_proxy_call(udev->proxy, call, errp);
     if (ret < 0) {
@@ -368,10 +369,11 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
     return transferred(udev, call, msg.count, size, errp);
 }
 
+/* @until: what the access may take in all, as in a call */
 static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                     uint32_t size, void *data, Error **errp)
+                     uint32_t size, void *data, int64_t until, Error **errp)
 {
-    g_auto(VFIOUserCall) call = { };
+    g_auto(VFIOUserCall) call = { .until = until };
     const uint8_t *bytes;
     int ret = vfio_user_device_read_region(udev, &call, nr, off, size, &bytes,
                                            errp);
@@ -398,9 +400,9 @@ static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
     return vfio_user_proxy_post_write(udev->proxy, call, &entry, errp);
 }
 
-int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
-                                  uint64_t off, uint32_t size,
-                                  const void *data, bool post, Error **errp)
+static int write_some(VFIOUserDevice *udev, uint8_t nr, uint64_t off,
+                      uint32_t size, const void *data, bool post,
+                      int64_t until, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -410,6 +412,7 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
         .data = data,
         .data_size = size,
         .reply_max = sizeof(msg),
+        .until = until,
     };
     int ret;
 
@@ -425,6 +428,13 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
     return msg.region == nr && msg.count <= size ?
            transferred(udev, &call, msg.count, size, errp) :
            bad_reply(udev, &call, errp);
+}
+
+int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
+                                  uint64_t off, uint32_t size,
+                                  const void *data, bool post, Error **errp)
+{
+    return write_some(udev, nr, off, size, data, post, 0, errp);
 }
 
 /* Whether an access is to a region of which there is a copy, all of it. */
@@ -450,6 +460,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
                        uint32_t size, void *data)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
+    int64_t until = vfio_user_proxy_end(udev->proxy);
     uint32_t done = 0;
     Error *err = NULL;
     int ret = 0;
@@ -462,7 +473,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
     while (done < size) {
         ret = read_some(udev, nr, off + done,
                         MIN(size - done, udev->caps.max_data_xfer_size),
-                        (uint8_t *)data + done, &err);
+                        (uint8_t *)data + done, until, &err);
         if (ret < 0) {
             break;
         }
@@ -480,6 +491,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
                         uint32_t size, void *data, bool post)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
+    int64_t until = vfio_user_proxy_end(udev->proxy);
     uint32_t done = 0;
     uint32_t most = vfio_user_caps_max_request(&udev->caps);
     Error *err = NULL;
@@ -494,10 +506,8 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         return size;
     }
     while (done < size) {
-        ret = vfio_user_device_write_region(udev, nr, off + done,
-                                            MIN(size - done, most),
-                                            (const uint8_t *)data + done, post,
-                                            &err);
+        ret = write_some(udev, nr, off + done, MIN(size - done, most),
+                         (const uint8_t *)data + done, post, until, &err);
         if (ret < 0) {
             break;
         }

@@ -15,6 +15,7 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "hw/core/cpu.h"
 #include "hw/vfio/user/dial.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/twin.h"
@@ -81,10 +82,34 @@ static void on_failed(void *opaque, Error *err)
     vfio_user_report(&vudev->user.reports, err);
 }
 
+/* Who is to stop it waits for it as well. */
+static void give_way(CPUState *cpu, run_on_cpu_data data)
+{
+    VFIOUserProxy *proxy = data.host_ptr;
+
+    if (!cpu->stop) {
+        vfio_user_proxy_give_way(proxy);
+    }
+    object_unref(OBJECT(proxy));
+}
+
+/* Configuration cycles of a processor in a loop; work comes between two. */
+static void on_held_up(void *opaque)
+{
+    VFIOUserPCIDevice *vudev = opaque;
+
+    if (current_cpu) {
+        object_ref(OBJECT(vudev->user.proxy));
+        async_run_on_cpu(current_cpu, give_way,
+                         RUN_ON_CPU_HOST_PTR(vudev->user.proxy));
+    }
+}
+
 static const VFIOUserProxyOps proxy_ops = {
     .request = on_request,
     .lost = on_lost,
     .failed = on_failed,
+    .held_up = on_held_up,
 };
 
 static void on_twin_lost(void *opaque, const char *cause)

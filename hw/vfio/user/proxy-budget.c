@@ -7,6 +7,10 @@
  * operation has nothing left, or when one call is not answered in time.  Then
  * nobody waits for that server again.
  *
+ * Operations that the main loop has no turn between share a budget, that of
+ * the largest: so long the monitor has waited.  Another device's handler may
+ * access a BAR thousands of times, and a vIOMMU changes maps singly.
+ *
  * Threads: whoever holds the big QEMU lock, which owns the fields.  For any
  * other thread nothing is charged, and nothing here does anything.
  *
@@ -18,28 +22,23 @@
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
 
-/* @spent: of an operation in parts, or NULL */
-static void budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor,
-                         int64_t *spent)
+/* What is waited for less than that makes nobody ask for a turn, ns. */
+#define BUDGET_NOTICED SCALE_MS
+
+/* What may be waited, ns; may be less than 0. */
+static int64_t budget_left(const VFIOUserProxy *p)
+{
+    return proxy_budget_total(p) - p->budget.waited;
+}
+
+void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
 {
     ProxyBudget *budget = &p->budget;
 
     if (!bql_locked() || budget->depth++) {
         return;
     }
-    budget->total = (int64_t)qatomic_read(&p->timeout_ms) * factor * SCALE_MS;
-    budget->left = budget->total - (spent ? *spent : 0);
-    budget->spent = spent;
-}
-
-void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
-{
-    budget_begin(p, factor, NULL);
-}
-
-void vfio_user_budget_begin_part(VFIOUserProxy *p, int64_t *spent)
-{
-    budget_begin(p, VFIO_USER_BUDGET_ORDINARY, spent);
+    budget->factor = budget->asked ? MAX(budget->factor, factor) : factor;
 }
 
 void vfio_user_budget_end(VFIOUserProxy *p)
@@ -51,29 +50,30 @@ void vfio_user_budget_end(VFIOUserProxy *p)
     }
     assert(budget->depth);
     if (!--budget->depth) {
-        if (budget->spent) {
-            *budget->spent = budget->total - budget->left;
-        }
-        trace_vfio_user_proxy_budget(p->name,
-                                     (budget->total - budget->left) / SCALE_MS,
-                                     budget->total / SCALE_MS);
+        trace_vfio_user_proxy_budget(p->name, budget->waited / SCALE_MS,
+                                     proxy_budget_total(p) / SCALE_MS);
     }
 }
 
 unsigned vfio_user_budget_left_ms(VFIOUserProxy *p)
 {
-    unsigned timeout = qatomic_read(&p->timeout_ms);
-
     assert(bql_locked());
-    return p->budget.depth ? MIN(timeout, MAX(p->budget.left, 0) / SCALE_MS)
-                           : timeout;
+    return MIN(qatomic_read(&p->timeout_ms),
+               MAX(budget_left(p), 0) / SCALE_MS);
 }
 
 void vfio_user_budget_charge(VFIOUserProxy *p, int64_t waited)
 {
+    ProxyBudget *budget = &p->budget;
+
     assert(bql_locked());
-    if (p->budget.depth) {
-        p->budget.left -= waited;
+    budget->waited += waited;
+    if (budget->waited >= BUDGET_NOTICED && !budget->asked) {
+        budget->asked = true;
+        proxy_ask_for_turn(p);
+        if (p->ops->held_up) {
+            p->ops->held_up(p->opaque);
+        }
     }
 }
 
@@ -96,27 +96,40 @@ void vfio_user_budget_unguard(VFIOUserProxy *p)
     }
 }
 
-void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now)
+int64_t proxy_budget_total(const VFIOUserProxy *p)
 {
-    const ProxyBudget *budget = &p->budget;
-
-    if (!bql_locked() || !budget->depth ||
-        call->deadline <= now + budget->left) {
-        return;
-    }
-    call->deadline = now + MAX(budget->left, 0);
-    /* the first call of an operation is late by itself */
-    call->is_short = budget->left < budget->total - SCALE_MS;
+    return (int64_t)qatomic_read(&p->timeout_ms) *
+           MAX(p->budget.factor, VFIO_USER_BUDGET_ORDINARY) * SCALE_MS;
 }
 
-void proxy_budget_charge(VFIOUserProxy *p, int64_t since)
+void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now)
 {
-    if (bql_locked() && p->budget.depth) {
-        p->budget.left -= proxy_clock_ns() - since;
+    if (bql_locked() && call->deadline > now + budget_left(p)) {
+        call->deadline = now + MAX(budget_left(p), 0);
+        /* the first call of an operation is late by itself */
+        call->is_short = p->budget.asked;
     }
 }
 
 bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call)
 {
-    return bql_locked() && p->budget.depth && call->is_short;
+    return bql_locked() && call->is_short;
+}
+
+void proxy_budget_charge(VFIOUserProxy *p, int64_t since)
+{
+    if (bql_locked()) {
+        vfio_user_budget_charge(p, proxy_clock_ns() - since);
+    }
+}
+
+void proxy_budget_renew(VFIOUserProxy *p)
+{
+    ProxyBudget *budget = &p->budget;
+
+    if (bql_locked()) {
+        budget->waited = 0;
+        budget->asked = false;
+        budget->factor = budget->depth ? budget->factor : 0;
+    }
 }

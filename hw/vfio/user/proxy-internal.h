@@ -71,12 +71,12 @@ typedef struct ProxyQueueCount {
 
 typedef struct ProxyWrite ProxyWrite;
 
-/* What an operation may still wait, ns. */
+/* What was waited for since the main loop's last turn. */
 typedef struct ProxyBudget {
     unsigned depth;             /* begun and not ended; 0: none is open */
-    int64_t total;
-    int64_t left;               /* may be less than 0 */
-    int64_t *spent;             /* of an operation in parts, or NULL */
+    unsigned factor;            /* the largest VFIOUserBudgetFactor, or 0 */
+    int64_t waited;             /* ns */
+    bool asked;                 /* for the next turn */
 } ProxyBudget;
 
 struct VFIOUserProxy {
@@ -119,6 +119,10 @@ struct VFIOUserProxy {
     unsigned timeout_ms;
     uint64_t max_data;
     bool serves;                        /* requests may come */
+
+    QemuCond turn_cond;                 /* @turns_had has changed */
+    unsigned turns_asked;               /* of the main loop */
+    unsigned turns_had;
 
     ProxySlot slots[PROXY_SLOTS];
     uint8_t free_slots[PROXY_SLOTS];    /* the most recently used on top */
@@ -173,12 +177,27 @@ void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call);
 
 /* proxy-budget.c: for threads without the big QEMU lock these do nothing */
 
+/* ns; with the lock only */
+int64_t proxy_budget_total(const VFIOUserProxy *p);
+/* The main loop has a turn. */
+void proxy_budget_renew(VFIOUserProxy *p);
+
 /* @call waits until its deadline or the end of the budget. */
 void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now);
 /* A call has waited since @since. */
 void proxy_budget_charge(VFIOUserProxy *p, int64_t since);
 /* @call is late because of the calls before it. */
 bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call);
+
+/* proxy-turn.c */
+
+/* Asks the main loop for a turn; returns its number. */
+unsigned proxy_ask_for_turn(VFIOUserProxy *p);
+/*
+ * Returns whether the main loop has had a turn within half a second.  Not with
+ * the big QEMU lock.
+ */
+bool proxy_main_loop_runs(VFIOUserProxy *p);
 
 /* proxy-send.c */
 

@@ -177,6 +177,12 @@ unsigned vfio_user_proxy_timeout(const VFIOUserProxy *p)
     return qatomic_read(&p->timeout_ms);
 }
 
+int64_t vfio_user_proxy_end(const VFIOUserProxy *p)
+{
+    return bql_locked() ? 0 : proxy_clock_ns() +
+           (int64_t)qatomic_read(&p->timeout_ms) * SCALE_MS;
+}
+
 /* Slots */
 
 ProxySlot *proxy_find_slot_locked(VFIOUserProxy *p, uint16_t id)
@@ -276,13 +282,13 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
 
     if (proxy_budget_is_short(p, call)) {
         error_setg(&err, "%s: the operation used up its time of %" PRId64
-                   " ms%s", what, p->budget.total / SCALE_MS, guess);
+                   " ms%s", what, proxy_budget_total(p) / SCALE_MS, guess);
     } else {
         error_setg(&err, "%s within %u ms (x-timeout-ms)%s", what,
                    proxy_timeout(p, call), guess);
     }
-    if (bql_locked()) {
-        /* nobody is to wait under that lock for this server again */
+    if (bql_locked() || !proxy_main_loop_runs(p)) {
+        /* the main loop is not to wait for this server again */
         proxy_give_up(p, call, err);
     }
     error_propagate(errp, err);
@@ -341,6 +347,9 @@ void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call)
 
     call->begun = now;
     call->deadline = now + (int64_t)proxy_timeout(p, call) * SCALE_MS;
+    if (call->until) {
+        call->deadline = MIN(call->deadline, call->until);
+    }
     call->is_short = false;
     call->no_wait = false;
     proxy_budget_limit(p, call, now);
@@ -650,6 +659,7 @@ static void vfio_user_proxy_init(Object *obj)
 
     qemu_mutex_init(&p->lock);
     qemu_cond_init(&p->writer_cond);
+    qemu_cond_init(&p->turn_cond);
     QTAILQ_INIT(&p->waiters);
     QTAILQ_INIT(&p->slot_waiters);
     QTAILQ_INIT(&p->small_writes);
@@ -678,6 +688,7 @@ static void vfio_user_proxy_finalize(Object *obj)
     vfio_user_stream_free(p->stream);
     error_free(p->cause);
     qemu_cond_destroy(&p->writer_cond);
+    qemu_cond_destroy(&p->turn_cond);
     qemu_mutex_destroy(&p->lock);
     g_free(p->name);
 }

@@ -60,6 +60,11 @@ typedef struct VFIOUserProxyOps {
     void (*failed)(void *opaque, Error *err);
     /* The connection went from UP to LOST.  Once. */
     void (*lost)(void *opaque, const char *cause);
+    /*
+     * This thread has waited with the big QEMU lock, and is to let the main
+     * loop have a turn once it has released the lock; may be NULL.
+     */
+    void (*held_up)(void *opaque);
 } VFIOUserProxyOps;
 
 /* Replies up to this many bytes cost no allocation. */
@@ -88,6 +93,7 @@ typedef struct VFIOUserCall {
     size_t nfds;
     size_t reply_max;           /* bytes of payload that the caller takes */
     unsigned timeout_factor;    /* of the proxy's time-out; 0 is 1 */
+    int64_t until;              /* late then, see vfio_user_proxy_end(); or 0 */
     /*
      * Of a command that servers need not know, the property that leaves it
      * out; the payload is 16 bytes then, see proxy-stray.c.
@@ -196,6 +202,25 @@ bool vfio_user_proxy_passes_fds(const VFIOUserProxy *proxy);
 void vfio_user_proxy_get_stats(VFIOUserProxy *proxy,
                                VFIOUserProxyStats *stats);
 
+/**
+ * vfio_user_proxy_end:
+ *
+ * When a call that begins now is late, for the field until of all calls that
+ * only together do what was asked for; 0 with the big QEMU lock, where the
+ * budget decides.
+ */
+int64_t vfio_user_proxy_end(const VFIOUserProxy *proxy);
+
+/**
+ * vfio_user_proxy_give_way:
+ *
+ * Releases the big QEMU lock until the main loop has had a turn, or for a
+ * moment if that does not come: a mutex is not fair, and who takes it again at
+ * once goes before the one who waits.  For a processor between two of
+ * its instructions, never in a handler.
+ */
+void vfio_user_proxy_give_way(VFIOUserProxy *proxy);
+
 /*
  * How long an operation under the big QEMU lock may wait for the server in all
  * its calls, as a multiple of the proxy's time-out.
@@ -215,23 +240,15 @@ typedef enum VFIOUserBudgetFactor {
  * released before vfio_user_budget_end().  Each call is charged with the time
  * that it waits.  A call that is not answered in time, or that uses the budget
  * up, fails the connection and returns -ETIMEDOUT.  Nests: the outermost budget
- * counts.  A call without a budget is an operation of its own.
+ * counts.  A call without a budget is an operation of its own.  Operations
+ * between which the main loop has no turn have one budget, that of the largest.
  *
  * Without the big QEMU lock both do nothing, and calls are not charged: nobody
- * but their own thread waits.
+ * but their own thread waits.  If the main loop does wait for that thread, a
+ * call that is late fails the connection, too.
  */
 void vfio_user_budget_begin(VFIOUserProxy *proxy, VFIOUserBudgetFactor factor);
 void vfio_user_budget_end(VFIOUserProxy *proxy);
-
-/**
- * vfio_user_budget_begin_part:
- * @spent: ns that earlier parts have waited; this part's time is added to it by
- *         vfio_user_budget_end(), until when it must stay there
- *
- * Likewise, for an ordinary operation of which only parts are known: they have
- * one budget together.  Within a budget that is open @spent does not change.
- */
-void vfio_user_budget_begin_part(VFIOUserProxy *proxy, int64_t *spent);
 
 /**
  * VFIO_USER_BUDGET_GUARD:
