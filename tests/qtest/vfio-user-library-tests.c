@@ -130,11 +130,11 @@ static uint32_t pattern(unsigned i)
 static void test_timer(void)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
-    uint64_t expires = g_get_real_time() / 1000 + EXPIRES_IN_MS;
     g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
     g_autofree char *uri = g_strdup_printf("unix:%s/migration", dir);
     g_autofree char *incoming = g_strdup_printf("-incoming %s", uri);
     Side from = { }, to = { };
+    uint64_t expires;
     QPCIBar bar[2];
 
     start(&from, dir, "from", "");
@@ -146,6 +146,7 @@ static void test_timer(void)
     for (unsigned i = 0; i < MEMORY_SIZE / 4; i++) {
         qpci_io_writel(from.dev, bar[1], 4 * i, pattern(i));
     }
+    expires = g_get_real_time() / 1000 + EXPIRES_IN_MS;
     qpci_io_writeq(from.dev, bar[0], 0, expires);
     g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 8), ==, 0);
 

@@ -193,6 +193,7 @@ static void test_held_up(void)
     Caller server = { .run = answer_late, .rounds = 4 };
     VFIOUserProxyOps ops = *rig->proxy->ops;
 
+    have_turn(rig);             /* the handshake may have asked for one */
     held_up = 0;
     ops.held_up = count_held_up;
     rig->proxy->ops = &ops;

@@ -345,6 +345,8 @@ static inline void rig_hang_up(Rig *rig)
 static inline void rig_free(Rig *rig)
 {
     vfio_user_proxy_close(rig->proxy);
+    /* the main loop may have a turn to come */
+    peer_wait_until(qatomic_load_acquire(&OBJECT(rig->proxy)->ref) == 1);
     object_unref(OBJECT(rig->proxy));
     if (rig->peer >= 0) {
         close(rig->peer);
