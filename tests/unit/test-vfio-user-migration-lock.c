@@ -12,32 +12,12 @@
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/migration-lock.h"
+#include "vfio-user-bql.h"
 #include "vfio-user-rig.h"
 
 #define MS 200                  /* the time-out where time is to pass */
 #define THREADS 4
 #define ROUNDS 2000
-
-/* In place of the stub, which knows one answer for all threads. */
-
-static __thread bool locked;
-
-bool bql_locked(void)
-{
-    return locked;
-}
-
-void bql_lock_impl(const char *file, int line)
-{
-}
-
-void bql_unlock(void)
-{
-}
-
-void bql_block_unlock(bool increase)
-{
-}
 
 /* Threads without the big QEMU lock */
 

@@ -11,32 +11,12 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/proxy-internal.h"
+#include "vfio-user-bql.h"
 #include "vfio-user-rig.h"
 
 #define MS 200                  /* the time-out where time is to pass */
 #define MAX_LATE 127            /* notifies that are not answered */
 #define MAX_QUEUED 4096         /* messages that wait for the socket */
-
-/* In place of the stub, which knows one answer for all threads. */
-
-static __thread bool locked;
-
-bool bql_locked(void)
-{
-    return locked;
-}
-
-void bql_lock_impl(const char *file, int line)
-{
-}
-
-void bql_unlock(void)
-{
-}
-
-void bql_block_unlock(bool increase)
-{
-}
 
 /* The server */
 
@@ -119,7 +99,7 @@ static void test_sum(void)
     check_sum(VFIO_USER_BUDGET_REALIZE, 100);
 }
 
-/* In place of the main loop, which has not got the lock here. */
+/* In place of the main loop, which does not hold the lock in this test. */
 static void have_turn(Rig *rig)
 {
     proxy_budget_renew(rig->proxy);
@@ -233,7 +213,7 @@ static void test_late(void)
     check_late(true);
 }
 
-/* Whoever has not got the lock is neither charged nor ends the connection. */
+/* A thread without the lock is not charged, nor does its late call end it. */
 static void test_unlocked(void)
 {
     g_autoptr(Rig) rig = rig_new();

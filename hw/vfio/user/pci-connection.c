@@ -82,7 +82,7 @@ static void on_failed(void *opaque, Error *err)
     vfio_user_report(&vudev->user.reports, err);
 }
 
-/* Who is to stop it waits for it as well. */
+/* Whoever stops the processor is waiting for it already. */
 static void give_way(CPUState *cpu, run_on_cpu_data data)
 {
     VFIOUserProxy *proxy = data.host_ptr;

@@ -52,6 +52,7 @@ void vfio_user_budget_end(VFIOUserProxy *p)
     if (!--budget->depth) {
         trace_vfio_user_proxy_budget(p->name, budget->waited / SCALE_MS,
                                      proxy_budget_total(p) / SCALE_MS);
+        budget->factor = budget->asked ? budget->factor : 0;
     }
 }
 

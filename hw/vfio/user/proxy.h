@@ -252,7 +252,7 @@ void vfio_user_budget_end(VFIOUserProxy *proxy);
 
 /**
  * VFIO_USER_BUDGET_GUARD:
- * @proxy: NULL is none
+ * @proxy: may be NULL
  *
  * A budget for the rest of the scope; keeps a reference to the proxy.
  */
@@ -271,8 +271,8 @@ G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VFIOUserBudgetGuard, vfio_user_budget_unguard,
 /**
  * vfio_user_budget_left_ms:
  *
- * How long who has the big QEMU lock may wait for another thread's call: as for
- * one of its own.  vfio_user_budget_charge() takes what it has waited, ns.
+ * How long a thread with the big QEMU lock may wait for another thread's call,
+ * as for one of its own; vfio_user_budget_charge() takes how long it did, ns.
  */
 unsigned vfio_user_budget_left_ms(VFIOUserProxy *proxy);
 void vfio_user_budget_charge(VFIOUserProxy *proxy, int64_t waited);
