@@ -11,7 +11,6 @@
 #ifndef TESTS_UNIT_VFIO_USER_RIG_H
 #define TESTS_UNIT_VFIO_USER_RIG_H
 
-#include "block/aio.h"
 #include "io/channel-socket.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"

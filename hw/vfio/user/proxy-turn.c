@@ -12,7 +12,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "block/aio.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/proxy-internal.h"
