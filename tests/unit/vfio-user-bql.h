@@ -1,8 +1,9 @@
 /*
  * The big QEMU lock, for unit tests
  *
- * There is none: each thread says whether it would have it.  In place of the
- * stub, which has one answer for all threads; for one file of a program.
+ * Unit tests have no such lock: each thread sets @locked to say that it holds
+ * one.  This replaces the stub, which gives all threads the same answer.  To be
+ * included by one file of a program.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -78,7 +78,7 @@ bool vfio_user_container_is_stopped(VFIOUserContainer *c)
 }
 
 /*
- * The map of a range that the server has not heard of; NULL: there is none.  A
+ * Returns the map of a range that the server has not heard of, or NULL.  A
  * guest decides how many there are.
  */
 static GList *postponed_map(VFIOUserContainer *c, uint64_t iova, uint64_t size)

@@ -67,13 +67,16 @@ static bool await_turn(VFIOUserProxy *p, unsigned turn, unsigned ms)
 
 bool proxy_main_loop_runs(VFIOUserProxy *p)
 {
+    assert(!bql_locked());
     return await_turn(p, proxy_ask_for_turn(p), TURN_MS);
 }
 
 void vfio_user_proxy_give_way(VFIOUserProxy *p)
 {
-    unsigned turn = proxy_ask_for_turn(p);
+    unsigned turn;
 
+    assert(bql_locked());
+    turn = proxy_ask_for_turn(p);
     bql_unlock();
     await_turn(p, turn, GIVE_WAY_MS);
     bql_lock();
