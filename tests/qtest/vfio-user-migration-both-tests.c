@@ -214,9 +214,9 @@ static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
 #define REGION(offset) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, offset)
 
 /*
- * A reply that is held back holds the migration where it is; all of the first
- * generation's data is read while the VM runs, in so many pieces, and once
- * more when it has stopped.
+ * A reply that is held back holds the migration where it is; all of v1's data
+ * is read while the VM runs, in so many pieces, and once more when it has
+ * stopped.
  */
 #define PIECES VFIO_USER_MIG_REGION_PIECES
 
@@ -225,9 +225,7 @@ typedef struct Cancel {
     const VFIOUserModel *const *model;
     const VFIOUserModel *const *library;        /* likewise, libvfio-user */
     VFIOUserRule rule;
-    bool at_destination;
     VFIOUserWhen phase;         /* the source's server is seen there */
-    const char *capability;
     bool in_setup;              /* which has the big QEMU lock */
     VFIOUserRule then;          /* holds it again behind the set-up */
 } Cancel;
@@ -241,32 +239,22 @@ typedef struct CancelCase {
 static const Cancel cancels[] = {
     { "cancel-in-setup", &vfio_user_mig_region,
       &vfio_user_mig_region_2022,
-      { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 1), DO_HOLD }, false,
-      ON(VFIO_USER_REGION_WRITE, REGION(STATE)), NULL, true,
+      { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 1), DO_HOLD },
+      ON(VFIO_USER_REGION_WRITE, REGION(STATE)), true,
       { ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 1), DO_HOLD } },
     { "cancel-in-pre-copy", &vfio_user_mig_region,
       &vfio_user_mig_region_2022,
-      { ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2), DO_HOLD }, false,
+      { ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2), DO_HOLD },
       ON(VFIO_USER_REGION_READ, REGION(CHUNK), .nth = 2) },
-    { "cancel-when-sent", &vfio_user_mig_region,
-      &vfio_user_mig_region_2022,
-      { ON(VFIO_USER_REGION_WRITE, REGION(CHUNK), .nth = PIECES + 3),
-        DO_HOLD }, true,
-      ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 3), "return-path" },
     { "cancel-in-setup", &vfio_user_mig_pre_copy,
       &vfio_user_mig_pre_copy_2026,
       { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), DO_HOLD },
-      false, ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)),
-      NULL, true, { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD } },
+      ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), true,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD } },
     { "cancel-in-pre-copy", &vfio_user_mig_pre_copy,
       &vfio_user_mig_pre_copy_2026,
-      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_HOLD }, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_HOLD },
       ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
-    { "cancel-when-sent", &vfio_user_mig_stop_copy,
-      &vfio_user_mig_small_2026,
-      { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_HOLD }, true,
-      ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 2),
-      "return-path" },
 };
 
 /* The VM runs with its device, and the next migration goes right off. */
@@ -296,26 +284,6 @@ static void cancel_in_setup(VFIOUserMigVM *from)
     vfio_user_server_set_rules(from->server[0], NULL);
 }
 
-/*
- * Shutting the return path, QEMU may find that the migration has failed before
- * it notes that it is being cancelled.
- */
-static void wait_given_up(VFIOUserMigVM *from)
-{
-    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
-    bool given_up = false;
-
-    while (!given_up) {
-        QDict *response = qtest_qmp(from->qts, "{'execute': 'query-migrate'}");
-        const char *status = qdict_get_str(qdict_get_qdict(response, "return"),
-                                           "status");
-
-        given_up = !strcmp(status, "cancelled") || !strcmp(status, "failed");
-        qobject_unref(response);
-        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-    }
-}
-
 static void test_cancel(const void *opaque)
 {
     const CancelCase *c = opaque;
@@ -324,14 +292,9 @@ static void test_cancel(const void *opaque)
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(c->model, SEED);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(c->model);
     g_autofree char *uri = vfio_user_mig_uri(to);
-    VFIOUserMigVM *faulty = row->at_destination ? to : from;
 
-    if (row->capability) {
-        vfio_user_mig_capability(from, row->capability);
-        vfio_user_mig_capability(to, row->capability);
-    }
     vfio_user_mig_downtime(from, 0);
-    vfio_user_server_set_rules(faulty->server[0], rules);
+    vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_server_wait(from->server[0], row->phase);
@@ -341,17 +304,101 @@ static void test_cancel(const void *opaque)
         vfio_user_mig_cancel(from);
     }
     vfio_user_server_release(from->server[0]);
-    if (row->capability) {
-        wait_given_up(from);
-    } else {
-        vfio_user_mig_wait(from, "cancelled");
-    }
-    if (row->at_destination) {
-        vfio_user_server_hang_up(to->server[0]);
-    }
+    vfio_user_mig_wait(from, "cancelled");
     g_free(vfio_user_mig_ended(to));
     vfio_user_server_set_rules(from->server[0], NULL);
     check_after_cancel(from, c->model);
+}
+
+/*
+ * All was sent, and the destination waits for its server: it decides who runs
+ * the VM, and no longer the monitor.
+ */
+
+/* Rules of both versions of migration: [0] is v1's. */
+static void sent(VFIOUserMigVM *from, VFIOUserMigVM *to,
+                 const VFIOUserModel *model, const VFIOUserRule rules[2])
+{
+    const VFIOUserRule *rule = &rules[model->migration1 ? 0 : 1];
+    const VFIOUserRule hold[] = { *rule, { } };
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    QDict *response;
+
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_capability(to, "return-path");
+    vfio_user_mig_downtime(from, 0);
+    vfio_user_server_set_rules(to->server[0], hold);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_wait(to->server[0], rule->when);
+    vfio_user_mig_wait(from, "device");
+    response = qtest_qmp(from->qts, "{'execute': 'migrate_cancel'}");
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+    vfio_user_mig_wait(from, "device");
+}
+
+static void test_cancel_when_sent(const void *opaque)
+{
+    static const VFIOUserRule runs[] = {
+        { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 2), DO_HOLD },
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING)), DO_HOLD },
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+
+    sent(from, to, model, runs);
+    vfio_user_server_release(to->server[0]);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+static void test_fail_when_sent(const void *opaque)
+{
+    static const VFIOUserRule loads[] = {
+        { ON(VFIO_USER_REGION_WRITE, REGION(CHUNK), .nth = PIECES + 3),
+          DO_HOLD },
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 2),
+          DO_HOLD },
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+
+    sent(from, to, model, loads);
+    vfio_user_server_hang_up(to->server[0]);
+    vfio_user_mig_wait(from, "failed");
+    g_free(vfio_user_mig_ended(to));
+    check_after_cancel(from, model);
+}
+
+/* The monitor waits while the device is saved, and the order in it. */
+static void test_cancel_in_completion(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP_COPY)), DO_HOLD },
+        { ON(VFIO_USER_REGION_WRITE, REGION(STATE), .nth = 2), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_listen(to, uri);
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_start(from, uri);
+    if (model->migration1) {
+        vfio_user_server_wait(from->server[0], rules[1].when);
+    } else {
+        vfio_user_server_wait(from->server[0], rules[0].when);
+    }
+    qtest_qmp_send(from->qts, "{'execute': 'migrate_cancel'}");
+    vfio_user_server_release(from->server[0]);
+    qobject_unref(qtest_qmp_receive(from->qts));
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
 }
 
 /* The VM and its device stand still, nothing of the stop is saved yet. */
@@ -493,6 +540,9 @@ static const struct {
     { "two-devices", test_two_devices },
     { "beside-ordinary", test_beside_ordinary },
     { "cancel-when-stopped", test_cancel_when_stopped },
+    { "cancel-when-sent", test_cancel_when_sent },
+    { "cancel-in-completion", test_cancel_in_completion },
+    { "fail-when-sent", test_fail_when_sent },
     { "again-after-failure", test_again_after_failure },
 };
 
