@@ -18,6 +18,9 @@
 
 #define TO(state) AT(VFIO_USER_MIG_ ## state)
 
+/* Longer than a call may take, and than one with the big QEMU lock after it */
+#define STALL_MS (VFIO_USER_MIG_TIMEOUT_MS * 5 / 2)
+
 typedef enum Source {
     SOURCE_RUNS,                /* with its device, as before */
     SOURCE_RUNS_WITHOUT,        /* its device is dead */
@@ -59,6 +62,12 @@ static const Row rows[] = {
     { "source-pre-copy-data-never", true, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_DROP },
       SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-pre-copy-data-stalls", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_DELAY, STALL_MS },
+      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+    { "source-pre-copy-data-stalls-for-good", true, false,
+      { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_STALL },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "MIG_DATA_READ: " },
     { "source-pre-copy-data-dies", true, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_CUT, 20 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },

@@ -48,6 +48,9 @@
 #define PRE_COPY_DATA .nth = 2
 #define STOP_DATA .nth = PIECES + 2
 
+/* Longer than a call may take, and than one with the big QEMU lock after it */
+#define STALL_MS (VFIO_USER_MIG_TIMEOUT_MS * 5 / 2)
+
 typedef enum Source {
     SOURCE_RUNS,                /* with its device, as before */
     SOURCE_RUNS_WITHOUT,        /* its device is dead */
@@ -111,6 +114,9 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pending-never", { { READ(REG_PENDING, .nth = 1), DO_DROP } },
       SOURCE_RUNS, DESTINATION_ENDS },
+    { "pending-stalls", { { READ(REG_PENDING, .nth = 1), DO_DELAY,
+                            STALL_MS } },
+      SOURCE_RUNS, DESTINATION_ENDS },
     { "pending-dies", { { READ(REG_PENDING), DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
     { "pending-short", { { READ(REG_PENDING), DO_LENGTH, 20 } },
@@ -122,11 +128,20 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-data-never", { { READ(DATA, PRE_COPY_DATA), DO_DROP } },
       SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-stalls", { { READ(DATA, PRE_COPY_DATA), DO_DELAY,
+                                  STALL_MS } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "pre-copy-data-stalls-for-good", { { READ(DATA, PRE_COPY_DATA),
+                                           DO_STALL } },
+      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
     { "pre-copy-data-dies", { { READ(DATA, PRE_COPY_DATA), DO_CUT, 100 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
     { "data-short", { { READ(DATA), DO_PATCH, 12, BYTES(0, 0) } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "offset-unreadable", { { READ(REG_OFFSET), DO_FAIL, EIO } },
+      SOURCE_RUNS, DESTINATION_ENDS },
+    { "offset-stalls", { { READ(REG_OFFSET, PRE_COPY_DATA), DO_DELAY,
+                           STALL_MS } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "offset-outside", { SAYS(REG_OFFSET, 1ULL << 40) },
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
@@ -136,6 +151,9 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
     { "offset-wraps", { SAYS(REG_OFFSET, UINT64_MAX - 7) },
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
+    { "size-stalls", { { READ(REG_SIZE, PRE_COPY_DATA), DO_DELAY,
+                         STALL_MS } },
+      SOURCE_RUNS, DESTINATION_ENDS },
     { "size-outside", { SAYS(REG_SIZE, CHUNK + 1) },
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
     { "size-16-exbibytes", { SAYS(REG_SIZE, UINT64_MAX) },

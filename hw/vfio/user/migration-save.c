@@ -35,6 +35,9 @@
 #define ENDLESS_LEAST (1 * GiB)
 #define SMALL_READ (64 * KiB)
 
+/* How many time-outs a server may be silent for while nobody waits for it. */
+#define PATIENCE VFIO_USER_BUDGET_MIG_STATE
+
 /* Bytes of a chunk that are kept in memory because the VM stops, at most. */
 #define MAX_REST (64 * MiB)
 
@@ -361,6 +364,28 @@ static bool is_in_pre_copy(VFIOUserMigration *m)
     return m->d.state == VFIO_USER_MIG_PRE_COPY;
 }
 
+/*
+ * The migration has failed because the server did not answer, and its clean-up
+ * calls the server with the big QEMU lock, where one more silent time-out costs
+ * the device.  So the server is waited for here, until it answers anything or
+ * the user cancels.
+ */
+static void await_server(VFIOUserMigration *m, QEMUFile *f)
+{
+    int ret = -ETIMEDOUT;
+
+    for (unsigned n = 0; n < PATIENCE && ret == -ETIMEDOUT &&
+         !qemu_file_get_error(f); n++) {
+        VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+
+        if (m->gone) {
+            break;
+        }
+        ret = vfio_user_mig_ask_state(&m->d, NULL);
+        vfio_user_migration_mirror_locked(m);
+    }
+}
+
 int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
@@ -371,6 +396,9 @@ int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
     }
     if (ret == 0) {
         ret = end_section(m, f);
+    }
+    if (ret == -ETIMEDOUT) {
+        await_server(m, f);
     }
     return ret < 0 ? ret : !is_in_pre_copy(m) || !m->save.backlog.more;
 }
