@@ -77,18 +77,19 @@ void ask_reply_locked(VFIOUserServer *s, const VFIOUserPacket *reply)
 bool ask_send(VFIOUserServer *s, ServerAsk *ask)
 {
     g_assert_true(vfio_user_device_asks(s->device));
+    if (ask->by_device && !vfio_user_device_runs(s->device)) {
+        ask_finish_locked(s, ask, ESHUTDOWN);
+        return true;
+    }
     ask->request.header.id = s->next_id++;
     ask->sent = true;
     return vfio_user_packet_send(s->twin < 0 ? s->conn : s->twin,
                                  &ask->request, UINT64_MAX, UINT64_MAX);
 }
 
-int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
-                         const void *payload, size_t length,
-                         GByteArray **reply)
+static int ask_and_wait(VFIOUserServer *s, ServerAsk *ask, GByteArray **reply)
 {
     gint64 deadline = server_deadline();
-    ServerAsk *ask = ask_new(command, payload, length, true);
     int error;
 
     qemu_mutex_lock(&s->lock);
@@ -105,6 +106,13 @@ int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
     }
     ask_free(ask);
     return error;
+}
+
+int vfio_user_server_ask(VFIOUserServer *s, uint16_t command,
+                         const void *payload, size_t length,
+                         GByteArray **reply)
+{
+    return ask_and_wait(s, ask_new(command, payload, length, true), reply);
 }
 
 bool vfio_user_server_asks(VFIOUserServer *s)
@@ -133,20 +141,34 @@ int vfio_user_server_dma_read(VFIOUserServer *s, uint64_t address,
     return error;
 }
 
-int vfio_user_server_dma_write(VFIOUserServer *s, uint64_t address,
-                               const void *bytes, size_t count)
+static int dma_write(VFIOUserServer *s, uint64_t address, const void *bytes,
+                     size_t count, bool by_device)
 {
     VFIOUserDMARW head = { address, count };
     g_autoptr(GByteArray) request = g_byte_array_new();
     g_autoptr(GByteArray) reply = NULL;
+    ServerAsk *ask;
     int error;
 
     g_byte_array_append(request, (void *)&head, sizeof(head));
     g_byte_array_append(request, bytes, count);
-    error = vfio_user_server_ask(s, VFIO_USER_DMA_WRITE, request->data,
-                                 request->len, &reply);
+    ask = ask_new(VFIO_USER_DMA_WRITE, request->data, request->len, true);
+    ask->by_device = by_device;
+    error = ask_and_wait(s, ask, &reply);
     if (!error) {
         g_assert_cmpmem(reply->data, reply->len, &head, sizeof(head));
     }
     return error;
+}
+
+int vfio_user_server_dma_write(VFIOUserServer *s, uint64_t address,
+                               const void *bytes, size_t count)
+{
+    return dma_write(s, address, bytes, count, false);
+}
+
+bool vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
+                                    const void *bytes, size_t count)
+{
+    return dma_write(s, address, bytes, count, true) == 0;
 }

@@ -18,6 +18,7 @@ typedef struct ServerAsk {
     VFIOUserPacket reply;
     bool sent;
     bool waited_for;            /* by the test's thread */
+    bool by_device;             /* which does not ask where it is stopped */
     bool done;                  /* by a reply, or by the connection's end */
     int error;
 } ServerAsk;

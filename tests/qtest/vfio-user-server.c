@@ -329,7 +329,7 @@ static bool obey(VFIOUserServer *s)
     bool going = true;
     bool release;
     uint64_t orders;
-    GList *link;
+    GList *link, *next;
 
     if (read(s->wake_fd, &orders, sizeof(orders)) < 0) {
         return true;
@@ -344,9 +344,10 @@ static bool obey(VFIOUserServer *s)
     } else if (s->hang_up || s->quit) {
         going = false;
     }
-    for (link = s->asks.head; link && going; link = link->next) {
+    for (link = s->asks.head; link && going; link = next) {
         ServerAsk *ask = link->data;
 
+        next = link->next;
         going = ask->sent || ask_send(s, ask);
     }
     qemu_mutex_unlock(&s->lock);

@@ -116,6 +116,10 @@ unsigned vfio_user_server_maps(VFIOUserServer *s);
 bool vfio_user_server_write(VFIOUserServer *s, uint64_t address,
                             const void *bytes, size_t count);
 
+/* Likewise by message; false also where the client refuses that. */
+bool vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
+                                    const void *bytes, size_t count);
+
 /* Whether migration lets the device work. */
 bool vfio_user_server_runs(VFIOUserServer *s);
 

@@ -27,7 +27,6 @@ typedef struct VFIOUserWriter {
     bool walk;                  /* go through the other pages, too */
     uint64_t walked;            /* where it is there */
     uint8_t *copy;              /* of the area */
-    uint64_t unsure;            /* page that cannot be compared, or none */
     GThread *thread;
 } VFIOUserWriter;
 

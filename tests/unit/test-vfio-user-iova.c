@@ -238,6 +238,59 @@ static void test_held(void)
     vfio_user_iova_destroy(&v);
 }
 
+typedef struct Freezer {
+    VFIOUserIOVA *v;
+    bool done;
+} Freezer;
+
+static void *freeze(void *opaque)
+{
+    Freezer *f = opaque;
+
+    vfio_user_iova_freeze(f->v);
+    qatomic_set(&f->done, true);
+    return NULL;
+}
+
+/* Frozen is what nobody writes to any more; to read it is no reason to wait. */
+static void test_freeze(void)
+{
+    const DMAMap map = make(PAGE, 1, 0x10000, true);
+    const struct iovec *iov;
+    QemuThread thread;
+    VFIOUserIOVA v;
+    Freezer f = { &v };
+    unsigned niov;
+
+    vfio_user_iova_init(&v);
+    vfio_user_iova_insert(&v, &map);
+    g_assert_cmpint(vfio_user_iova_hold(&v, PAGE, 1, true, &iov, &niov), ==,
+                    0);
+    qemu_thread_create(&thread, "freezer", freeze, &f, QEMU_THREAD_JOINABLE);
+    for (int i = 0; i < 1000; i++) {
+        g_assert_false(qatomic_read(&f.done));
+        g_thread_yield();
+    }
+    vfio_user_iova_release(&v);
+    qemu_thread_join(&thread);
+    g_assert_false(vfio_user_iova_refused(&v));
+
+    g_assert_cmpint(vfio_user_iova_hold(&v, PAGE, 1, false, &iov, &niov), ==,
+                    0);
+    vfio_user_iova_freeze(&v);
+    vfio_user_iova_release(&v);
+    g_assert_cmpint(vfio_user_iova_hold(&v, PAGE, 1, true, &iov, &niov), ==,
+                    -EPERM);
+    g_assert_true(vfio_user_iova_refused(&v));
+
+    vfio_user_iova_thaw(&v);
+    g_assert_false(vfio_user_iova_refused(&v));
+    g_assert_cmpint(vfio_user_iova_hold(&v, PAGE, 1, true, &iov, &niov), ==,
+                    0);
+    vfio_user_iova_release(&v);
+    vfio_user_iova_destroy(&v);
+}
+
 /* The first map of a range, and so all of them in their order. */
 static void test_in_order(void)
 {
@@ -323,6 +376,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio-user/iova/rest-top", test_rest_top);
     g_test_add_func("/vfio-user/iova/hold", test_hold);
     g_test_add_func("/vfio-user/iova/held", test_held);
+    g_test_add_func("/vfio-user/iova/freeze", test_freeze);
     g_test_add_func("/vfio-user/iova/in-order", test_in_order);
     g_test_add_func("/vfio-user/iova/random", test_random);
     return g_test_run();

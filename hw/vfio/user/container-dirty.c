@@ -84,6 +84,10 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
 
+    /* the last look for a VM that migrates: what is written later is lost */
+    if (!runstate_is_running()) {
+        vfio_user_iova_freeze(&c->iova);
+    }
     vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
                                  fetch_map, NULL);

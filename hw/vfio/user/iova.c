@@ -27,7 +27,7 @@ void vfio_user_iova_init(VFIOUserIOVA *v)
     qemu_mutex_init(&v->lock);
     qemu_cond_init(&v->released);
     v->maps = g_tree_new_full(compare_maps, NULL, g_free, NULL);
-    v->is_held = false;
+    v->is_held = v->frozen = v->refused = false;
     v->held = g_array_new(false, false, sizeof(struct iovec));
 }
 
@@ -180,11 +180,16 @@ int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
 
     QEMU_LOCK_GUARD(&v->lock);
     assert(!v->is_held);
+    if (write && v->frozen) {
+        v->refused = true;
+        return -EPERM;
+    }
     ret = iova_collect_locked(v, iova, size, write);
     if (ret < 0) {
         return ret;
     }
     v->is_held = true;
+    v->is_written = write;
     v->held_iova = iova;
     v->held_size = size;
     *iov = (const struct iovec *)v->held->data;
@@ -196,5 +201,26 @@ void vfio_user_iova_release(VFIOUserIOVA *v)
 {
     QEMU_LOCK_GUARD(&v->lock);
     v->is_held = false;
-    qemu_cond_signal(&v->released);
+    qemu_cond_broadcast(&v->released);
+}
+
+void vfio_user_iova_freeze(VFIOUserIOVA *v)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    v->frozen = true;
+    while (v->is_held && v->is_written) {
+        qemu_cond_wait(&v->released, &v->lock);
+    }
+}
+
+void vfio_user_iova_thaw(VFIOUserIOVA *v)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    v->frozen = v->refused = false;
+}
+
+bool vfio_user_iova_refused(VFIOUserIOVA *v)
+{
+    QEMU_LOCK_GUARD(&v->lock);
+    return v->refused;
 }

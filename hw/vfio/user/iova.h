@@ -28,9 +28,11 @@ typedef struct VFIOUserIOVA {
      */
     QemuMutex lock;
     GTree *maps;                /* of DMAMap, by address */
-    bool is_held;
+    bool is_held, is_written;   /* to be read, or to be written to */
     uint64_t held_iova;         /* from here on memory is in use */
     uint64_t held_size;         /* as far as this, bytes */
+    bool frozen;                /* nothing is written to, */
+    bool refused;               /* and something was to be */
     QemuCond released;
 
     /* Of who holds. */
@@ -85,10 +87,24 @@ unsigned vfio_user_iova_rest(const DMAMap *map, uint64_t iova, uint64_t size,
  *
  * Returns 0, and vfio_user_iova_release() must follow; or, with nothing held,
  * -EFAULT where not all of the range is mapped and -EPERM where not all of it
- * may be written to.
+ * may be written to, or none at all.
  */
 int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                         bool write, const struct iovec **iov, unsigned *niov);
 void vfio_user_iova_release(VFIOUserIOVA *v);
+
+/**
+ * vfio_user_iova_freeze:
+ *
+ * Nobody writes to the memory from now on: waits for the one who does, as
+ * vfio_user_iova_remove() would.
+ */
+void vfio_user_iova_freeze(VFIOUserIOVA *v);
+
+/* Ends that, and forgets what was refused. */
+void vfio_user_iova_thaw(VFIOUserIOVA *v);
+
+/* Returns whether somebody wanted to write meanwhile. */
+bool vfio_user_iova_refused(VFIOUserIOVA *v);
 
 #endif /* HW_VFIO_USER_IOVA_H */

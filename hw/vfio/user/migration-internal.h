@@ -12,6 +12,7 @@
 #include "migration/misc.h"
 #include "migration/register.h"
 #include "hw/vfio/vfio-migration-internal.h"
+#include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
@@ -89,6 +90,12 @@ void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m);
 
 /* Forgets what was read and is not to be sent. */
 void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
+
+/*
+ * What the server reaches by message.  It is frozen from the last look at the
+ * dirty pages until the VM runs.  Of a device that is there.
+ */
+VFIOUserIOVA *vfio_user_migration_memory(VFIOUserMigration *m);
 
 /* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);

@@ -69,7 +69,16 @@ static int check_locked(VFIOUserMigration *m)
 
     vfio_user_mig_assert_locked(&m->lock);
     ret = vfio_user_migration_check(m, &err);
-    return ret < 0 ? failed(m, ret, err) : m->save.error;
+    if (ret < 0) {
+        return failed(m, ret, err);
+    }
+    if (m->save.error == 0 &&
+        vfio_user_iova_refused(vfio_user_migration_memory(m))) {
+        error_setg(&err, "the server asked to write to memory (DMA_WRITE)"
+                   " after it had stopped the device");
+        m->save.error = failed(m, -EIO, err);
+    }
+    return m->save.error;
 }
 
 static int set_state_locked(VFIOUserMigration *m, VFIOUserMigState to)
@@ -192,6 +201,7 @@ static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
     vfio_user_mig_assert_locked(&m->lock);
     vfio_user_migration_drop_chunk_locked(m);
     memset(&m->save, 0, sizeof(m->save));
+    vfio_user_iova_thaw(vfio_user_migration_memory(m));
     m->save.active = true;
     m->save.ack_wanted = true;
     m->d.ask = 0;
@@ -460,10 +470,10 @@ static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
     return ret;
 }
 
-static bool is_there(VFIOUserMigration *m)
+static int check(VFIOUserMigration *m)
 {
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    return check_locked(m) == 0;
+    return check_locked(m);
 }
 
 int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
@@ -472,8 +482,9 @@ int vfio_user_migration_save_complete(QEMUFile *f, void *opaque)
     int ret;
 
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_DATA);
-    if (!is_there(m)) {
-        return -EIO;
+    ret = check(m);
+    if (ret < 0) {
+        return ret;
     }
     vfio_user_migration_reset_stopped(m);
     ret = restart(m, f);
@@ -523,9 +534,25 @@ void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
 void vfio_user_migration_save_end(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
+    int ret = check(m);
 
+    if (ret < 0) {
+        qemu_file_set_error(f, ret);
+        return;
+    }
     vfio_user_migration_put(m, f, VFIO_USER_MIG_END, NULL, 0);
     end_section(m, f);
+}
+
+/* All was sent, or the migration has failed for another reason. */
+static void warn_of_late_write_locked(VFIOUserMigration *m)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    if (m->save.error == 0 &&
+        vfio_user_iova_refused(vfio_user_migration_memory(m))) {
+        warn_report("%s: the server asked to write to memory (DMA_WRITE) after"
+                    " it had stopped the device; it was refused", m->name);
+    }
 }
 
 /* However it ended: the device is again where the VM is. */
@@ -536,6 +563,9 @@ static void end_saving(VFIOUserMigration *m)
 
     m->save.active = false;
     vfio_user_migration_drop_chunk_locked(m);
+    if (!m->gone) {
+        warn_of_late_write_locked(m);
+    }
     if (!m->gone && vfio_user_proxy_state(m->proxy) == VFIO_USER_UP) {
         vfio_user_migration_follow_vm_locked(m, runstate_is_running());
     }

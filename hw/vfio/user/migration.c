@@ -31,6 +31,11 @@
 
 /* The state of the device */
 
+VFIOUserIOVA *vfio_user_migration_memory(VFIOUserMigration *m)
+{
+    return &VFIO_IOMMU_USER(m->vbasedev->bcontainer)->iova;
+}
+
 void vfio_user_migration_mirror_locked(VFIOUserMigration *m)
 {
     bool unknown = m->d.uncertain || m->d.state == VFIO_USER_MIG_ERROR;
@@ -143,6 +148,8 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (running) {
         check_loaded(m);
+        /* first, since the device may write before its server answers */
+        vfio_user_iova_thaw(vfio_user_migration_memory(m));
     }
     if (m->vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
