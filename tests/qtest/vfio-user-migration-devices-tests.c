@@ -118,7 +118,10 @@ static void check_fault(const Row *row, unsigned faulty)
     vfio_user_mig_wait_running(from);
     check_devices(from, faulty, row->dies);
     there = vfio_user_mig_ended(to);
-    here = vfio_user_mig_said(from);
+    here = vfio_user_mig_why(from);
+    if (!row->at_destination) {
+        vfio_user_mig_check_why(from, "saving", faulty);
+    }
     g_assert_nonnull(strstr(row->at_destination ? there : here, row->says));
 
     if (!row->dies) {

@@ -297,15 +297,83 @@ static void test_fault(const void *opaque)
     vfio_user_mig_start(from, uri);
     check_source(from, row->source);
     there = check_destination(to, row->destination);
-    here = vfio_user_mig_said(from);
+    here = vfio_user_mig_why(from);
     check_said(row->at_destination ? there : here, row->says);
+    if (!row->at_destination) {
+        vfio_user_mig_check_why(from, "saving", 0);
+    } else if (row->destination == DESTINATION_ENDS) {
+        check_said(there, "(device dut0): loading the device failed: ");
+    }
     vfio_user_mig_vm_free(to);
     vfio_user_mig_vm_free(from);
+}
+
+/* QEMU stays, and says why. */
+static void test_stays(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), DO_FAIL, ENOSPC },
+        { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION,
+                                               VFIO_USER_MIGRATION1_DATA)),
+          DO_FAIL, ENOSPC },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *why = NULL;
+
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_capability(to, "return-path");
+    vfio_user_server_set_rules(to->server[0], rules);
+    vfio_user_mig_listen_and_stay(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_wait_running(from);
+    vfio_user_mig_wait(to, "failed");
+    vfio_user_mig_check_why(to, "loading", 0);
+    why = vfio_user_mig_why(to);
+    check_said(why, strerror(ENOSPC));
+}
+
+/* What was not saved does not reach a destination that only listens. */
+static void test_nothing_sent(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_FAIL, EBUSY },
+        { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)),
+          DO_FAIL, EBUSY },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    g_autofree char *said = NULL;
+
+    vfio_user_server_set_rules(from->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_check_why(from, "saving", 0);
+    said = vfio_user_mig_ended(to);
+    g_assert_null(strstr(said, "loading the device failed"));
 }
 
 void vfio_user_add_migration_fault_tests(void)
 {
     unsigned i;
+
+    qtest_add_data_func("/vfio-user/migration-fault/1/nothing-sent",
+                        &vfio_user_mig_region, test_nothing_sent);
+    qtest_add_data_func("/vfio-user/migration-fault/2/nothing-sent",
+                        &vfio_user_mig_pre_copy, test_nothing_sent);
+
+    qtest_add_data_func("/vfio-user/migration-fault/1/destination-stays",
+                        &vfio_user_mig_region, test_stays);
+    qtest_add_data_func("/vfio-user/migration-fault/2/destination-stays",
+                        &vfio_user_mig_pre_copy, test_stays);
 
     for (i = 0; i < ARRAY_SIZE(rows); i++) {
         g_autofree char *path =

@@ -202,8 +202,9 @@ static void check_ejected(VFIOUserMigVM *vm)
 
     vfio_user_mig_wait(vm, "failed");
     vfio_user_mig_wait_running(vm);
-    said = vfio_user_mig_said(vm);
+    said = vfio_user_mig_why(vm);
     g_assert_nonnull(strstr(said, "the device was unplugged"));
+    vfio_user_mig_check_why(vm, "saving", 0);
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_mig_wait(vm, "completed");

@@ -187,18 +187,6 @@ static void test_postcopy_shared_source(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
-/* QEMU 10.0 prints what query-migrate says in 11.1. */
-static char *why_failed(VFIOUserMigVM *vm)
-{
-    QDict *response = qtest_qmp(vm->qts, "{'execute': 'query-migrate'}");
-    QDict *info = qdict_get_qdict(response, "return");
-    g_autofree char *said = vfio_user_mig_said(vm);
-    char *why = g_strconcat(said, qdict_get_str(info, "error-desc"), NULL);
-
-    qobject_unref(response);
-    return why;
-}
-
 static void test_postcopy_shared_destination(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -212,12 +200,11 @@ static void test_postcopy_shared_destination(const void *opaque)
     }
     vfio_user_mig_capability(from, "return-path");
     /* exit() in the coroutine that loads hides pointers from LeakSanitizer */
-    qtest_qmp_assert_success(to->qts, "{'execute': 'migrate-incoming',"
-                             "'arguments': { 'uri': %s,"
-                             "'exit-on-error': false } }", uri);
+    vfio_user_mig_listen_and_stay(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(to, "failed");
-    why = why_failed(to);
+    /* QEMU 10.0 prints what query-migrate says in 11.1 */
+    why = vfio_user_mig_why(to);
     g_assert_nonnull(strstr(why, "share the VM's memory"));
     vfio_user_mig_wait(from, "failed");
     vfio_user_mig_wait_running(from);

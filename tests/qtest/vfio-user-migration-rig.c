@@ -354,6 +354,13 @@ void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri)
                              "'arguments': { 'uri': %s } }", uri);
 }
 
+void vfio_user_mig_listen_and_stay(VFIOUserMigVM *vm, const char *uri)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate-incoming',"
+                             "'arguments': { 'uri': %s,"
+                             "'exit-on-error': false } }", uri);
+}
+
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'migrate',"
@@ -501,6 +508,42 @@ char *vfio_user_mig_said(VFIOUserMigVM *vm)
 
     g_assert_true(g_file_get_contents(vm->log, &text, NULL, NULL));
     return text;
+}
+
+static char *error_desc(VFIOUserMigVM *vm)
+{
+    QDict *answer = query(vm, "query-migrate");
+    char *text = g_strdup(qdict_get_try_str(answer, "error-desc"));
+
+    qobject_unref(answer);
+    return text;
+}
+
+char *vfio_user_mig_why(VFIOUserMigVM *vm)
+{
+    g_autofree char *said = vfio_user_mig_said(vm);
+    g_autofree char *desc = error_desc(vm);
+
+    return g_strconcat(said, desc, NULL);
+}
+
+void vfio_user_mig_check_why(VFIOUserMigVM *vm, const char *what,
+                             unsigned device)
+{
+    g_autofree char *said = vfio_user_mig_said(vm);
+    g_autofree char *desc = error_desc(vm);
+    g_autofree char *failed =
+        g_strdup_printf("vfio-user %s (device dut%u): %s the device failed",
+                        vfio_user_server_path(vm->server[device]), device,
+                        what);
+    const char *first = strstr(said, failed);
+
+    g_assert_nonnull(desc);
+    if (!g_str_has_prefix(desc, failed) || !g_strrstr(desc, ": ") ||
+        (first && strstr(first + 1, failed))) {
+        g_test_message("query-migrate says \"%s\", QEMU \"%s\"", desc, said);
+        g_test_fail();
+    }
 }
 
 char *vfio_user_mig_ended(VFIOUserMigVM *vm)

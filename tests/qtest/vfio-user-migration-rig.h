@@ -118,6 +118,8 @@ bool vfio_user_mig_try_capability(VFIOUserMigVM *vm, const char *name,
                                   bool on);
 void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value);
 void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
+/* Likewise; it stays, whatever comes. */
+void vfio_user_mig_listen_and_stay(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 
 /* Fails the test unless a migration is refused for @vm's device, for @why. */
@@ -158,6 +160,16 @@ int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm);
 
 /* What the VM said so far. */
 char *vfio_user_mig_said(VFIOUserMigVM *vm);
+
+/* Likewise, and behind it what query-migrate gives as the reason. */
+char *vfio_user_mig_why(VFIOUserMigVM *vm);
+
+/*
+ * Fails the test unless query-migrate says that @what ("saving", "loading")
+ * @device has failed, and why.  The log has that once, or does not have it yet.
+ */
+void vfio_user_mig_check_why(VFIOUserMigVM *vm, const char *what,
+                             unsigned device);
 
 /* Waits until QEMU has ended, with status 1; returns what it said. */
 char *vfio_user_mig_ended(VFIOUserMigVM *vm);

@@ -23,7 +23,7 @@ struct VFIOUserMigration {
     VFIOMigration common;       /* what hw/vfio looks at */
     VFIODevice *vbasedev;       /* NULL once it is gone */
     VFIOUserProxy *proxy;       /* a reference */
-    char *name;                 /* of the device */
+    char *name;                 /* of the server and the device */
     VMChangeStateEntry *vm_change;
     bool vm_running;            /* as the device was last told */
     NotifierWithReturn notifier;
@@ -35,7 +35,8 @@ struct VFIOUserMigration {
     /*
      * QEMU has begun to save or to load, and may call the handlers from its
      * migration thread.  A device that is unplugged meanwhile leaves the struct
-     * behind until that has ended.  Main loop only.
+     * behind until that has ended.  Set by the main loop while no other thread
+     * reads them.  Snapshots set @loading only.
      */
     bool saving, loading;
 
@@ -87,6 +88,13 @@ void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running);
  * beginning was sent: reads it, for who writes the stream.
  */
 void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m);
+
+/*
+ * Saving has failed with @ret, which it returns: @err, which it takes, is the
+ * reason that query-migrate gives.  QEMU keeps none for a snapshot, it is
+ * reported.
+ */
+int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err);
 
 /* Forgets what was read and is not to be sent. */
 void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
@@ -143,6 +151,12 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m);
  * memory stay and no state is saved.  Returns 0 or -errno.
  */
 int vfio_user_migration_block_cpr(Error **reason, Error **errp);
+
+/*
+ * The base's: query-migrate gives @err, which it takes, as the reason for which
+ * the migration has failed, unless there is one.
+ */
+void vfio_user_migration_set_reason(Error *err);
 
 /*
  * The base's: tells the source that it may stop the VM, if the user asked for

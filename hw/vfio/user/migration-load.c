@@ -17,6 +17,7 @@
 #include "qemu/timer.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
+#include "system/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -206,6 +207,17 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
+/* Says why it ends; QEMU keeps no reason for a snapshot. */
+static void failed(VFIOUserMigration *m, Error *err)
+{
+    error_prepend(&err, "%s: loading the device failed: ", m->name);
+    if (runstate_check(RUN_STATE_INMIGRATE)) {
+        vfio_user_migration_set_reason(err);
+    } else {
+        error_report_err(err);
+    }
+}
+
 int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
@@ -244,8 +256,7 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
         } while (ret > 0);
     }
     if (ret < 0) {
-        error_reportf_err(err, "%s: loading the device failed: ",
-                          m->name);
+        failed(m, err);
     }
     return ret;
 }

@@ -54,7 +54,8 @@ static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
 
     if (got != size || ret < 0) {
         error_setg(errp, "the stream ends in the middle of the device's state"
-                   " (%s)", ret < 0 ? strerror(-ret) : "end of file");
+                   " (%s): the source has failed and says why, or was lost",
+                   ret < 0 ? strerror(-ret) : "end of file");
         return false;
     }
     return true;

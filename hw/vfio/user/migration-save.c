@@ -48,11 +48,21 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
     return vfio_user_mig_put(f, &m->save.position, record, payload, size);
 }
 
-/* Tells why the migration ends; returns @ret. */
-static int failed(VFIOUserMigration *m, int ret, Error *err)
+/* Says why the save ends; see migration-internal.h. */
+static void say_why(VFIOUserMigration *m, Error **errp)
 {
-    error_reportf_err(err, "%s: saving the device failed, the VM stays here: ",
-                      m->name);
+    error_prepend(errp, "%s: saving the device failed, the VM stays here: ",
+                  m->name);
+}
+
+int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err)
+{
+    say_why(m, &err);
+    if (m->saving) {
+        vfio_user_migration_set_reason(err);
+    } else {
+        error_report_err(err);
+    }
     return ret;
 }
 
@@ -70,13 +80,13 @@ static int check_locked(VFIOUserMigration *m)
     vfio_user_mig_assert_locked(&m->lock);
     ret = vfio_user_migration_check(m, &err);
     if (ret < 0) {
-        return failed(m, ret, err);
+        return vfio_user_migration_failed(m, ret, err);
     }
     if (m->save.error == 0 &&
         vfio_user_iova_refused(vfio_user_migration_memory(m))) {
         error_setg(&err, "the server asked to write to memory (DMA_WRITE)"
                    " after it had stopped the device");
-        m->save.error = failed(m, -EIO, err);
+        m->save.error = vfio_user_migration_failed(m, -EIO, err);
     }
     return m->save.error;
 }
@@ -89,7 +99,7 @@ static int set_state_locked(VFIOUserMigration *m, VFIOUserMigState to)
     vfio_user_mig_assert_locked(&m->lock);
     ret = vfio_user_mig_set_state(&m->d, to, &err);
     vfio_user_migration_mirror_locked(m);
-    return ret < 0 ? failed(m, ret, err) : 0;
+    return ret < 0 ? vfio_user_migration_failed(m, ret, err) : 0;
 }
 
 /* Pieces of the state */
@@ -104,7 +114,7 @@ static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
     vfio_user_mig_assert_locked(&m->lock);
     ret = m->d.ops->read(&m->d, next, &err);
     if (ret < 0) {
-        return failed(m, ret, err);
+        return vfio_user_migration_failed(m, ret, err);
     }
     m->save.more = next->more;
     trace_vfio_user_mig_save(vfio_user_proxy_name(m->proxy),
@@ -145,7 +155,7 @@ void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m)
         if (m->save.rest_size > MAX_REST) {
             error_setg(&err, "it was stopped, and too much of a chunk of its"
                        " state is left");
-            m->save.error = failed(m, -EFBIG, err);
+            m->save.error = vfio_user_migration_failed(m, -EFBIG, err);
         }
     }
 }
@@ -245,8 +255,8 @@ int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
         }
     }
     if (ret < 0) {
-        error_prepend(errp, "%s: saving the device failed, the VM stays here:"
-                      " ", m->name);
+        say_why(m, errp);
+        qemu_file_set_error(f, ret);    /* nothing of it is to be sent */
     }
     return ret;
 }
@@ -277,7 +287,7 @@ static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
         if (ret == 0) {
             return bytes;
         }
-        m->save.error = failed(m, ret, err);
+        m->save.error = vfio_user_migration_failed(m, ret, err);
     }
     return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
 }
@@ -443,7 +453,7 @@ static int check_end(VFIOUserMigration *m, uint64_t *cost, uint32_t got)
         return 0;
     }
     error_setg(&err, "its state did not end");
-    return failed(m, -EFBIG, err);
+    return vfio_user_migration_failed(m, -EFBIG, err);
 }
 
 static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
@@ -517,12 +527,13 @@ void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
         ret = vbasedev->ops->vfio_save_config(vbasedev, to, &err);
     }
     qemu_fflush(to);
+    if (ret == 0 && buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
+        error_setg(&err, "%zu bytes of configuration are too many",
+                   buffer->usage);
+        ret = -E2BIG;
+    }
     if (ret < 0) {
-        qemu_file_set_error(f, failed(m, ret, err));
-    } else if (buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
-        error_report("%s: %zu bytes of configuration are too many to save",
-                     m->name, buffer->usage);
-        qemu_file_set_error(f, -E2BIG);
+        qemu_file_set_error(f, vfio_user_migration_failed(m, ret, err));
     } else {
         vfio_user_migration_put(m, f, VFIO_USER_MIG_CONFIG, buffer->data,
                                 buffer->usage);

@@ -51,8 +51,9 @@ bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp)
     uint32_t version = ldl_be_p(from + 8);
 
     if (magic != VFIO_USER_MIG_MAGIC) {
-        error_setg(errp, "the stream begins with 0x%" PRIx64 ", which is no"
-                   " state of a vfio-user device", magic);
+        error_setg(errp, "the stream has no state of a vfio-user device, but"
+                   " 0x%" PRIx64 ": the source has another kind of device at"
+                   " this place, or could not save it and says why", magic);
         return false;
     }
     if (version != VFIO_USER_MIG_VERSION) {

@@ -87,8 +87,7 @@ static void stop_locked(VFIOUserMigration *m, VFIOUserMigState to)
     }
     m->save.error = ret;
     if (m->save.active) {
-        error_reportf_err(err, "%s: saving the device failed, the VM stays"
-                          " here: ", m->name);
+        vfio_user_migration_failed(m, ret, err);
     } else if (is_lost(m)) {
         error_free(err);
     } else {
@@ -229,10 +228,11 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 {
     VFIOUserMigration *m = g_new0(VFIOUserMigration, 1);
     g_autofree char *path = vmstate_if_get_id(VMSTATE_IF(vbasedev->dev));
+    g_autofree char *device = qdev_get_human_name(vbasedev->dev);
 
     m->vbasedev = vbasedev;
     m->proxy = VFIO_USER_PROXY(object_ref(OBJECT(d->udev->proxy)));
-    m->name = g_strdup(vbasedev->name);
+    m->name = g_strdup_printf("%s (device %s)", vbasedev->name, device);
     m->who = *who;
     m->who.version = d->ops->version;
     m->flags = flags;

@@ -1,14 +1,16 @@
 /*
  * vfio-user migration: what depends on the version of QEMU
  *
- * The tables of handlers, the acknowledgement of the set-up, and the modes of
- * migration that there are, as QEMU 10.0 has them.
+ * The tables of handlers, the acknowledgement of the set-up, the reason of a
+ * failure, and the modes of migration that there are, as QEMU 10.0 has them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "migration/blocker.h"
+#include "migration/migration.h"
 #include "migration/options.h"
 #include "migration/savevm.h"
 #include "hw/vfio/user/migration-internal.h"
@@ -27,6 +29,12 @@ static bool switchover_ack_needed(void *opaque)
 int vfio_user_migration_approve(VFIOUserMigration *m)
 {
     return migrate_switchover_ack() ? qemu_loadvm_approve_switchover() : 0;
+}
+
+void vfio_user_migration_set_reason(Error *err)
+{
+    migrate_set_error(migrate_get_current(), err);
+    error_free(err);
 }
 
 int vfio_user_migration_block_cpr(Error **reason, Error **errp)

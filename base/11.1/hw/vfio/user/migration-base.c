@@ -1,14 +1,15 @@
 /*
  * vfio-user migration: what depends on the version of QEMU
  *
- * The tables of handlers, the acknowledgement of the set-up, and the modes of
- * migration that there are, as QEMU 11.1 has them.
+ * The tables of handlers, the acknowledgement of the set-up, the reason of a
+ * failure, and the modes of migration that there are, as QEMU 11.1 has them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "migration/blocker.h"
+#include "migration/migration.h"
 #include "migration/options.h"
 #include "migration/savevm.h"
 #include "hw/vfio/user/migration-internal.h"
@@ -46,6 +47,11 @@ int vfio_user_migration_approve(VFIOUserMigration *m)
 {
     return migrate_switchover_ack() ? qemu_loadvm_approve_switchover(m->id)
                                     : 0;
+}
+
+void vfio_user_migration_set_reason(Error *err)
+{
+    migrate_error_propagate(migrate_get_current(), err);
 }
 
 int vfio_user_migration_block_cpr(Error **reason, Error **errp)
