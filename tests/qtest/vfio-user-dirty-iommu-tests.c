@@ -15,7 +15,6 @@
 #include "vfio-user-vtd.h"
 
 #define ARGS "-machine q35 -device intel-iommu,caching-mode=on"
-#define PATIENT " -global vfio-user-pci.x-timeout-ms=20000"
 #define SLOT 4
 
 #define RAM 0x1000000ull        /* guest memory that is mapped */
@@ -33,6 +32,9 @@
 #define UNTRACKED "keeps no record"
 #define START_LOGGING \
     (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_START)
+#define REPORT \
+    VFIO_USER_DEVICE_FEATURE, \
+    AT_FEATURE(VFIO_DEVICE_FEATURE_GET | VFIO_USER_FEATURE_DMA_LOGGING_REPORT)
 
 typedef struct Case {
     const char *name;
@@ -252,21 +254,31 @@ static void test_amount(const void *opaque)
 
 /*
  * More ranges than a message of what libvfio-user reads at once can name:
- * those between them are on record as well.  A busy machine needs its time for
- * a message about each.
+ * those between them are on record as well, and one request is about several.
+ * A server that refuses such a request is asked map by map.
  */
-static void test_many_ranges(void)
+#define MANY (LAST_LEVELS * 256)
+
+static void test_many_ranges(const void *refused)
 {
+    static const VFIOUserRule refuse[] = {
+        { ON(REPORT, .nth = 1), DO_FAIL, ENOTSUP }, { }
+    };
     const Case c = { .second = true, .pgsize = 4 * KiB };
     const VFIOUserWhen start =
         ON(VFIO_USER_DEVICE_FEATURE, AT_FEATURE(START_LOGGING));
+    struct QEMU_PACKED {
+        VFIOUserDeviceFeature feature;
+        VFIOUserLoggingReport report;
+    } first;
     VFIOUserModel model = model_of(&c);
     g_autoptr(VFIOUserPair) pair = NULL;
     VFIOUserServer *server;
+    VFIOUserSeen seen;
     QTestState *qts;
 
     model.personality = vfio_user_personality("libvfio-user-2026");
-    pair = vfio_user_pair_new_with(ARGS PATIENT, &model, &model);
+    pair = vfio_user_pair_new_with(ARGS, &model, &model);
     qts = pair->qts[VFIO_USER_SOURCE];
     server = pair->server[VFIO_USER_SOURCE];
     vtd_init(qts, 0, SLOT << 3);
@@ -274,10 +286,20 @@ static void test_many_ranges(void)
         vtd_set(qts, iova_of(i), RAM, READ | WRITE);
     }
     vtd_command(qts, GCMD_TRANSLATE);
-    g_assert_cmpuint(vfio_user_server_maps(server), ==, LAST_LEVELS * 256);
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, MANY);
+    if (refused) {
+        vfio_user_server_set_rules(server, refuse);
+    }
     start_slowly(pair);
     g_assert_cmpuint(vfio_user_server_wait(server, start).length, <,
                      33 * KiB);
+    seen = vfio_user_server_see(server, REPORT);
+    memcpy(&first, seen.payload, sizeof(first));
+    g_assert_cmpuint(first.report.length, >, PAGE);
+    if (refused) {
+        /* the VM still runs, and these are more than ranges */
+        vfio_user_server_see(server, REPORT, .nth = MANY * 3 / 4);
+    }
     g_assert_true(write_at(server, iova_of(LAST_LEVELS * 512 - 2), RAM));
     finish_fast(pair);
     check_at(pair, RAM);
@@ -285,9 +307,45 @@ static void test_many_ranges(void)
                      ==, 0);
 }
 
+/* One request for bits is answered once the others have come. */
+static void test_at_once(const void *opaque)
+{
+    const Case *c = opaque;
+    const VFIOUserRule hold_pages[] = {
+        { ON(VFIO_USER_DIRTY_PAGES, .nth = 2), DO_HOLD }, { }
+    }, hold_report[] = {
+        { ON(REPORT, .nth = 1), DO_HOLD }, { }
+    };
+    VFIOUserModel model = model_of(c);
+    g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
+                                                           &model);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    map_all(pair->qts[VFIO_USER_SOURCE]);
+    vfio_user_server_set_rules(server, c->second ? hold_report : hold_pages);
+    vfio_user_pair_start(pair);
+    if (c->second) {
+        vfio_user_server_see(server, REPORT, .nth = 2);
+    } else {
+        vfio_user_server_see(server, VFIO_USER_DIRTY_PAGES,
+                             .nth = 1 + PAGES + 1);
+    }
+    vfio_user_server_release(server);
+    finish_fast(pair);
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
+                     ==, 0);
+}
+
 void vfio_user_add_dirty_iommu_tests(void)
 {
-    qtest_add_func("/vfio-user/logging-iommu/many-ranges", test_many_ranges);
+    qtest_add_data_func("/vfio-user/logging-iommu/many-ranges", NULL,
+                        test_many_ranges);
+    qtest_add_data_func("/vfio-user/logging-iommu/many-ranges-refused", ARGS,
+                        test_many_ranges);
+    qtest_add_data_func("/vfio-user/dirty-iommu/at-once", &cases[0],
+                        test_at_once);
+    qtest_add_data_func("/vfio-user/logging-iommu/at-once", &cases[2],
+                        test_at_once);
     for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
         qtest_add_data_func(amounts[i].name, &amounts[i], test_amount);
     }

@@ -43,12 +43,18 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     return 0;
 }
 
-static void fetch_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+static void collect_covered(VFIOUserContainer *c, const DMAMap *map,
+                            void *opaque)
 {
     if (vfio_user_container_is_direct(c, map) &&
         vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
-        vfio_user_dirty_fetch(&c->dirty, map->iova, map->size + 1,
-                              vfio_user_container_ram_addr(map));
+        const VFIOUserDirtyMap covered = {
+            .iova = map->iova,
+            .size = map->size + 1,
+            .ram_addr = vfio_user_container_ram_addr(map),
+        };
+
+        g_array_append_val((GArray *)opaque, covered);
     }
 }
 
@@ -83,14 +89,17 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
 {
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
+    g_autoptr(GArray) covered =
+        g_array_new(false, false, sizeof(VFIOUserDirtyMap));
 
     /* the last look for a VM that migrates: what is written later is lost */
     if (!runstate_is_running()) {
         vfio_user_iova_freeze(&c->iova);
     }
-    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
     vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
-                                 fetch_map, NULL);
+                                 collect_covered, covered);
+    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
+    vfio_user_dirty_fetch(&c->dirty, covered);
     vfio_user_budget_end(c->proxy);
     count_rest(c, tracked);
 }

@@ -10,6 +10,7 @@
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
 #include "qapi/error.h"
+#include "qemu/bitmap.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/dirty.h"
@@ -27,6 +28,16 @@
 
 /* Sizes of bitmaps are multiples of this many bits. */
 #define WORD_BITS 64
+
+/*
+ * Requests for bits that are under way: fewer than there are slots, and few of
+ * those whose replies are long, which a server can send while others are taken.
+ */
+#define MAX_BEGUN 64
+#define MAX_BEGUN_BYTES (2 * MiB)
+
+/* Bits of no interest that cost less than a request without them. */
+#define MAX_HOLE (32 * KiB)
 
 /* Heads of a reply with a bitmap, in front of the bits. */
 typedef struct QEMU_PACKED PagesHead {
@@ -211,6 +222,7 @@ void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps)
     assert(bql_locked());
     d->wanted = true;
     d->tracked = false;
+    d->whole_maps = false;
     if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
         vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
         return;
@@ -286,6 +298,8 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
 
 /* The bits that are asked for, in one message. */
 typedef struct Piece {
+    guint map;                  /* the first of those that it is about */
+    guint maps;                 /* how many they are */
     uint64_t iova;
     uint64_t size;
     uint64_t bitmap;            /* bytes */
@@ -294,9 +308,33 @@ typedef struct Piece {
         PagesHead pages;
         LoggingHead logging;
     };
+    VFIOUserCall call;
 } Piece;
 
-static void prepare_pages(const VFIOUserDirty *d, Piece *p, VFIOUserCall *call)
+static void piece_free(Piece *p)
+{
+    vfio_user_call_clear(&p->call);
+    g_free(p);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Piece, piece_free)
+
+/* All that is asked for at once. */
+typedef struct Fetch {
+    VFIOUserDirty *d;
+    GArray *maps;               /* VFIOUserDirtyMap, ascending */
+    guint map;                  /* the next one to ask for, */
+    uint64_t offset;            /* and where in it */
+    GQueue begun;               /* Piece, the oldest first */
+    uint64_t begun_bytes;       /* of their bitmaps */
+} Fetch;
+
+static VFIOUserDirtyMap *map_at(const Fetch *f, guint i)
+{
+    return &g_array_index(f->maps, VFIOUserDirtyMap, i);
+}
+
+static void prepare_pages(const VFIOUserDirty *d, Piece *p)
 {
     p->head = sizeof(p->pages);
     p->pages = (PagesHead) {
@@ -306,12 +344,11 @@ static void prepare_pages(const VFIOUserDirty *d, Piece *p, VFIOUserCall *call)
         },
         .range = { p->iova, p->size, { d->pgsize, p->bitmap } },
     };
-    call->command = VFIO_USER_DIRTY_PAGES;
-    call->head = &p->pages;
+    p->call.command = VFIO_USER_DIRTY_PAGES;
+    p->call.head = &p->pages;
 }
 
-static void prepare_logging(const VFIOUserDirty *d, Piece *p,
-                            VFIOUserCall *call)
+static void prepare_logging(const VFIOUserDirty *d, Piece *p)
 {
     p->head = sizeof(p->logging);
     p->logging = (LoggingHead) {
@@ -322,8 +359,8 @@ static void prepare_logging(const VFIOUserDirty *d, Piece *p,
         },
         .report = { p->iova, p->size, d->pgsize },
     };
-    call->command = VFIO_USER_DEVICE_FEATURE;
-    call->head = &p->logging;
+    p->call.command = VFIO_USER_DEVICE_FEATURE;
+    p->call.head = &p->logging;
 }
 
 /* Whether a reply that begins with @echo has this many bytes in all. */
@@ -349,48 +386,159 @@ static bool check_echo(const VFIOUserDirty *d, const VFIOUserCall *call,
     return true;
 }
 
-static void fetch_piece(VFIOUserDirty *d, uint64_t iova, uint64_t size,
-                        ram_addr_t ram_addr)
+/* Whether the request that begins at @iova may go on with the next map. */
+static bool goes_on(const Fetch *f, uint64_t iova, uint64_t end, guint next)
 {
-    Piece p = {
-        .iova = iova,
-        .size = size,
-        .bitmap = bitmap_size(d, size),
-    };
-    g_auto(VFIOUserCall) call = { };
-    Error *err = NULL;
-    bool first = d->kind == VFIO_USER_DIRTY_BY_PAGES;
+    const VFIOUserDirty *d = f->d;
+    const VFIOUserDirtyMap *map;
 
-    if (first) {
-        prepare_pages(d, &p, &call);
-    } else {
-        prepare_logging(d, &p, &call);
+    if (d->kind != VFIO_USER_DIRTY_BY_LOGGING || d->whole_maps ||
+        next == f->maps->len) {
+        return false;
     }
-    call.head_size = p.head;
-    call.reply_max = p.head + p.bitmap;
-    if (vfio_user_proxy_call(d->proxy, &call, &err) < 0 ||
-        !check_echo(d, &call, call.head,
-                    first ? sizeof(p.pages.pages) : sizeof(p.logging.feature),
-                    p.head, p.head + p.bitmap, &err)) {
+    map = map_at(f, next);
+    return !map->asked && (map->iova - end) / d->pgsize <= MAX_HOLE &&
+           bitmap_size(d, map->iova + map->size - iova) <= max_bitmap(d) &&
+           vfio_user_dirty_covers(d, iova, map->iova + map->size - iova);
+}
+
+/* Whether anything is left to ask for: @f->map. */
+static bool is_left(Fetch *f)
+{
+    while (f->map < f->maps->len && map_at(f, f->map)->asked) {
+        f->map++;
+    }
+    return f->d->tracked && f->map < f->maps->len;
+}
+
+/* What is to be asked for next, as much as a message holds. */
+static Piece *next_piece(Fetch *f)
+{
+    uint64_t most = max_bitmap(f->d) * 8 * f->d->pgsize;
+    VFIOUserDirtyMap *map = map_at(f, f->map);
+    Piece *p = g_new0(Piece, 1);
+
+    p->map = f->map;
+    p->maps = 1;
+    p->iova = map->iova + f->offset;
+    p->size = MIN(map->size - f->offset, most);
+    f->offset += p->size;
+    if (f->offset < map->size) {
+        return p;
+    }
+    map->asked = true;
+    f->offset = 0;
+    while (goes_on(f, p->iova, p->iova + p->size, p->map + p->maps)) {
+        map = map_at(f, p->map + p->maps++);
+        map->asked = true;
+        p->size = map->iova + map->size - p->iova;
+    }
+    return p;
+}
+
+static void begin_piece(Fetch *f)
+{
+    g_autoptr(Piece) p = next_piece(f);
+    VFIOUserDirty *d = f->d;
+    Error *err = NULL;
+
+    p->bitmap = bitmap_size(d, p->size);
+    if (d->kind == VFIO_USER_DIRTY_BY_PAGES) {
+        prepare_pages(d, p);
+    } else {
+        prepare_logging(d, p);
+    }
+    p->call.head_size = p->head;
+    p->call.reply_max = p->head + p->bitmap;
+    if (vfio_user_proxy_begin(d->proxy, &p->call, &err) < 0) {
         give_up(d, err);
         return;
     }
-    trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), iova, size);
-    vfio_user_dirty_mark_bits(ram_addr, size, d->pgsize, call.reply + p.head);
-    vfio_user_proxy_reuse(d->proxy, &call);
+    f->begun_bytes += p->bitmap;
+    g_queue_push_tail(&f->begun, g_steal_pointer(&p));
 }
 
-void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
-                           ram_addr_t ram_addr)
+/* Marks what of @map is in @p. */
+static void mark_map(const VFIOUserDirty *d, const Piece *p,
+                     const VFIOUserDirtyMap *map)
 {
-    assert(bql_locked());
-    while (size && d->tracked) {
-        uint64_t some = MIN(size, max_bitmap(d) * 8 * d->pgsize);
+    const unsigned long *bits =
+        (const unsigned long *)(p->call.reply + p->head);
+    uint64_t iova = MAX(map->iova, p->iova);
+    uint64_t size = MIN(map->iova + map->size, p->iova + p->size) - iova;
+    uint64_t first = (iova - p->iova) / d->pgsize;
+    uint64_t pages = size / d->pgsize;
+    g_autofree unsigned long *aligned = NULL;
 
-        fetch_piece(d, iova, some, ram_addr);
-        iova += some;
-        ram_addr += some;
-        size -= some;
+    if (first % WORD_BITS) {
+        if (find_next_bit(bits, first + pages, first) >= first + pages) {
+            return;
+        }
+        aligned = bitmap_new(pages);
+        bitmap_copy_with_src_offset(aligned, bits, first, pages);
+    }
+    vfio_user_dirty_mark_bits(map->ram_addr + (iova - map->iova), size,
+                              d->pgsize, aligned ?: bits + BIT_WORD(first));
+}
+
+/*
+ * libvfio-user gives the bits of one map at a time: what it refuses is asked
+ * for again, map by map.
+ */
+static bool is_refused(Fetch *f, const Piece *p, int ret)
+{
+    if (ret >= 0 || ret == -ETIMEDOUT || ret == -ECONNRESET || p->maps == 1) {
+        return false;
+    }
+    for (guint i = 0; i < p->maps; i++) {
+        map_at(f, p->map + i)->asked = false;
+    }
+    f->map = MIN(f->map, p->map);
+    f->offset = 0;
+    f->d->whole_maps = true;
+    return true;
+}
+
+static void finish_piece(Fetch *f)
+{
+    g_autoptr(Piece) p = g_queue_pop_head(&f->begun);
+    VFIOUserDirty *d = f->d;
+    Error *err = NULL;
+    int ret = vfio_user_proxy_finish(d->proxy, &p->call, &err);
+
+    f->begun_bytes -= p->bitmap;
+    if (d->tracked && is_refused(f, p, ret)) {
+        error_free(err);
+        return;
+    }
+    if (ret < 0 ||
+        !check_echo(d, &p->call, p->call.head,
+                    d->kind == VFIO_USER_DIRTY_BY_PAGES
+                    ? sizeof(p->pages.pages) : sizeof(p->logging.feature),
+                    p->head, p->head + p->bitmap, &err)) {
+        give_up(d, err);
+        return;
+    }
+    trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), p->iova,
+                                p->size);
+    for (guint i = 0; i < p->maps; i++) {
+        mark_map(d, p, map_at(f, p->map + i));
+    }
+    vfio_user_proxy_reuse(d->proxy, &p->call);
+}
+
+void vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps)
+{
+    Fetch f = { .d = d, .maps = maps, .begun = G_QUEUE_INIT };
+
+    assert(bql_locked());
+    while (is_left(&f) || f.begun.length) {
+        if (is_left(&f) && f.begun.length < MAX_BEGUN &&
+            f.begun_bytes < MAX_BEGUN_BYTES) {
+            begin_piece(&f);
+        } else {
+            finish_piece(&f);
+        }
     }
 }
 

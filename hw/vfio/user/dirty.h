@@ -35,8 +35,17 @@ typedef struct VFIOUserDirty {
     bool tracked;               /* the server keeps a record */
     uint64_t pgsize;            /* bytes for which a bit of it stands */
     GArray *ranges;             /* of LOGGING: VFIOUserLoggingRange, sorted */
+    bool whole_maps;            /* the server has refused bits of several */
     bool said;                  /* that the server keeps none */
 } VFIOUserDirty;
+
+/* A map that the record covers. */
+typedef struct VFIOUserDirtyMap {
+    uint64_t iova;
+    uint64_t size;              /* bytes */
+    ram_addr_t ram_addr;        /* where that memory is */
+    bool asked;                 /* of dirty.c: false */
+} VFIOUserDirtyMap;
 
 /**
  * vfio_user_dirty_init:
@@ -78,18 +87,17 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
 
 /**
  * vfio_user_dirty_fetch:
- * @iova: of a map that the record covers
- * @size: bytes of the map
- * @ram_addr: where that memory is
+ * @maps: VFIOUserDirtyMap, ascending; between them is nothing that is on
+ *        record and asked for another time
  *
- * Marks dirty what the server wrote to since the last time.  An answer that is
- * an error, or makes no sense, is the end of the record: the user is told, and
- * @d->tracked becomes false.
+ * Marks dirty what the server wrote to since the last time.  Many requests are
+ * under way at once; where the version allows it, one is about many maps.  An
+ * answer that is an error, or makes no sense, is the end of the record: the
+ * user is told, and @d->tracked becomes false.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_REPORT of later servers.
  */
-void vfio_user_dirty_fetch(VFIOUserDirty *d, uint64_t iova, uint64_t size,
-                           ram_addr_t ram_addr);
+void vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps);
 
 /**
  * vfio_user_dirty_unmap:
