@@ -174,14 +174,26 @@ VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
                           ""));
 }
 
+VFIOUserMigVM *vfio_user_mig_vm_new_with(const VFIOUserModel *model,
+                                         const char *ram)
+{
+    return vm_new(&model, 1, NULL, 0, ram, "-incoming defer");
+}
+
+VFIOUserMigVM *vfio_user_mig_vm_run_with(const VFIOUserModel *model,
+                                         const char *ram)
+{
+    return enabled(vm_new(&model, 1, NULL, 0, ram, ""));
+}
+
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model)
 {
-    return vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, "-incoming defer");
+    return vfio_user_mig_vm_new_with(model, VFIO_USER_RIG_SHARED);
 }
 
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model)
 {
-    return enabled(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_SHARED, ""));
+    return vfio_user_mig_vm_run_with(model, VFIO_USER_RIG_SHARED);
 }
 
 VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
@@ -367,10 +379,11 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
                              "'arguments': { 'uri': %s } }", uri);
 }
 
-void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why)
+void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,
+                              const char *why)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
-                                "'arguments': { 'uri': 'exec:cat' } }");
+                                "'arguments': { 'uri': %s } }", uri);
     const char *text = qdict_get_str(qdict_get_qdict(response, "error"),
                                      "desc");
 
@@ -378,6 +391,11 @@ void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why)
     g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
     g_assert_nonnull(strstr(text, why));
     qobject_unref(response);
+}
+
+void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why)
+{
+    vfio_user_mig_refused_to(vm, "unix:/nowhere", why);
 }
 
 void vfio_user_mig_cancel(VFIOUserMigVM *vm)

@@ -78,6 +78,12 @@ VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
                                            const VFIOUserRule *rules,
                                            unsigned timeout_ms);
 
+/* Likewise with one device each, and the machine and memory that @ram says. */
+VFIOUserMigVM *vfio_user_mig_vm_new_with(const VFIOUserModel *model,
+                                         const char *ram);
+VFIOUserMigVM *vfio_user_mig_vm_run_with(const VFIOUserModel *model,
+                                         const char *ram);
+
 /* Likewise with one device each, and memory that is shared with the server. */
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
@@ -124,6 +130,8 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 
 /* Fails the test unless a migration is refused for @vm's device, for @why. */
 void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why);
+void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,
+                              const char *why);
 
 /* Waits for a status of query-migrate. */
 void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);

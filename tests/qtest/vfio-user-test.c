@@ -353,6 +353,7 @@ int main(int argc, char **argv)
     vfio_user_add_migration_fuzz_tests();
     vfio_user_add_migration_late_tests();
     vfio_user_add_migration_lock_tests();
+    vfio_user_add_migration_matrix_tests();
     vfio_user_add_migration_mode_tests();
     vfio_user_add_migration_offer_tests();
     vfio_user_add_migration_devices_tests();

@@ -38,6 +38,7 @@ void vfio_user_add_migration_fault_tests(void);
 void vfio_user_add_migration_fuzz_tests(void);
 void vfio_user_add_migration_late_tests(void);
 void vfio_user_add_migration_lock_tests(void);
+void vfio_user_add_migration_matrix_tests(void);
 void vfio_user_add_migration_mode_tests(void);
 void vfio_user_add_migration_offer_tests(void);
 void vfio_user_add_migration_devices_tests(void);

@@ -331,17 +331,28 @@ bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp)
     return false;
 }
 
-/* A snapshot into a block device knows neither mode, whatever is set. */
+/*
+ * The capability that is set and that no server can do, or NULL: one saves the
+ * devices of a VM that runs, the other saves and loads them again and again.
+ */
+static const char *unable_to(void)
+{
+    return migrate_background_snapshot() ? "background-snapshot" :
+           migrate_colo() ? "x-colo" : NULL;
+}
+
+/* A snapshot into a block device knows none of these, whatever is set. */
 int vfio_user_migration_save_prepare(void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
+    const char *unable = unable_to();
 
     if (runstate_check(RUN_STATE_SAVE_VM)) {
         return 0;
     }
-    if (migrate_background_snapshot()) {
-        error_setg(errp, "%s: vfio-user devices do not support"
-                   " background-snapshot", m->name);
+    if (unable) {
+        error_setg(errp, "%s: vfio-user devices do not support %s", m->name,
+                   unable);
         return -EOPNOTSUPP;
     }
     return vfio_user_migration_check_postcopy(m, errp) ? 0 : -EOPNOTSUPP;
