@@ -210,6 +210,11 @@ VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m)
     return m->record;
 }
 
+bool vfio_user_migration1_records(const VFIOUserMigration1 *m)
+{
+    return !m->model->records_saving || m->device_state & SAVING;
+}
+
 int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
                                      const VFIOUserPacket *request,
                                      VFIOUserPacket *reply)

@@ -25,6 +25,7 @@ typedef struct VFIOUserModelMigration1 {
     uint64_t pgsize;            /* of the record; 0: keeps none */
     uint64_t max_bitmap;        /* bytes; 0: any */
     uint64_t max_data;          /* bytes of a reply; 0: any */
+    bool records_saving;        /* nothing but while the device is saved */
 } VFIOUserModelMigration1;
 
 typedef struct VFIOUserMigration1 VFIOUserMigration1;
@@ -57,6 +58,9 @@ int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
 
 /* Which memory the device wrote to. */
 VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m);
+
+/* Whether what it writes goes on record. */
+bool vfio_user_migration1_records(const VFIOUserMigration1 *m);
 
 /* DIRTY_PAGES: 0 or -errno. */
 int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,

@@ -469,7 +469,9 @@ bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
         return false;
     }
     memcpy(map->memory + (address - map->address), bytes, count);
-    vfio_user_record_wrote(device_record(dev), address, count);
+    if (!dev->migration1 || vfio_user_migration1_records(dev->migration1)) {
+        vfio_user_record_wrote(device_record(dev), address, count);
+    }
     return true;
 }
 

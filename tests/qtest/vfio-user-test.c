@@ -340,6 +340,7 @@ int main(int argc, char **argv)
     vfio_user_add_layout_tests();
     vfio_user_add_library_tests();
     vfio_user_add_migration1_tests();
+    vfio_user_add_migration_window_tests();
     vfio_user_add_migration1_fault_tests();
     vfio_user_add_engine_tests();
     vfio_user_add_fault_tests();

@@ -58,11 +58,22 @@ static void collect_covered(VFIOUserContainer *c, const DMAMap *map,
     }
 }
 
+static void mark_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    if (vfio_user_container_is_direct(c, map)) {
+        vfio_user_dirty_mark(vfio_user_container_ram_addr(map), map->size + 1);
+    }
+}
+
+void vfio_user_container_mark(VFIOUserContainer *c)
+{
+    vfio_user_container_each_map(c, 0, UINT64_MAX - 1, mark_map, NULL);
+}
+
 static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
 {
-    if (vfio_user_container_is_direct(c, map) &&
-        !vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
-        vfio_user_dirty_mark(vfio_user_container_ram_addr(map), map->size + 1);
+    if (!vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
+        mark_map(c, map, NULL);
     }
 }
 

@@ -96,6 +96,14 @@ void vfio_user_container_expect_dma(VFIOUserContainer *c);
 bool vfio_user_container_shares_memory(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_mark:
+ *
+ * Counts all memory as dirty that the server may have written to without a
+ * message.
+ */
+void vfio_user_container_mark(VFIOUserContainer *c);
+
+/**
  * vfio_user_container_is_stopped:
  *
  * Returns whether migration has the device stopped, as it is in a VM that is

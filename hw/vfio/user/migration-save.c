@@ -181,12 +181,8 @@ static int restart_locked(VFIOUserMigration *m)
         return ret;
     }
     vfio_user_migration_drop_chunk_locked(m);
-    if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
-        m->d.state == VFIO_USER_MIG_RUNNING) {
-        ret = set_state_locked(m, VFIO_USER_MIG_PRE_COPY);
-    }
-    m->save.restart = ret < 0;
-    return ret < 0 ? ret : 1;
+    m->save.restart = false;
+    return 1;
 }
 
 /* Begins the stream anew where what was sent is void. */
@@ -303,10 +299,9 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
     if (m->gone) {
         return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
     } else if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
-        bytes = pending_locked(m, threshold);
-    } else if (m->save.restart && m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
-               m->d.state == VFIO_USER_MIG_RUNNING) {
-        bytes = vfio_user_mig_backlog_pending(&nothing_yet, threshold);
+        bytes = m->save.restart ?
+                vfio_user_mig_backlog_pending(&nothing_yet, threshold) :
+                pending_locked(m, threshold);
     }
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
                                 threshold);

@@ -74,6 +74,31 @@ static void run_locked(VFIOUserMigration *m)
     }
 }
 
+/*
+ * A device that runs while the VM is saved is in PRE_COPY, if it knows that.
+ * Servers with migration v1 may keep their record of dirty pages in states
+ * that save only: what the device wrote until now counts as dirty.
+ */
+static void save_on_locked(VFIOUserMigration *m)
+{
+    Error *err = NULL;
+    int ret;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    if (!m->save.active || m->save.error || is_lost(m) ||
+        !runstate_is_running() || m->d.state != VFIO_USER_MIG_RUNNING ||
+        !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY)) {
+        return;
+    }
+    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, &err);
+    if (ret < 0) {
+        m->save.error = vfio_user_migration_failed(m, ret, err);
+    }
+    if (m->d.ops->version == 1) {
+        vfio_user_container_mark(VFIO_IOMMU_USER(m->vbasedev->bcontainer));
+    }
+}
+
 static void stop_locked(VFIOUserMigration *m, VFIOUserMigState to)
 {
     Error *err = NULL;
@@ -109,6 +134,7 @@ void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running)
         m->d.udev->ops->drain_irqs(m->d.udev);
     }
     m->vm_running = running;
+    save_on_locked(m);
     vfio_user_migration_mirror_locked(m);
 }
 
@@ -182,6 +208,7 @@ static void follow_reset_locked(VFIOUserMigration *m)
             stop_locked(m, VFIO_USER_MIG_STOP);
         }
     }
+    save_on_locked(m);
     vfio_user_migration_mirror_locked(m);
 }
 
