@@ -350,6 +350,7 @@ int main(int argc, char **argv)
     vfio_user_add_order_tests();
     vfio_user_add_rom_tests();
     vfio_user_add_migration_both_tests();
+    vfio_user_add_migration_eject_tests();
     vfio_user_add_migration_fault_tests();
     vfio_user_add_migration_fuzz_tests();
     vfio_user_add_migration_late_tests();

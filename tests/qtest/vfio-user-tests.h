@@ -35,6 +35,7 @@ void vfio_user_add_mapping_tests(void);
 void vfio_user_add_order_tests(void);
 void vfio_user_add_rom_tests(void);
 void vfio_user_add_migration_both_tests(void);
+void vfio_user_add_migration_eject_tests(void);
 void vfio_user_add_migration_fault_tests(void);
 void vfio_user_add_migration_fuzz_tests(void);
 void vfio_user_add_migration_late_tests(void);

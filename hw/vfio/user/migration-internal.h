@@ -39,6 +39,7 @@ struct VFIOUserMigration {
      * reads them.  Snapshots set @loading only.
      */
     bool saving, loading;
+    bool prepared;              /* is to be saved, once there is a stream */
 
     /* Protects all up to the end of @save, unless it says otherwise. */
     VFIOUserMigLock lock;

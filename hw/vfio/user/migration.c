@@ -382,7 +382,8 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
                    unable);
         return -EOPNOTSUPP;
     }
-    return vfio_user_migration_check_postcopy(m, errp) ? 0 : -EOPNOTSUPP;
+    m->prepared = vfio_user_migration_check_postcopy(m, errp);
+    return m->prepared ? 0 : -EOPNOTSUPP;
 }
 
 unsigned vfio_user_migration_version(const VFIOUserMigration *m)
@@ -408,16 +409,26 @@ static void free_migration(void *opaque)
     g_free(m);
 }
 
+/*
+ * Whether QEMU may still call the handlers.  A migration that has been prepared
+ * and then does not begin ends without a word.
+ */
+static bool is_in_use(VFIOUserMigration *m)
+{
+    return m->saving || m->loading ||
+           (m->prepared && migration_is_running());
+}
+
 static void free_if_unused(VFIOUserMigration *m)
 {
-    if (m->gone && !m->saving && !m->loading) {
+    if (m->gone && !is_in_use(m)) {
         aio_bh_schedule_oneshot(qemu_get_aio_context(), free_migration, m);
     }
 }
 
 void vfio_user_migration_saved(VFIOUserMigration *m)
 {
-    m->saving = false;
+    m->prepared = m->saving = false;
     free_if_unused(m);
 }
 
@@ -442,7 +453,12 @@ static void leave_behind(VFIOUserMigration *m)
     Error *err = NULL;
 
     error_setg(&err, "the device was unplugged while it was %s",
-               m->saving ? "saved" : "loaded");
+               m->loading ? "loaded" : "saved");
+    if (m->saving) {
+        /* at once: its next turn may be far away */
+        vfio_user_migration_failed(m, -ENODEV, error_copy(err));
+        migration_file_set_error(-ENODEV, NULL);
+    }
     vfio_user_proxy_fail(m->proxy, err);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     qatomic_set(&m->gone, true);
@@ -456,7 +472,7 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         vbasedev->migration = NULL;
         migrate_del_blocker(&m->cpr_blocker);
         qemu_del_vm_change_state_handler(m->vm_change);
-        if (m->saving || m->loading) {
+        if (is_in_use(m)) {
             leave_behind(m);
         } else {
             free_migration(m);
