@@ -139,6 +139,9 @@ static void test_size(const void *opaque)
     pair->uri = g_strdup("exec:cat >/dev/null");
     vfio_user_pair_set(pair, "max-bandwidth", 4 * KiB);
     vfio_user_pair_set(pair, "downtime-limit", 0);
+    /* in a VM that runs the server is asked after the first pass */
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'stop'}");
     vfio_user_pair_start(pair);
     while (vfio_user_pair_passes(pair) < 1) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);

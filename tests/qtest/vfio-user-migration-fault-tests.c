@@ -52,7 +52,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-never-answered", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_DROP },
-      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
+      SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: " },
     { "source-pre-copy-dies", true, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(PRE_COPY)), DO_CUT, 0 },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "connection lost" },

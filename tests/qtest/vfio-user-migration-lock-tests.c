@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/vfio.h>
 
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-tests.h"
@@ -180,6 +181,65 @@ static void test_silent(const void *opaque)
     /* this has to wait for the call, and changes the state then */
     g_assert_cmpuint(time_it(vm, "stop"), <, TIMEOUT_MS + SLACK_MS);
     vfio_user_mig_wait(vm, "failed");
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Nor does one that says nothing when it is asked for anything else then. */
+typedef struct Silent {
+    const char *name;
+    const VFIOUserModel *const *model;
+    VFIOUserRule rule;
+} Silent;
+
+#define PAGES(what) \
+    ON(VFIO_USER_DIRTY_PAGES, \
+       AT_FEATURE(VFIO_IOMMU_DIRTY_PAGES_FLAG_ ## what))
+#define LOGGING(deed, what) \
+    ON(VFIO_USER_DEVICE_FEATURE, \
+       AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
+                  VFIO_USER_FEATURE_DMA_LOGGING_ ## what))
+
+static const Silent silents[] = {
+    { "1/silent-record", &vfio_user_mig_region, { PAGES(START), DO_HOLD } },
+    { "1/silent-look", &vfio_user_mig_region, { PAGES(GET_BITMAP), DO_HOLD } },
+    { "1/silent-state", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD } },
+    { "2/silent-record", &vfio_user_mig_pre_copy,
+      { LOGGING(SET, START), DO_HOLD } },
+    { "2/silent-look", &vfio_user_mig_pre_copy,
+      { LOGGING(GET, REPORT), DO_HOLD } },
+    { "2/silent-state", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), DO_HOLD } },
+};
+
+static void test_silent_otherwise(const void *opaque)
+{
+    const Silent *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    VFIOUserModel model = **row->model;
+    VFIOUserMigVM *vm;
+    unsigned longest = 0;
+
+    model.migration.record = (VFIOUserRecordModel) { 4 * KiB };
+    vm = vfio_user_mig_vm_run_shared(&model);
+    vfio_user_mig_vm_fill(vm, SEED);
+    /* long enough for QEMU to look for dirty pages while the VM runs */
+    qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
+    vfio_user_mig_set(vm, "max-bandwidth", 32 * MiB);
+    vfio_user_server_set_rules(vm->server[0], rules);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_wait(vm->server[0], row->rule.when);
+    for (int i = 0; i < 20; i++) {
+        longest = MAX(longest, time_it(vm, "query-status"));
+    }
+    longest = MAX(longest, time_it(vm, "migrate_cancel"));
+    g_test_message("the monitor: %u ms at most", longest);
+    g_assert_cmpuint(longest, <, SLACK_MS);
+    vfio_user_server_set_rules(vm->server[0], NULL);
+    vfio_user_server_release(vm->server[0]);
+    vfio_user_mig_wait(vm, "cancelled");
+    vfio_user_mig_wait_running(vm);
+    vfio_user_mig_vm_check(vm, SEED);
     vfio_user_mig_vm_free(vm);
 }
 
@@ -437,6 +497,12 @@ void vfio_user_add_migration_lock_tests(void)
         add("eject", servers[i], test_eject);
         add("eject-silent", servers[i], test_eject_silent);
         add("eject-unread", servers[i], test_eject_unread);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(silents); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-lock/%s", silents[i].name);
+
+        qtest_add_data_func(path, &silents[i], test_silent_otherwise);
     }
     add("reset-in-completion", &vfio_user_mig_stop_copy,
         test_reset_in_completion);

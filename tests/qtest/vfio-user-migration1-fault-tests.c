@@ -77,7 +77,7 @@ static const Row source_rows[] = {
     { "pre-copy-refused", { { TO_PRE_COPY, DO_FAIL, EINVAL } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-never", { { TO_PRE_COPY, DO_DROP } },
-      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+      SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-dies", { { TO_PRE_COPY, DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
     /* where it is then is asked, and asked again when it is to run */
@@ -86,7 +86,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "state-never", { { TO_PRE_COPY, DO_FAIL, EINVAL },
                        { READ(REG_STATE, .nth = 1), DO_DROP } },
-      SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
+      SOURCE_RUNS, DESTINATION_ENDS },
     { "state-dies", { { TO_PRE_COPY, DO_FAIL, EINVAL },
                       { READ(REG_STATE), DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },

@@ -30,6 +30,7 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
     const VFIOUserRegionRW *rw = NULL;
     const VFIOUserIRQInfo *info = NULL;
     const VFIOUserDeviceFeature *feature = NULL;
+    const VFIOUserDirtyPages *pages = NULL;
     const uint32_t *state = NULL;
 
     switch (command) {
@@ -43,6 +44,9 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
     case VFIO_USER_DEVICE_SET_IRQS:
         /* the index lies at the same place in all of them */
         info = length >= sizeof(*info) ? payload : NULL;
+        break;
+    case VFIO_USER_DIRTY_PAGES:
+        pages = length >= sizeof(*pages) ? payload : NULL;
         break;
     case VFIO_USER_DEVICE_FEATURE:
         feature = length >= sizeof(*feature) ? payload : NULL;
@@ -60,6 +64,7 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
         return false;
     }
     return !when->by_offset || (rw && rw->offset == when->offset) ||
+           (pages && pages->flags == when->offset) ||
            (feature && feature->flags == when->offset);
 }
 

@@ -10,6 +10,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "migration/misc.h"
 #include "system/runstate.h"
 #include "hw/vfio/user/container-internal.h"
 
@@ -23,23 +25,42 @@ static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
     }
 }
 
+/* What the server may write to by descriptor. */
+static GArray *direct_ranges(VFIOUserContainer *c)
+{
+    GArray *ranges = g_array_new(false, false, sizeof(VFIOUserLoggingRange));
+
+    vfio_user_container_each_map(c, 0, UINT64_MAX - 1, collect_direct, ranges);
+    return ranges;
+}
+
+/*
+ * While the VM runs, the migration thread calls the server without the big QEMU
+ * lock, before it sends the first page; see vfio_user_container_look().
+ */
+static bool is_looked_at(void)
+{
+    return runstate_is_running() && migration_is_running();
+}
+
 int vfio_user_container_track(const VFIOContainer *container, bool start,
                               Error **errp)
 {
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
-    g_autoptr(GArray) direct =
-        g_array_new(false, false, sizeof(VFIOUserLoggingRange));
+    g_autoptr(GArray) ranges = NULL;
 
-    vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
-    if (start) {
-        vfio_user_container_each_map(c, 0, UINT64_MAX - 1, collect_direct,
-                                     direct);
-        vfio_user_dirty_start(&c->dirty, direct);
-        c->counted = false;
-    } else {
+    VFIO_USER_BUDGET_GUARD(c->proxy, VFIO_USER_BUDGET_ORDINARY);
+    c->record_wanted = start && is_looked_at();
+    if (!start) {
         vfio_user_dirty_stop(&c->dirty);
+        return 0;
     }
-    vfio_user_budget_end(c->proxy);
+    vfio_user_dirty_want(&c->dirty);
+    c->counted = false;
+    if (!c->record_wanted) {
+        ranges = direct_ranges(c);
+        vfio_user_dirty_start(&c->dirty, ranges, NULL);
+    }
     return 0;
 }
 
@@ -56,6 +77,15 @@ static void collect_covered(VFIOUserContainer *c, const DMAMap *map,
 
         g_array_append_val((GArray *)opaque, covered);
     }
+}
+
+static GArray *covered_maps(VFIOUserContainer *c, uint64_t first,
+                            uint64_t last)
+{
+    GArray *maps = g_array_new(false, false, sizeof(VFIOUserDirtyMap));
+
+    vfio_user_container_each_map(c, first, last, collect_covered, maps);
+    return maps;
 }
 
 static void mark_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
@@ -100,17 +130,51 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
 {
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
-    g_autoptr(GArray) covered =
-        g_array_new(false, false, sizeof(VFIOUserDirtyMap));
+    g_autoptr(GArray) covered = NULL;
 
+    if (is_looked_at()) {
+        return;
+    }
     /* the last look for a VM that migrates: what is written later is lost */
     if (!runstate_is_running()) {
         vfio_user_iova_freeze(&c->iova);
     }
-    vfio_user_container_each_map(c, first, MIN(last, UINT64_MAX - 1),
-                                 collect_covered, covered);
+    covered = covered_maps(c, first, MIN(last, UINT64_MAX - 1));
     vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
-    vfio_user_dirty_fetch(&c->dirty, covered);
+    vfio_user_dirty_fetch(&c->dirty, covered, NULL);
     vfio_user_budget_end(c->proxy);
     count_rest(c, tracked);
+}
+
+void vfio_user_container_prepare_look(VFIOUserContainer *c,
+                                      VFIOUserLook *look)
+{
+    assert(bql_locked());
+    *look = (VFIOUserLook) { };
+    if (!runstate_is_running()) {
+        return;
+    }
+    if (c->record_wanted) {
+        c->record_wanted = false;
+        look->record = direct_ranges(c);
+    } else {
+        look->covered = covered_maps(c, 0, UINT64_MAX - 1);
+    }
+}
+
+int64_t vfio_user_container_look(VFIOUserContainer *c,
+                                 const VFIOUserLook *look, Error **errp)
+{
+    assert(!bql_locked());
+    if (look->record) {
+        return vfio_user_dirty_start(&c->dirty, look->record, errp);
+    }
+    return look->covered ? vfio_user_dirty_fetch(&c->dirty, look->covered,
+                                                 errp) : 0;
+}
+
+void vfio_user_look_clear(VFIOUserLook *look)
+{
+    g_clear_pointer(&look->record, g_array_unref);
+    g_clear_pointer(&look->covered, g_array_unref);
 }

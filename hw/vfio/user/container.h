@@ -44,6 +44,7 @@ struct VFIOUserContainer {
 
     VFIOUserDirty dirty;
     VMChangeStateEntry *vm_change;
+    bool record_wanted;         /* it is for the next look to begin */
     bool counted;               /* what no record covers, since it stopped */
 };
 
@@ -110,5 +111,29 @@ void vfio_user_container_mark(VFIOUserContainer *c);
  * paused: the server takes hardly a message.
  */
 bool vfio_user_container_is_stopped(VFIOUserContainer *c);
+
+/* What a look at the server's record is about: one of these, or nothing */
+typedef struct VFIOUserLook {
+    GArray *record;             /* to be begun */
+    GArray *covered;            /* by the record: to be asked for */
+} VFIOUserLook;
+
+void vfio_user_look_clear(VFIOUserLook *look);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserLook, vfio_user_look_clear)
+
+/**
+ * vfio_user_container_look:
+ * @look: set with the big QEMU lock, by vfio_user_container_prepare_look()
+ *
+ * Has the server begin its record of what it writes, and later marks dirty what
+ * is on it, without the big QEMU lock: while the VM runs, nobody waits.  The
+ * last look, once the VM has stopped, is vfio_user_container_sync().
+ *
+ * Returns how many bytes were marked, or -ETIMEDOUT with @errp set.
+ */
+void vfio_user_container_prepare_look(VFIOUserContainer *c,
+                                      VFIOUserLook *look);
+int64_t vfio_user_container_look(VFIOUserContainer *c,
+                                 const VFIOUserLook *look, Error **errp);
 
 #endif /* HW_VFIO_USER_CONTAINER_H */

@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include <linux/vfio.h>
+#include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/bitmap.h"
 #include "qemu/error-report.h"
@@ -102,7 +103,7 @@ uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d)
 /* There is no record from now on; takes @err, why. */
 static void give_up(VFIOUserDirty *d, Error *err)
 {
-    d->tracked = false;
+    qatomic_set(&d->tracked, false);
     if (!d->said && vfio_user_proxy_state(d->proxy) == VFIO_USER_UP) {
         d->said = true;
         warn_report("%s; the server keeps no record of what it writes: while"
@@ -214,34 +215,50 @@ static void stop_logging(VFIOUserDirty *d)
     vfio_user_proxy_call(d->proxy, &call, NULL);
 }
 
-void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps)
+void vfio_user_dirty_want(VFIOUserDirty *d)
 {
-    Error *err = NULL;
-    int ret = 0;
-
     assert(bql_locked());
     d->wanted = true;
-    d->tracked = false;
     d->whole_maps = false;
-    if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
-        vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
-        return;
-    }
-    ret = d->kind == VFIO_USER_DIRTY_BY_PAGES
-          ? set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, &err)
-          : start_logging(d, maps, &err);
+    qatomic_set(&d->tracked, false);
+}
+
+static int start(VFIOUserDirty *d, GArray *maps, Error **errp)
+{
+    int ret = d->kind == VFIO_USER_DIRTY_BY_PAGES
+              ? set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, errp)
+              : start_logging(d, maps, errp);
+
     if (ret == 0 && (!is_power_of_2(d->pgsize) || d->pgsize < MIN_PGSIZE ||
                      d->pgsize > MAX_PGSIZE)) {
-        error_setg(&err, "vfio-user %s: dirty pages of 0x%" PRIx64 " bytes",
+        error_setg(errp, "vfio-user %s: dirty pages of 0x%" PRIx64 " bytes",
                    vfio_user_proxy_name(d->proxy), d->pgsize);
         ret = -EPROTO;
     }
+    return ret;
+}
+
+int vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps, Error **errp)
+{
+    Error *err = NULL;
+    int ret;
+
+    if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
+        vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
+        return 0;
+    }
+    ret = start(d, maps, &err);
+    if (ret == -ETIMEDOUT) {
+        error_propagate(errp, err);
+        return ret;
+    }
     if (ret < 0) {
         give_up(d, err);
-        return;
+        return 0;
     }
-    d->tracked = true;
+    qatomic_set(&d->tracked, true);
     trace_vfio_user_dirty_start(vfio_user_proxy_name(d->proxy), d->pgsize);
+    return 0;
 }
 
 void vfio_user_dirty_stop(VFIOUserDirty *d)
@@ -250,7 +267,7 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
 
     assert(bql_locked());
     d->wanted = false;
-    d->tracked = false;
+    qatomic_set(&d->tracked, false);
     if (!tracked || vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
         return;
     }
@@ -281,7 +298,7 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
     guint i;
 
     /* a page that others have a part in: who asks for it, asks for them */
-    if (!d->tracked || (iova | size) & (d->pgsize - 1)) {
+    if (!qatomic_read(&d->tracked) || (iova | size) & (d->pgsize - 1)) {
         return false;
     }
     if (d->kind != VFIO_USER_DIRTY_BY_LOGGING) {
@@ -327,6 +344,9 @@ typedef struct Fetch {
     uint64_t offset;            /* and where in it */
     GQueue begun;               /* Piece, the oldest first */
     uint64_t begun_bytes;       /* of their bitmaps */
+    uint64_t marked;            /* bytes of memory */
+    int error;                  /* -errno: nothing more is asked for, */
+    Error *why;                 /* and the record goes on */
 } Fetch;
 
 static VFIOUserDirtyMap *map_at(const Fetch *f, guint i)
@@ -408,7 +428,8 @@ static bool is_left(Fetch *f)
     while (f->map < f->maps->len && map_at(f, f->map)->asked) {
         f->map++;
     }
-    return f->d->tracked && f->map < f->maps->len;
+    return !f->error && qatomic_read(&f->d->tracked) &&
+           f->map < f->maps->len;
 }
 
 /* What is to be asked for next, as much as a message holds. */
@@ -436,11 +457,28 @@ static Piece *next_piece(Fetch *f)
     return p;
 }
 
+/*
+ * Takes @err.  Without the big QEMU lock the server may have been told meanwhile
+ * that a map is gone; the next time with the lock tells.
+ */
+static void fetch_failed(Fetch *f, int ret, Error *err)
+{
+    if (bql_locked() || ret == -EPROTO) {
+        give_up(f->d, err);
+    } else if (!f->error) {
+        f->error = ret;
+        f->why = err;
+    } else {
+        error_free(err);
+    }
+}
+
 static void begin_piece(Fetch *f)
 {
     g_autoptr(Piece) p = next_piece(f);
     VFIOUserDirty *d = f->d;
     Error *err = NULL;
+    int ret;
 
     p->bitmap = bitmap_size(d, p->size);
     if (d->kind == VFIO_USER_DIRTY_BY_PAGES) {
@@ -450,17 +488,18 @@ static void begin_piece(Fetch *f)
     }
     p->call.head_size = p->head;
     p->call.reply_max = p->head + p->bitmap;
-    if (vfio_user_proxy_begin(d->proxy, &p->call, &err) < 0) {
-        give_up(d, err);
+    ret = vfio_user_proxy_begin(d->proxy, &p->call, &err);
+    if (ret < 0) {
+        fetch_failed(f, ret, err);
         return;
     }
     f->begun_bytes += p->bitmap;
     g_queue_push_tail(&f->begun, g_steal_pointer(&p));
 }
 
-/* Marks what of @map is in @p. */
-static void mark_map(const VFIOUserDirty *d, const Piece *p,
-                     const VFIOUserDirtyMap *map)
+/* Marks what of @map is in @p; returns how many bytes. */
+static uint64_t mark_map(const VFIOUserDirty *d, const Piece *p,
+                         const VFIOUserDirtyMap *map)
 {
     const unsigned long *bits =
         (const unsigned long *)(p->call.reply + p->head);
@@ -472,13 +511,15 @@ static void mark_map(const VFIOUserDirty *d, const Piece *p,
 
     if (first % WORD_BITS) {
         if (find_next_bit(bits, first + pages, first) >= first + pages) {
-            return;
+            return 0;
         }
         aligned = bitmap_new(pages);
         bitmap_copy_with_src_offset(aligned, bits, first, pages);
     }
+    bits = aligned ?: bits + BIT_WORD(first);
     vfio_user_dirty_mark_bits(map->ram_addr + (iova - map->iova), size,
-                              d->pgsize, aligned ?: bits + BIT_WORD(first));
+                              d->pgsize, bits);
+    return bitmap_count_one(bits, pages) * d->pgsize;
 }
 
 /*
@@ -507,31 +548,33 @@ static void finish_piece(Fetch *f)
     int ret = vfio_user_proxy_finish(d->proxy, &p->call, &err);
 
     f->begun_bytes -= p->bitmap;
-    if (d->tracked && is_refused(f, p, ret)) {
+    if (qatomic_read(&d->tracked) && is_refused(f, p, ret)) {
         error_free(err);
         return;
     }
-    if (ret < 0 ||
+    if (ret == 0 &&
         !check_echo(d, &p->call, p->call.head,
                     d->kind == VFIO_USER_DIRTY_BY_PAGES
                     ? sizeof(p->pages.pages) : sizeof(p->logging.feature),
                     p->head, p->head + p->bitmap, &err)) {
-        give_up(d, err);
+        ret = -EPROTO;
+    }
+    if (ret < 0) {
+        fetch_failed(f, ret, err);
         return;
     }
     trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), p->iova,
                                 p->size);
     for (guint i = 0; i < p->maps; i++) {
-        mark_map(d, p, map_at(f, p->map + i));
+        f->marked += mark_map(d, p, map_at(f, p->map + i));
     }
     vfio_user_proxy_reuse(d->proxy, &p->call);
 }
 
-void vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps)
+int64_t vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp)
 {
     Fetch f = { .d = d, .maps = maps, .begun = G_QUEUE_INIT };
 
-    assert(bql_locked());
     while (is_left(&f) || f.begun.length) {
         if (is_left(&f) && f.begun.length < MAX_BEGUN &&
             f.begun_bytes < MAX_BEGUN_BYTES) {
@@ -540,6 +583,12 @@ void vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps)
             finish_piece(&f);
         }
     }
+    if (f.error == -ETIMEDOUT) {
+        error_propagate(errp, f.why);
+        return f.error;
+    }
+    error_free(f.why);
+    return f.marked;
 }
 
 bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
@@ -560,7 +609,8 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     if (!d->wanted) {
         return false;
     }
-    if (!d->tracked || later || d->kind != VFIO_USER_DIRTY_BY_PAGES ||
+    if (!qatomic_read(&d->tracked) || later ||
+        d->kind != VFIO_USER_DIRTY_BY_PAGES ||
         vfio_user_proxy_state(d->proxy) != VFIO_USER_UP ||
         bitmap_size(d, size) > max_bitmap(d)) {
         vfio_user_dirty_mark(ram_addr, size);

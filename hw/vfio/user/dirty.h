@@ -55,17 +55,23 @@ void vfio_user_dirty_init(VFIOUserDirty *d, VFIOUserProxy *proxy,
                           const VFIOUserCaps *caps);
 void vfio_user_dirty_destroy(VFIOUserDirty *d);
 
+/* From now on what the server may have written to is of interest. */
+void vfio_user_dirty_want(VFIOUserDirty *d);
+
 /**
  * vfio_user_dirty_start:
  * @maps: VFIOUserLoggingRange, ascending: what the server may write to by
  *        descriptor; may be changed
  *
  * Has the server begin a record.  Where it keeps none, or asks for what no
- * server can mean, the user is told once and @d->tracked stays false.
+ * server can mean, the user is told once and @d->tracked stays false.  With the
+ * big QEMU lock or without.
+ *
+ * Returns 0, or -ETIMEDOUT with @errp set where the server says nothing.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_START of later servers.
  */
-void vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps);
+int vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps, Error **errp);
 void vfio_user_dirty_stop(VFIOUserDirty *d);
 
 /**
@@ -91,13 +97,17 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
  *        record and asked for another time
  *
  * Marks dirty what the server wrote to since the last time.  Many requests are
- * under way at once; where the version allows it, one is about many maps.  An
- * answer that is an error, or makes no sense, is the end of the record: the
- * user is told, and @d->tracked becomes false.
+ * under way at once; where the version allows it, one is about many maps.
+ *
+ * An answer that makes no sense, or with the big QEMU lock one that is an error,
+ * is the end of the record: the user is told, and @d->tracked becomes false.
+ *
+ * Returns how many bytes were marked, or -ETIMEDOUT with @errp set where the
+ * server says nothing.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_REPORT of later servers.
  */
-void vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps);
+int64_t vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp);
 
 /**
  * vfio_user_dirty_unmap:

@@ -54,6 +54,7 @@ struct VFIOUserMigration {
         int error;              /* -errno: saving has failed, as was told */
 
         /* Of whoever writes the stream, without the lock. */
+        bool told;              /* the server knows of it */
         bool complete;          /* all but the configuration was sent */
         bool ack_wanted;        /* the base has yet to ask for it */
         VFIOUserMigBacklog backlog;
@@ -144,8 +145,11 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp);
 int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
 int vfio_user_migration_load_cleanup(void *opaque);
 
-/* Bytes that the device may still have to say while the VM runs. */
-uint64_t vfio_user_migration_pending(VFIOUserMigration *m);
+/*
+ * Bytes that the device may still have to say while the VM runs, and if @exact
+ * those that it has written to memory since it was asked last.
+ */
+uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact);
 
 /*
  * The base's: keeps QEMU from migrating in a mode in which descriptors and

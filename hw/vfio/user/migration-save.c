@@ -17,12 +17,14 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/main-loop.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/migration.h"
 #include "migration/qemu-file.h"
 #include "migration/ram.h"
 #include "system/runstate.h"
+#include "hw/vfio/user/container.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -200,17 +202,13 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
     return vfio_user_migration_put(m, f, VFIO_USER_MIG_RESTART, NULL, 0);
 }
 
-static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
+/* The server is told; before the first page is sent, if the VM runs. */
+static int tell_server_locked(VFIOUserMigration *m, Error **errp)
 {
     int ret = 0;
 
     vfio_user_mig_assert_locked(&m->lock);
-    vfio_user_migration_drop_chunk_locked(m);
-    memset(&m->save, 0, sizeof(m->save));
-    vfio_user_iova_thaw(vfio_user_migration_memory(m));
-    m->save.active = true;
-    m->save.ack_wanted = true;
-    m->d.ask = 0;
+    m->save.told = true;
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
@@ -220,6 +218,18 @@ static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
     }
     vfio_user_migration_mirror_locked(m);
     return ret;
+}
+
+static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    vfio_user_migration_drop_chunk_locked(m);
+    memset(&m->save, 0, sizeof(m->save));
+    vfio_user_iova_thaw(vfio_user_migration_memory(m));
+    m->save.active = true;
+    m->save.ack_wanted = true;
+    m->d.ask = 0;
+    return m->vm_running ? 0 : tell_server_locked(m, errp);
 }
 
 static int begin_saving(VFIOUserMigration *m, Error **errp)
@@ -234,7 +244,10 @@ static int begin_saving(VFIOUserMigration *m, Error **errp)
                                                  : -ECONNRESET;
 }
 
-/* With the big QEMU lock, although the VM runs. */
+/*
+ * With the big QEMU lock, although the VM runs.  Then the server is not called
+ * here, but in the first look.
+ */
 int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     ERRP_GUARD();
@@ -263,8 +276,9 @@ bool vfio_user_migration_is_active_iterate(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    /* one that was unplugged says so in its next turn */
-    return qatomic_read(&m->gone) || m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
+    /* what has failed, or was unplugged, says so in its next turn */
+    return qatomic_read(&m->gone) || qatomic_read(&m->save.error) ||
+           m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
 /* A failure shows in the next turn: QEMU is told that there is one to come. */
@@ -278,31 +292,86 @@ static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
     if (!m->d.ops->pending || m->save.backlog.endless) {
         return vfio_user_mig_backlog_pending(&m->save.backlog, threshold);
     }
-    if (m->save.error == 0) {
-        ret = m->d.ops->pending(&m->d, &bytes, &err);
-        if (ret == 0) {
-            return bytes;
-        }
-        m->save.error = vfio_user_migration_failed(m, ret, err);
+    ret = m->d.ops->pending(&m->d, &bytes, &err);
+    if (ret == 0) {
+        return bytes;
     }
+    m->save.error = vfio_user_migration_failed(m, ret, err);
     return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
 }
 
-uint64_t vfio_user_migration_pending(VFIOUserMigration *m)
+/* Of a device that is there. */
+static VFIOUserContainer *container_of_device(VFIOUserMigration *m)
+{
+    return VFIO_IOMMU_USER(m->vbasedev->bcontainer);
+}
+
+static int64_t look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
+                           Error **errp)
+{
+    int64_t ret;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    ret = vfio_user_container_look(container_of_device(m), look, errp);
+    if (ret >= 0 && !m->save.told) {
+        ret = tell_server_locked(m, errp);
+    }
+    return ret;
+}
+
+/*
+ * While the VM runs, the server is called without the big QEMU lock: first to
+ * begin with, then about what it has written to memory.  Returns how many bytes
+ * that were.
+ */
+static uint64_t look(VFIOUserMigration *m)
+{
+    g_auto(VFIOUserLook) look = { };
+    Error *err = NULL;
+    int64_t ret;
+
+    bql_lock();
+    if (!m->gone) {
+        vfio_user_container_prepare_look(container_of_device(m), &look);
+    }
+    bql_unlock();
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->gone || m->save.error < 0) {
+        return 0;
+    }
+    ret = look_locked(m, &look, &err);
+    if (ret < 0) {
+        m->save.error = vfio_user_migration_failed(m, ret, err);
+    }
+    return MAX(ret, 0);
+}
+
+static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
 {
     const VFIOUserMigBacklog nothing_yet = { };
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->gone || m->save.error < 0) {
+        return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
+    }
+    if (m->d.state != VFIO_USER_MIG_PRE_COPY) {
+        return 0;
+    }
+    return m->save.restart ?
+           vfio_user_mig_backlog_pending(&nothing_yet, threshold) :
+           pending_locked(m, threshold);
+}
+
+uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact)
+{
     /* QEMU stops the VM for as many; its own thread asks, and sets it */
     uint64_t threshold = migrate_get_current()->threshold_size + 1;
     uint64_t bytes = 0;
 
-    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    if (m->gone) {
-        return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
-    } else if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
-        bytes = m->save.restart ?
-                vfio_user_mig_backlog_pending(&nothing_yet, threshold) :
-                pending_locked(m, threshold);
+    if (!bql_locked() && (exact || !m->save.told)) {
+        bytes = look(m);
     }
+    bytes += pending(m, threshold);
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
                                 threshold);
     return bytes;

@@ -15,10 +15,16 @@
 #include "migration/savevm.h"
 #include "hw/vfio/user/migration-internal.h"
 
-static void state_pending(void *opaque, uint64_t *must_precopy,
+static void pending_estimate(void *opaque, uint64_t *must_precopy,
+                             uint64_t *can_postcopy)
+{
+    *must_precopy += vfio_user_migration_pending(opaque, false);
+}
+
+static void pending_exact(void *opaque, uint64_t *must_precopy,
                           uint64_t *can_postcopy)
 {
-    *must_precopy += vfio_user_migration_pending(opaque);
+    *must_precopy += vfio_user_migration_pending(opaque, true);
 }
 
 static bool switchover_ack_needed(void *opaque)
@@ -47,8 +53,8 @@ const SaveVMHandlers vfio_user_migration_handlers = {
     .save_prepare = vfio_user_migration_save_prepare,
     .save_setup = vfio_user_migration_save_setup,
     .is_active_iterate = vfio_user_migration_is_active_iterate,
-    .state_pending_estimate = state_pending,
-    .state_pending_exact = state_pending,
+    .state_pending_estimate = pending_estimate,
+    .state_pending_exact = pending_exact,
     .save_live_iterate = vfio_user_migration_save_iterate,
     .save_live_complete_precopy = vfio_user_migration_save_complete,
     .save_state = vfio_user_migration_save_config,

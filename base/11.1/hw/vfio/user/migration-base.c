@@ -19,7 +19,7 @@ static void save_query_pending(void *opaque, MigPendingData *pending,
 {
     VFIOUserMigration *m = opaque;
 
-    pending->precopy_bytes += vfio_user_migration_pending(m);
+    pending->precopy_bytes += vfio_user_migration_pending(m, exact);
     if (m->save.ack_wanted) {
         m->save.ack_wanted = false;
         pending->switchover_ack_pending++;
