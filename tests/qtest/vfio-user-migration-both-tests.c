@@ -210,6 +210,7 @@ static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
 /* Cancelling */
 
 #define STATE 0                 /* of the registers, device_state */
+#define SIZE 24                 /* likewise, data_size */
 #define CHUNK VFIO_USER_MIGRATION1_DATA
 #define REGION(offset) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, offset)
 
@@ -560,6 +561,34 @@ static void add_cancels(void)
     }
 }
 
+/* A write to the destination's server is answered once the next has come. */
+static void test_writes_at_once(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    const VFIOUserRule first[] = {
+        { ON(VFIO_USER_REGION_WRITE, REGION(CHUNK), .nth = 1), DO_HOLD },
+        { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 1), DO_HOLD },
+        { }
+    };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_server_set_rules(to->server[0], first);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    if (model->migration1) {
+        vfio_user_server_see(to->server[0], VFIO_USER_REGION_WRITE,
+                             REGION(SIZE), .nth = 1);
+    } else {
+        vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE,
+                             .nth = 2);
+    }
+    vfio_user_server_release(to->server[0]);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
 void vfio_user_add_migration_both_tests(void)
 {
     static const VFIOUserModel *const *const servers[] = {
@@ -577,6 +606,8 @@ void vfio_user_add_migration_both_tests(void)
         }
     }
     add_cancels();
+    add("1/writes-at-once", &vfio_user_mig_region, test_writes_at_once);
+    add("2/writes-at-once", &vfio_user_mig_pre_copy, test_writes_at_once);
     for (unsigned i = 0; i < ARRAY_SIZE(mixes); i++) {
         g_autofree char *name = g_strdup_printf("%s-one-way", mixes[i].name);
 

@@ -16,6 +16,7 @@
 
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/migration-arcs.h"
+#include "hw/vfio/user/migration-writes.h"
 
 /* What a server can do; flags of v2's feature MIGRATION. */
 #define VFIO_USER_MIG_HAS_STOP_COPY (1u << 0)
@@ -71,7 +72,9 @@ typedef struct VFIOUserMigrationOps {
      * @size: of @data, 1 or more
      * @more: the rest of a chunk comes with the next call
      *
-     * Returns how many bytes were written, which may not be all.
+     * Returns how many bytes were sent, which may not be all.  An error may
+     * be that of an older write; vfio_user_mig_finish_writes() must follow the
+     * last one.
      */
     int (*write)(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
                  bool more, Error **errp);
@@ -83,7 +86,7 @@ typedef struct VFIOUserMigRegion {
     int fd;                     /* of its mapped areas, hw/vfio's; or -1 */
     uint64_t at;                /* offset of the next byte of a chunk */
     uint64_t left;              /* bytes of the chunk that are to be read */
-    uint64_t written;           /* bytes of the chunk that the server has */
+    uint64_t written;           /* bytes of the chunk that were sent */
 } VFIOUserMigRegion;
 
 struct VFIOUserMigDevice {
@@ -93,6 +96,7 @@ struct VFIOUserMigDevice {
     bool uncertain;             /* a change has timed out: it may be @told */
     VFIOUserMigState told;      /* where it was to go last */
 
+    VFIOUserMigWrites writes;
     uint32_t ask;               /* v2: bytes of the next read; 0: any number */
     VFIOUserMigRegion region;   /* v1 */
 };

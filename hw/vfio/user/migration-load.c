@@ -157,16 +157,12 @@ static int load_end(VFIOUserMigration *m, Error **errp)
     return set_state(m, m->d.ops->loaded, errp);
 }
 
-static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
-                       Error **errp)
+/* A record without data of the server, which has taken all that came before. */
+static int take_other(VFIOUserMigration *m, const VFIOUserMigHead *head,
+                      Error **errp)
 {
     const uint8_t *payload = m->load.buffer;
 
-    if ((head->record == VFIO_USER_MIG_HELLO) == m->load.hello) {
-        error_setg(errp, "the stream says %s who the device is",
-                   m->load.hello ? "twice" : "not first");
-        return -EINVAL;
-    }
     switch (head->record) {
     case VFIO_USER_MIG_HELLO:
         m->load.hello = true;
@@ -174,16 +170,33 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
                begin(m, errp) : -EINVAL;
     case VFIO_USER_MIG_RESTART:
         return begin_again(m, errp);
-    case VFIO_USER_MIG_PART:
-    case VFIO_USER_MIG_DATA:
-        return load_data(m, head->size, head->record == VFIO_USER_MIG_PART,
-                         errp);
     case VFIO_USER_MIG_CONFIG:
         return load_config(m, payload, head->size, errp);
     case VFIO_USER_MIG_END:
         return load_end(m, errp);
     default:
         return 0;
+    }
+}
+
+static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
+                       Error **errp)
+{
+    int ret;
+
+    if ((head->record == VFIO_USER_MIG_HELLO) == m->load.hello) {
+        error_setg(errp, "the stream says %s who the device is",
+                   m->load.hello ? "twice" : "not first");
+        return -EINVAL;
+    }
+    switch (head->record) {
+    case VFIO_USER_MIG_PART:
+    case VFIO_USER_MIG_DATA:
+        return load_data(m, head->size, head->record == VFIO_USER_MIG_PART,
+                         errp);
+    default:
+        ret = vfio_user_mig_finish_writes(&m->d.writes, m->proxy, errp);
+        return ret < 0 ? ret : take_other(m, head, errp);
     }
 }
 
@@ -265,6 +278,7 @@ int vfio_user_migration_load_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
+    vfio_user_mig_finish_writes(&m->d.writes, m->proxy, NULL);
     g_clear_pointer(&m->load.buffer, g_free);
     vfio_user_migration_loaded(m);
     return 0;

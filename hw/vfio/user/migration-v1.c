@@ -303,21 +303,45 @@ static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
     return 0;
 }
 
+/* Sends a write to the region, which is answered later. */
+static int send_write(VFIOUserMigDevice *d, uint64_t offset, const void *from,
+                      uint32_t size, Error **errp)
+{
+    const VFIOUserRegionRW rw = { offset, d->region.info->index, size };
+
+    return vfio_user_mig_write(&d->writes, d->udev->proxy,
+                               VFIO_USER_REGION_WRITE, &rw, sizeof(rw), from,
+                               size, errp);
+}
+
 static int write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
                       Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     bool mapped;
+    int ret;
 
     size = extent(r, r->at, MIN(size, VFIO_USER_MIG_MAX_RECORD), &mapped);
     if (mapped) {
         return check_file(d, pwrite(r->fd, data, size,
                                     r->info->offset + r->at), size, errp);
     }
-    return vfio_user_device_write_region(d->udev, r->info->index, r->at,
-                                         MIN(size, vfio_user_caps_max_request(
-                                                       &d->udev->caps)),
-                                         data, false, errp);
+    size = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
+    ret = send_write(d, r->at, data, size, errp);
+    return ret < 0 ? ret : size;
+}
+
+/* The window is the server's until it has the chunk that was there. */
+static int await_window(VFIOUserMigDevice *d, Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    int ret = vfio_user_mig_finish_writes(&d->writes, d->udev->proxy, errp);
+
+    if (ret == 0) {
+        ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at),
+                            errp);
+    }
+    return ret == 0 && !check_window(d, r->at, 0, errp) ? -EPROTO : ret;
 }
 
 static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
@@ -325,15 +349,8 @@ static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
 {
     VFIOUserMigRegion *r = &d->region;
     uint64_t room;
-    int ret = 0;
+    int ret = r->written ? 0 : await_window(d, errp);
 
-    if (!r->written) {
-        ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at),
-                            errp);
-        if (ret == 0 && !check_window(d, r->at, 0, errp)) {
-            ret = -EPROTO;
-        }
-    }
     if (ret < 0) {
         return ret;
     }
@@ -345,8 +362,8 @@ static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
     r->at += ret;
     r->written += ret;
     if (ret == room || (ret == size && !more)) {
-        int told = write_register(d, REGISTER(data_size), &r->written,
-                                  sizeof(r->written), errp);
+        int told = send_write(d, REGISTER(data_size), &r->written,
+                              sizeof(r->written), errp);
 
         r->written = 0;
         return told < 0 ? told : ret;

@@ -165,14 +165,9 @@ static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
 {
     uint32_t some = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
     VFIOUserMigData msg = { .argsz = sizeof(msg) + some, .size = some };
-    g_auto(VFIOUserCall) call = {
-        .command = VFIO_USER_MIG_DATA_WRITE,
-        .head = &msg,
-        .head_size = sizeof(msg),
-        .data = data,
-        .data_size = some,
-    };
-    int ret = vfio_user_proxy_call(d->udev->proxy, &call, errp);
+    int ret = vfio_user_mig_write(&d->writes, d->udev->proxy,
+                                  VFIO_USER_MIG_DATA_WRITE, &msg, sizeof(msg),
+                                  data, some, errp);
 
     return ret < 0 ? ret : some;
 }

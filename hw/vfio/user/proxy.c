@@ -445,6 +445,11 @@ int vfio_user_proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     return ret;
 }
 
+void vfio_user_proxy_renew(VFIOUserProxy *p, VFIOUserCall *call)
+{
+    proxy_set_deadline(p, call);
+}
+
 /* Slots come back with a reply only: others are not to go without. */
 static void proxy_too_many(VFIOUserProxy *p, const VFIOUserCall *call,
                            const char *what)

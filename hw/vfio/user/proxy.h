@@ -302,6 +302,14 @@ int vfio_user_proxy_finish(VFIOUserProxy *proxy, VFIOUserCall *call,
                            Error **errp);
 
 /**
+ * vfio_user_proxy_renew:
+ *
+ * Gives a call begun all of its time from now on, since the server was busy
+ * with calls that were begun before.
+ */
+void vfio_user_proxy_renew(VFIOUserProxy *proxy, VFIOUserCall *call);
+
+/**
  * vfio_user_proxy_call:
  *
  * Begin and finish.

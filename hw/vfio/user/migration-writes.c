@@ -1,0 +1,98 @@
+/*
+ * vfio-user migration: data on their way to a server that loads them
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "hw/vfio/user/migration-writes.h"
+
+/* Under way at once: more than a socket takes. */
+#define MAX_WRITES 16
+
+typedef struct Write {
+    VFIOUserCall call;
+    uint32_t size;              /* bytes of data */
+} Write;
+
+static void write_free(Write *w)
+{
+    vfio_user_call_clear(&w->call);
+    g_free(w);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Write, write_free)
+
+/* Of a write to a region the server says how much of it there was. */
+static int check_written(VFIOUserProxy *proxy, const Write *w, Error **errp)
+{
+    VFIOUserRegionRW rw;
+
+    if (w->call.command != VFIO_USER_REGION_WRITE) {
+        return 0;
+    }
+    memcpy(&rw, w->call.reply, sizeof(rw));
+    if (rw.count == w->size) {
+        return 0;
+    }
+    error_setg(errp, "vfio-user %s: REGION_WRITE: the server says %u of %u"
+               " bytes of migration data", vfio_user_proxy_name(proxy),
+               rw.count, w->size);
+    return -EPROTO;
+}
+
+static int finish_oldest(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
+                         Error **errp)
+{
+    g_autoptr(Write) w = g_queue_pop_head(writes);
+    int ret;
+
+    /* those before it were answered, and took their time */
+    vfio_user_proxy_renew(proxy, &w->call);
+    ret = vfio_user_proxy_finish(proxy, &w->call, errp);
+    return ret < 0 ? ret : check_written(proxy, w, errp);
+}
+
+int vfio_user_mig_write(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
+                        VFIOUserCommand command, const void *head,
+                        size_t head_size, const void *data, size_t size,
+                        Error **errp)
+{
+    g_autoptr(Write) w = g_new0(Write, 1);
+    int ret = writes->length < MAX_WRITES ? 0 :
+              finish_oldest(writes, proxy, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    w->size = size;
+    w->call = (VFIOUserCall) {
+        .command = command,
+        .head = head,
+        .head_size = head_size,
+        .data = data,
+        .data_size = size,
+        .reply_max = command == VFIO_USER_REGION_WRITE ? head_size : 0,
+    };
+    ret = vfio_user_proxy_begin(proxy, &w->call, errp);
+    if (ret == 0) {
+        g_queue_push_tail(writes, g_steal_pointer(&w));
+    }
+    return ret;
+}
+
+int vfio_user_mig_finish_writes(VFIOUserMigWrites *writes,
+                                VFIOUserProxy *proxy, Error **errp)
+{
+    int ret = 0;
+
+    while (writes->length) {
+        int done = finish_oldest(writes, proxy, ret < 0 ? NULL : errp);
+
+        ret = ret < 0 ? ret : done;
+    }
+    return ret;
+}
