@@ -1,9 +1,9 @@
 /*
  * The floor of the migration benchmark: a bare vfio-user client
  *
- * Does what a client must do and no more: reads a device's state, or writes
- * it, or fetches dirty bits range by range, into and from memory that it uses
- * again and again. It waits as the client in QEMU does, polling for a bounded
+ * Does what a client must do and no more: reads a device's state and drops it,
+ * or writes one that it reads from a file in memory, or fetches dirty bits range
+ * by range, into and from memory that it uses again and again. It waits as the client in QEMU does, polling for a bounded
  * time before it sleeps. The server measures. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -25,6 +25,7 @@ typedef struct Floor {
     uint16_t next_id;
     const uint8_t *mapped;      /* the region's data; NULL: by message */
     uint8_t *memory;            /* BENCH_MAX_DATA */
+    int stream;                 /* from which a state is loaded */
 } Floor;
 
 static void receive(Floor *f, void *buf, size_t size)
@@ -89,6 +90,28 @@ static void negotiate(Floor *f)
 
     call(f, CMD_VERSION, version, sizeof(version), NULL, 0, f->memory,
          BENCH_MAX_DATA);
+}
+
+/* A state that was saved, of zeros. */
+static void open_stream(Floor *f, uint64_t size)
+{
+    f->stream = memfd_create("bench", MFD_CLOEXEC);
+    if (f->stream < 0) {
+        err(1, "no memory");
+    }
+    for (uint64_t done = 0; done < size; done += BENCH_MAX_DATA) {
+        if (write(f->stream, f->memory, BENCH_MAX_DATA) != BENCH_MAX_DATA) {
+            err(1, "no memory");
+        }
+    }
+    lseek(f->stream, 0, SEEK_SET);
+}
+
+static void read_stream(Floor *f, uint32_t size)
+{
+    if (read(f->stream, f->memory, size) != size) {
+        err(1, "the stream");
+    }
 }
 
 /* Migration v1 */
@@ -159,6 +182,7 @@ static void load_v1(Floor *f, uint64_t size)
         uint32_t some = size < MIG_DATA_SIZE ? size : MIG_DATA_SIZE;
         RegionRW rw = { read_register(f, MIG_OFFSET), MIG_REGION, some };
 
+        read_stream(f, some);
         if (f->mapped) {
             memcpy((uint8_t *)f->mapped, f->memory, some);
         } else {
@@ -215,6 +239,7 @@ static void load_v2(Floor *f, uint64_t size)
         uint32_t some = size < BENCH_MAX_DATA ? size : BENCH_MAX_DATA;
         MigData m = { sizeof(m) + some, some };
 
+        read_stream(f, some);
         call(f, CMD_MIG_DATA_WRITE, &m, sizeof(m), f->memory, some, NULL, 0);
         size -= some;
     }
@@ -295,6 +320,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[3], "save")) {
         (v2 ? save_v2 : save_v1)(&f);
     } else if (!strcmp(argv[3], "load")) {
+        open_stream(&f, atoll(argv[4]));
         (v2 ? load_v2 : load_v1)(&f, atoll(argv[4]));
     } else if (!strcmp(argv[3], "fetch")) {
         for (int i = atoi(argv[4]); i; i--) {

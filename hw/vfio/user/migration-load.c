@@ -15,6 +15,7 @@
 #include "qemu/coroutine.h"
 #include "qemu/error-report.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
 #include "system/runstate.h"
@@ -24,6 +25,9 @@
 /* How often the monitor gets a turn where the stream does not wait, ms. */
 #define MONITOR_WAITS_MS 100
 #define MONITOR_TURN_US 10000
+
+/* Bytes that are sent while they are in the cache. */
+#define PIECE (32 * KiB)
 
 static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
 {
@@ -103,12 +107,12 @@ static int begin_again(VFIOUserMigration *m, Error **errp)
     return reset(m, errp) < 0 ? -EIO : enter_resuming(m, errp);
 }
 
-static int load_data(VFIOUserMigration *m, size_t size, bool more,
-                     Error **errp)
+/* @more: what comes is not the end of a chunk, whatever @size is */
+static int write_data(VFIOUserMigration *m, size_t size, bool more,
+                      Error **errp)
 {
     const uint8_t *data = m->load.buffer;
 
-    m->load.partial = more;
     while (size) {
         int ret = m->d.ops->write(&m->d, data, size, more, errp);
 
@@ -123,6 +127,29 @@ static int load_data(VFIOUserMigration *m, size_t size, bool more,
         }
     }
     return 0;
+}
+
+static int load_data(VFIOUserMigration *m, QEMUFile *f,
+                     const VFIOUserMigHead *head, Error **errp)
+{
+    size_t left = head->size;
+    int ret = 0;
+
+    m->load.partial = head->record == VFIO_USER_MIG_PART;
+    while (ret == 0 && left) {
+        size_t size = MIN(left, PIECE);
+
+        if (!vfio_user_mig_get_payload(f, m->load.buffer, size, errp)) {
+            return -EINVAL;
+        }
+        left -= size;
+        /* the stream may have been waited for */
+        ret = vfio_user_migration_check(m, errp);
+        if (ret == 0) {
+            ret = write_data(m, size, left || m->load.partial, errp);
+        }
+    }
+    return ret;
 }
 
 static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
@@ -158,11 +185,15 @@ static int load_end(VFIOUserMigration *m, Error **errp)
 }
 
 /* A record without data of the server, which has taken all that came before. */
-static int take_other(VFIOUserMigration *m, const VFIOUserMigHead *head,
-                      Error **errp)
+static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
+                       Error **errp)
 {
     const uint8_t *payload = m->load.buffer;
+    int ret = vfio_user_mig_finish_writes(&m->d.writes, m->proxy, errp);
 
+    if (ret < 0) {
+        return ret;
+    }
     switch (head->record) {
     case VFIO_USER_MIG_HELLO:
         m->load.hello = true;
@@ -179,25 +210,21 @@ static int take_other(VFIOUserMigration *m, const VFIOUserMigHead *head,
     }
 }
 
-static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
-                       Error **errp)
+/* With @head->record one that may come now. */
+static int load_payload(VFIOUserMigration *m, QEMUFile *f,
+                        const VFIOUserMigHead *head, Error **errp)
 {
     int ret;
 
-    if ((head->record == VFIO_USER_MIG_HELLO) == m->load.hello) {
-        error_setg(errp, "the stream says %s who the device is",
-                   m->load.hello ? "twice" : "not first");
+    if (head->record == VFIO_USER_MIG_PART ||
+        head->record == VFIO_USER_MIG_DATA) {
+        return load_data(m, f, head, errp);
+    }
+    if (!vfio_user_mig_get_payload(f, m->load.buffer, head->size, errp)) {
         return -EINVAL;
     }
-    switch (head->record) {
-    case VFIO_USER_MIG_PART:
-    case VFIO_USER_MIG_DATA:
-        return load_data(m, head->size, head->record == VFIO_USER_MIG_PART,
-                         errp);
-    default:
-        ret = vfio_user_mig_finish_writes(&m->d.writes, m->proxy, errp);
-        return ret < 0 ? ret : take_other(m, head, errp);
-    }
+    ret = vfio_user_migration_check(m, errp);
+    return ret < 0 ? ret : take_record(m, head, errp);
 }
 
 /* 1, 0 at the end of the section, or -errno. */
@@ -206,17 +233,18 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
     VFIOUserMigHead head;
     int ret;
 
-    if (!vfio_user_mig_get(f, &m->load.position, &head, m->load.buffer,
-                           errp)) {
+    if (!vfio_user_mig_get(f, &m->load.position, &head, errp)) {
         return -EINVAL;
     }
     trace_vfio_user_mig_load(vfio_user_proxy_name(m->proxy),
                              vfio_user_mig_record_name(head.record),
                              head.size);
-    ret = vfio_user_migration_check(m, errp);
-    if (ret == 0) {
-        ret = take_record(m, &head, errp);
+    if ((head.record == VFIO_USER_MIG_HELLO) == m->load.hello) {
+        error_setg(errp, "the stream says %s who the device is",
+                   m->load.hello ? "twice" : "not first");
+        return -EINVAL;
     }
+    ret = load_payload(m, f, &head, errp);
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 

@@ -47,9 +47,10 @@ int vfio_user_mig_begin_put(QEMUFile *f, uint64_t *position,
 }
 
 /* The end of the stream shows as short, and as zeros. */
-static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
+bool vfio_user_mig_get_payload(QEMUFile *f, void *buffer, size_t size,
+                               Error **errp)
 {
-    size_t got = qemu_get_buffer(f, to, size);
+    size_t got = qemu_get_buffer(f, buffer, size);
     int ret = qemu_file_get_error(f);
 
     if (got != size || ret < 0) {
@@ -62,13 +63,12 @@ static bool get(QEMUFile *f, void *to, size_t size, Error **errp)
 }
 
 bool vfio_user_mig_get(QEMUFile *f, uint64_t *position, VFIOUserMigHead *head,
-                       void *buffer, Error **errp)
+                       Error **errp)
 {
     uint8_t bytes[VFIO_USER_MIG_HEAD_SIZE];
 
-    return get(f, bytes, sizeof(bytes), errp) &&
-           vfio_user_mig_get_head(position, bytes, head, errp) &&
-           get(f, buffer, head->size, errp);
+    return vfio_user_mig_get_payload(f, bytes, sizeof(bytes), errp) &&
+           vfio_user_mig_get_head(position, bytes, head, errp);
 }
 
 bool vfio_user_mig_begin_get(QEMUFile *f, uint64_t *position, Error **errp)
@@ -76,6 +76,6 @@ bool vfio_user_mig_begin_get(QEMUFile *f, uint64_t *position, Error **errp)
     uint8_t bytes[VFIO_USER_MIG_BEGINNING_SIZE];
 
     *position = sizeof(bytes);
-    return get(f, bytes, sizeof(bytes), errp) &&
+    return vfio_user_mig_get_payload(f, bytes, sizeof(bytes), errp) &&
            vfio_user_mig_check_beginning(bytes, errp);
 }

@@ -26,13 +26,21 @@ int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
 /**
  * vfio_user_mig_get:
  * @position: in the device's stream, is moved on
- * @buffer: VFIO_USER_MIG_MAX_RECORD bytes, gets the payload
  *
  * Returns true with @head filled where the next record is one that was made to
- * be there, else false with @errp set.
+ * be there, else false with @errp set.  Its payload is to be got next.
  */
 bool vfio_user_mig_get(QEMUFile *f, uint64_t *position, VFIOUserMigHead *head,
-                       void *buffer, Error **errp);
+                       Error **errp);
+
+/**
+ * vfio_user_mig_get_payload:
+ * @size: bytes of the payload of a record, or the next of them
+ *
+ * Returns true with them in @buffer, else false with @errp set.
+ */
+bool vfio_user_mig_get_payload(QEMUFile *f, void *buffer, size_t size,
+                               Error **errp);
 
 /**
  * vfio_user_mig_begin_put:
