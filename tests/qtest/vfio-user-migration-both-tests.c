@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib-unix.h>
 #include <sys/socket.h>
 
 #include "hw/pci/pci.h"
@@ -589,6 +590,32 @@ static void test_writes_at_once(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
+/*
+ * While nobody takes a piece of the state, the next one is read.  A cancel then
+ * drops both.
+ */
+static void test_reads_ahead(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    const VFIOUserWhen data_read = ON(VFIO_USER_MIG_DATA_READ);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    char buffer[512];
+    int fds[2];
+
+    g_assert_cmpuint(vfio_user_mig_most_read(model), >, 64 * KiB);
+    g_assert_true(g_unix_open_pipe(fds, FD_CLOEXEC, NULL));
+    vfio_user_mig_give(from, fds[1]);
+    vfio_user_mig_start(from, "fd:given");
+    while (!vfio_user_server_count(from->server[0], data_read)) {
+        g_assert_cmpint(read(fds[0], buffer, sizeof(buffer)), >, 0);
+    }
+    vfio_user_server_see(from->server[0], VFIO_USER_MIG_DATA_READ, .nth = 2);
+    vfio_user_mig_cancel(from);
+    close(fds[0]);
+    vfio_user_mig_wait(from, "cancelled");
+    check_after_cancel(from, model);
+}
+
 void vfio_user_add_migration_both_tests(void)
 {
     static const VFIOUserModel *const *const servers[] = {
@@ -608,6 +635,8 @@ void vfio_user_add_migration_both_tests(void)
     add_cancels();
     add("1/writes-at-once", &vfio_user_mig_region, test_writes_at_once);
     add("2/writes-at-once", &vfio_user_mig_pre_copy, test_writes_at_once);
+    add("libvfio-user-2026/reads-ahead", &vfio_user_mig_pre_copy_2026,
+        test_reads_ahead);
     for (unsigned i = 0; i < ARRAY_SIZE(mixes); i++) {
         g_autofree char *name = g_strdup_printf("%s-one-way", mixes[i].name);
 

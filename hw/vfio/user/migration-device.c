@@ -45,6 +45,7 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
 
 void vfio_user_mig_piece_free(VFIOUserMigPiece *piece)
 {
+    assert(!piece->begun);
     vfio_user_call_clear(&piece->call);
     g_free(piece->bytes);
     g_free(piece);

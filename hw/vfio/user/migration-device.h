@@ -30,6 +30,7 @@ typedef struct VFIOUserMigPiece {
     uint32_t size;              /* 0: the end, in PRE_COPY for now */
     bool more;                  /* the rest of a chunk comes next */
     bool is_short;              /* the server was asked for more */
+    bool begun;                 /* @call is under way, nothing else is set */
     VFIOUserCall call;          /* has the data, if they came by message, */
     uint8_t *bytes;             /* and this does if they did not */
 } VFIOUserMigPiece;
@@ -63,8 +64,16 @@ typedef struct VFIOUserMigrationOps {
     /* How many bytes there are to save; NULL: servers do not say. */
     int (*pending)(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp);
     /*
+     * begin_read:
+     * @piece: zeroed; read must follow if this succeeds
+     *
+     * NULL: the version has no such thing.
+     */
+    int (*begin_read)(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                      Error **errp);
+    /*
      * read:
-     * @piece: zeroed; has its data until it is freed
+     * @piece: zeroed or begun; has its data until it is freed
      */
     int (*read)(VFIOUserMigDevice *d, VFIOUserMigPiece *piece, Error **errp);
     /*

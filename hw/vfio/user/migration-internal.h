@@ -50,6 +50,7 @@ struct VFIOUserMigration {
         bool restart;           /* what was sent is void */
         bool more;              /* the rest of a chunk is to be read, */
         GQueue rest;            /* or is here: VFIOUserMigPiece */
+        VFIOUserMigPiece *ahead;        /* begun, the next one; or NULL */
         uint64_t rest_size;     /* bytes that were ever put there */
         int error;              /* -errno: saving has failed, as was told */
 
@@ -98,7 +99,7 @@ void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m);
  */
 int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err);
 
-/* Forgets what was read and is not to be sent. */
+/* Forgets what was read, or is being read, and is not to be sent. */
 void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
 
 /*

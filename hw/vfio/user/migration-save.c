@@ -109,7 +109,8 @@ static int set_state_locked(VFIOUserMigration *m, VFIOUserMigState to)
 /* Makes @piece one that was read; 0 or -errno. */
 static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 {
-    g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
+    g_autoptr(VFIOUserMigPiece) next = g_steal_pointer(&m->save.ahead) ?:
+                                       g_new0(VFIOUserMigPiece, 1);
     Error *err = NULL;
     int ret;
 
@@ -123,6 +124,39 @@ static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
                              vfio_user_mig_state_name(m->d.state), next->size);
     *piece = g_steal_pointer(&next);
     return 0;
+}
+
+/*
+ * Begins to read the next piece, which comes while the stream is written.  Where
+ * the state changes meanwhile, the server has answered before that, in order.
+ */
+static int read_ahead_locked(VFIOUserMigration *m)
+{
+    g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
+    Error *err = NULL;
+    int ret;
+
+    vfio_user_mig_assert_locked(&m->lock);
+    if (!m->d.ops->begin_read) {
+        return 0;
+    }
+    ret = m->d.ops->begin_read(&m->d, next, &err);
+    if (ret < 0) {
+        return vfio_user_migration_failed(m, ret, err);
+    }
+    m->save.ahead = g_steal_pointer(&next);
+    return 0;
+}
+
+static void drop_ahead_locked(VFIOUserMigration *m)
+{
+    g_autoptr(VFIOUserMigPiece) ahead = g_steal_pointer(&m->save.ahead);
+
+    vfio_user_mig_assert_locked(&m->lock);
+    if (ahead) {
+        ahead->begun = false;
+        vfio_user_proxy_finish(m->proxy, &ahead->call, NULL);
+    }
 }
 
 static int put_piece(VFIOUserMigration *m, QEMUFile *f,
@@ -166,6 +200,7 @@ void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m)
 {
     vfio_user_mig_assert_locked(&m->lock);
     m->save.more = false;
+    drop_ahead_locked(m);
     g_queue_clear_full(&m->save.rest,
                        (GDestroyNotify)vfio_user_mig_piece_free);
 }
@@ -402,7 +437,8 @@ static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
         return ret;
     }
     *piece = g_queue_pop_head(&m->save.rest);
-    if (!*piece && goes_on_locked(m, f, n, turn)) {
+    if (!*piece && ((m->save.ahead && !m->save.restart) ||
+                    goes_on_locked(m, f, n, turn))) {
         ret = read_locked(m, piece);
     }
     if (*piece) {
@@ -410,6 +446,18 @@ static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
         turn->ended = !(*piece)->size;
         turn->short_reads += (*piece)->is_short;
     }
+    if (ret == 0 && *piece && goes_on_locked(m, f, n + 1, turn)) {
+        ret = read_ahead_locked(m);
+    }
+    return ret;
+}
+
+/* Nobody writes the stream any more. */
+static int end_turn(VFIOUserMigration *m, int ret)
+{
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    /* here it is waited for without the big QEMU lock */
+    drop_ahead_locked(m);
     return ret;
 }
 
@@ -431,7 +479,7 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
             ret = put_piece(m, f, piece);
         }
         if (ret < 0) {
-            return ret;
+            return end_turn(m, ret);
         }
     }
     if (n && vfio_user_mig_backlog_turn(&m->save.backlog, &turn, limit)) {
@@ -501,7 +549,9 @@ static int change_state(VFIOUserMigration *m, VFIOUserMigState to)
 static int read_stopped(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 {
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    return read_locked(m, piece);
+    int ret = read_locked(m, piece);
+
+    return ret == 0 && (*piece)->size ? read_ahead_locked(m) : ret;
 }
 
 /*

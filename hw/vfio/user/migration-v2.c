@@ -127,21 +127,36 @@ static void adapt_size(VFIOUserMigDevice *d, uint32_t asked, uint32_t got,
     }
 }
 
-static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
-                     Error **errp)
+static int begin_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                      Error **errp)
 {
     uint32_t size = read_size(d);
-    VFIOUserMigData msg = { .argsz = sizeof(msg) + size, .size = size };
-    VFIOUserCall *call = &piece->call;
+    const VFIOUserMigData msg = { .argsz = sizeof(msg) + size, .size = size };
     int ret;
 
-    *call = (VFIOUserCall) {
+    piece->call = (VFIOUserCall) {
         .command = VFIO_USER_MIG_DATA_READ,
         .head = &msg,
         .head_size = sizeof(msg),
         .reply_max = sizeof(msg) + size,
     };
-    ret = vfio_user_proxy_call(d->udev->proxy, call, errp);
+    ret = vfio_user_proxy_begin(d->udev->proxy, &piece->call, errp);
+    piece->begun = ret == 0;
+    return ret;
+}
+
+static int finish_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                       Error **errp)
+{
+    VFIOUserCall *call = &piece->call;
+    uint32_t size = call->reply_max - sizeof(VFIOUserMigData);
+    VFIOUserMigData msg;
+    int ret;
+
+    piece->begun = false;
+    /* the stream took its time, which is not the server's */
+    vfio_user_proxy_renew(d->udev->proxy, call);
+    ret = vfio_user_proxy_finish(d->udev->proxy, call, errp);
     if (ret < 0) {
         return ret;
     }
@@ -158,6 +173,14 @@ static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
     piece->is_short = msg.size && msg.size < size;
     adapt_size(d, size, msg.size, call->reply_size > sizeof(msg) + msg.size);
     return 0;
+}
+
+static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                     Error **errp)
+{
+    int ret = piece->begun ? 0 : begin_read(d, piece, errp);
+
+    return ret < 0 ? ret : finish_read(d, piece, errp);
 }
 
 static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
@@ -180,6 +203,7 @@ const VFIOUserMigrationOps vfio_user_mig_v2 = {
     .probe = probe,
     .get_state = get_state,
     .set_state = set_state,
+    .begin_read = begin_read,
     .read = data_read,
     .write = data_write,
 };
