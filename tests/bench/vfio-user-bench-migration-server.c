@@ -324,6 +324,22 @@ static void answer_dirty_pages(Server *s, Header header)
     answer(&s->device, header, NULL, 0);
 }
 
+/* With the bits of what is unmapped, where they are asked for. */
+static void answer_unmap(Server *s, Header header)
+{
+    DirtyPages m;               /* this has the same layout */
+
+    if (header.size < sizeof(header) + sizeof(m)) {
+        describe(&s->device, header);
+        return;
+    }
+    memcpy(&m, s->device.payload, sizeof(m));
+    if (m.bitmap_size > sizeof(s->bits)) {
+        errx(1, "unmap with %" PRIu64 " bytes of bits", m.bitmap_size);
+    }
+    answer_data(s, header, &m, sizeof(m), s->bits, m.bitmap_size);
+}
+
 static void answer_feature(Server *s, Header header)
 {
     size_t size = header.size - sizeof(header);
@@ -371,6 +387,8 @@ static void answer_payload(Server *s, Header header)
         greet(s, header);
     } else if (header.command == CMD_DMA_MAP) {
         answer(&s->device, header, NULL, 0);
+    } else if (header.command == CMD_DMA_UNMAP && !s->v2) {
+        answer_unmap(s, header);
     } else if (header.command == CMD_GET_REGION_INFO && !s->v2 &&
                info[2] == MIG_REGION) {
         describe_region(s, header);

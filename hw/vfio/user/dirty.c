@@ -545,8 +545,11 @@ static void finish_piece(Fetch *f)
     g_autoptr(Piece) p = g_queue_pop_head(&f->begun);
     VFIOUserDirty *d = f->d;
     Error *err = NULL;
-    int ret = vfio_user_proxy_finish(d->proxy, &p->call, &err);
+    int ret;
 
+    /* it may be late by the time that those before it took */
+    vfio_user_proxy_renew(d->proxy, &p->call);
+    ret = vfio_user_proxy_finish(d->proxy, &p->call, &err);
     f->begun_bytes -= p->bitmap;
     if (qatomic_read(&d->tracked) && is_refused(f, p, ret)) {
         error_free(err);
