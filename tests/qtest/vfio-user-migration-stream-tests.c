@@ -171,6 +171,32 @@ static void test_stream(const void *opaque)
     }
 }
 
+/* QEMU's script finds its way through what such a device has saved. */
+static void test_analyze(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, 712);
+    g_autofree char *build = g_path_get_dirname(getenv("QTEST_QEMU_BINARY"));
+    g_autofree char *script = g_build_filename(build, "scripts",
+                                               "analyze-migration.py", NULL);
+    char *const command[] = { script, (char *)"-f", file->name, NULL };
+    g_autofree char *state = NULL;
+    g_autofree char *errors = NULL;
+    int status;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)command, NULL,
+                               G_SPAWN_DEFAULT, NULL, NULL, &state, &errors,
+                               &status, NULL));
+    if (status) {
+        g_test_message("%.2000s", strstr(errors, "Traceback"));
+    }
+    g_assert_cmpint(status, ==, 0);
+    g_assert_nonnull(strstr(state, "0000:00:04.0/vfio ("));
+    g_assert_nonnull(strstr(state, "\"Helo\": \"1 records, 20 bytes\""));
+    g_assert_nonnull(strstr(state, "\"Conf\": \"1 records, "));
+    g_assert_nonnull(strstr(state, "0000:00:04.0/vfio-end ("));
+}
+
 static void add(Case *c, const char *server, const Row *row,
                 const VFIOUserModel *model)
 {
@@ -186,6 +212,10 @@ void vfio_user_add_migration_stream_tests(void)
 {
     static Case cases[3 * ARRAY_SIZE(rows)];
 
+    qtest_add_data_func("/vfio-user/migration-stream/1/analyze",
+                        &vfio_user_mig_region, test_analyze);
+    qtest_add_data_func("/vfio-user/migration-stream/2/analyze",
+                        &vfio_user_mig_pre_copy, test_analyze);
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         add(&cases[3 * i], "1", &rows[i], vfio_user_mig_region);
         add(&cases[3 * i + 1], "2", &rows[i], vfio_user_mig_stop_copy);
