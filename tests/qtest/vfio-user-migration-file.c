@@ -66,6 +66,7 @@ VFIOUserMigFile *vfio_user_mig_file_new(const VFIOUserModel *model,
     vfio_user_mig_vm_fill(from, seed);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "completed");
+    file->bar = from->bar[0];
     vfio_user_mig_vm_quit(from);
     vfio_user_mig_vm_free(from);
     g_assert_true(g_file_get_contents(file->name, &file->text, &file->length,
@@ -95,6 +96,35 @@ size_t vfio_user_mig_file_find(const VFIOUserMigFile *file,
     g_assert_not_reached();
 }
 
+void vfio_user_mig_file_insert(VFIOUserMigFile *file, size_t before,
+                               uint32_t word, uint32_t size)
+{
+    const size_t length = HEAD + size;
+    uint64_t end = 0;
+    char *place;
+
+    file->text = g_realloc(file->text, file->length + length);
+    place = file->text + before;
+    memmove(place + length, place, file->length - before);
+    memset(place, 0x55, length);
+    file->length += length;
+    for (unsigned i = 0; i < file->records; i++) {
+        char *head = file->text + file->record[i].at + length;
+
+        if (file->record[i].at < before) {
+            continue;
+        }
+        if (!end) {             /* of the one that was before it */
+            end = ldq_be_p(head + 8) - file->record[i].size;
+        }
+        stq_be_p(head + 8, ldq_be_p(head + 8) + length);
+        file->record[i].at += length;
+    }
+    stl_be_p(place, word);
+    stl_be_p(place + 4, size);
+    stq_be_p(place + 8, end + length);
+}
+
 VFIOUserMigVM *vfio_user_mig_file_load(VFIOUserMigFile *file,
                                        const VFIOUserModel *model,
                                        gsize length)
@@ -103,6 +133,7 @@ VFIOUserMigVM *vfio_user_mig_file_load(VFIOUserMigFile *file,
     g_autofree char *uri = g_strdup_printf("exec:cat %s", file->name);
 
     g_assert_true(g_file_set_contents(file->name, file->text, length, NULL));
+    to->bar[0] = file->bar;
     vfio_user_server_forget(to->server[0]);
     vfio_user_mig_listen(to, uri);
     return to;

@@ -20,6 +20,7 @@ typedef struct VFIOUserMigFile {
     char *name;
     char *text;
     gsize length;
+    uint64_t bar;               /* where the guest has what is saved */
     size_t magic;               /* where the device begins */
     struct {
         size_t at, size;        /* with its head */
@@ -37,6 +38,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigFile, vfio_user_mig_file_free)
 /* Where the @nth record of a kind is, counted from 1. */
 size_t vfio_user_mig_file_find(const VFIOUserMigFile *file,
                                VFIOUserMigRecord kind, unsigned nth);
+
+/*
+ * Puts a record of kind @word, with @size bytes of payload, before the one at
+ * @before: as if it had been there when the stream was written.
+ */
+void vfio_user_mig_file_insert(VFIOUserMigFile *file, size_t before,
+                               uint32_t word, uint32_t size);
 
 /* A VM with such a device begins to load @length bytes of what is there now. */
 VFIOUserMigVM *vfio_user_mig_file_load(VFIOUserMigFile *file,

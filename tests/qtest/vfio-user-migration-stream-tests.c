@@ -2,7 +2,8 @@
  * qtest of the vfio-user client: streams that are not what was saved
  *
  * A VM is saved to a file and the file is damaged.  Whoever loads it ends with
- * a message and status 1, and its server has loaded nothing.
+ * a message and status 1, and its server has loaded nothing.  Streams of other
+ * versions are made of it as well, and those that are to be read are.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,6 +14,8 @@
 #include "qemu/bswap.h"
 #include "vfio-user-migration-file.h"
 #include "vfio-user-tests.h"
+
+#define SEED 711
 
 typedef enum Deed {
     FLIP,                       /* a bit of the byte at @at */
@@ -30,6 +33,9 @@ typedef enum Deed {
 #define DATA VFIO_USER_MIG_DATA
 #define CONFIG VFIO_USER_MIG_CONFIG
 #define END VFIO_USER_MIG_END
+
+/* A version later than this QEMU's. */
+#define NEWER (VFIO_USER_MIG_VERSION + 1)
 
 /* Of the pieces that each server gives, the one that is the last. */
 #define LAST 0
@@ -62,10 +68,10 @@ static const Row rows[] = {
     { "host-device", BEGINNING, 1, PUT, 0, 0xffffffff,
       "no state of a vfio-user device" },
     /* before the version had a place, the kind of HELLO was there: 1 */
-    { "older", BEGINNING, 1, PUT, 8, 1,
-      "is of version 1, this QEMU knows version 2" },
-    { "newer", BEGINNING, 1, PUT, 8, 3,
-      "is of version 3, this QEMU knows version 2" },
+    { "older", BEGINNING, 1, PUT, 8, 1, "of version 1 and needs a QEMU" },
+    { "newer", BEGINNING, 1, PUT, 8, NEWER << 16 | NEWER,
+      "needs a QEMU that reads version 4, this one reads 2 to 3" },
+    { "newer-kind", DATA, 2, PUT, 0, 0x4e657720, "the unknown kind 0x4e6577" },
     { "other-version", HELLO, 1, OTHER_VERSION, 0, 0,
       "use servers with the same version" },
     { "hello-kind", HELLO, 1, FLIP, 2, 0, "the unknown kind 0x" },
@@ -157,7 +163,7 @@ static void test_stream(const void *opaque)
     const Case *c = opaque;
     const Row *row = c->row;
     VFIOUserModel other = *c->model;
-    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(c->model, 711);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(c->model, SEED);
     g_autofree char *said = NULL;
 
     damage(row, file);
@@ -171,11 +177,49 @@ static void test_stream(const void *opaque)
     }
 }
 
+/*
+ * As a later QEMU may write: this one can read it, and skips what it does not
+ * know.
+ */
+static void test_from_newer(const void *opaque)
+{
+    static const VFIOUserMigRecord places[] = { DATA, CONFIG, END };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = NULL;
+
+    stl_be_p(file->text + file->magic + 8, NEWER << 16 | VFIO_USER_MIG_VERSION);
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        size_t at = vfio_user_mig_file_find(file, places[i], 1);
+
+        vfio_user_mig_file_insert(file, at, 0x4f706e65 + i, 5 * i);
+    }
+    to = vfio_user_mig_file_load(file, model, file->length);
+    vfio_user_mig_wait_running(to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* Version 2 reads what this QEMU writes: its number and its kinds, no other. */
+static void test_to_older(const void *opaque)
+{
+    static const uint8_t beginning[] = {
+        'v', 'f', 'i', 'o', 'u', 's', 'e', 'r', 0, 0, 0, 2,
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
+
+    g_assert_cmpmem(file->text + file->magic, sizeof(beginning), beginning,
+                    sizeof(beginning));
+    for (unsigned i = 0; i < file->records; i++) {
+        g_assert_cmpint(file->record[i].kind, <, VFIO_USER_MIG_OPTIONAL);
+    }
+}
+
 /* QEMU's script finds its way through what such a device has saved. */
 static void test_analyze(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
-    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, 712);
+    g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(model, SEED);
     g_autofree char *build = g_path_get_dirname(getenv("QTEST_QEMU_BINARY"));
     g_autofree char *script = g_build_filename(build, "scripts",
                                                "analyze-migration.py", NULL);
@@ -197,6 +241,15 @@ static void test_analyze(const void *opaque)
     g_assert_nonnull(strstr(state, "0000:00:04.0/vfio-end ("));
 }
 
+static const struct {
+    const char *name;
+    void (*test)(const void *opaque);
+} wholes[] = {
+    { "from-newer", test_from_newer },
+    { "to-older", test_to_older },
+    { "analyze", test_analyze },
+};
+
 static void add(Case *c, const char *server, const Row *row,
                 const VFIOUserModel *model)
 {
@@ -212,10 +265,15 @@ void vfio_user_add_migration_stream_tests(void)
 {
     static Case cases[3 * ARRAY_SIZE(rows)];
 
-    qtest_add_data_func("/vfio-user/migration-stream/1/analyze",
-                        &vfio_user_mig_region, test_analyze);
-    qtest_add_data_func("/vfio-user/migration-stream/2/analyze",
-                        &vfio_user_mig_pre_copy, test_analyze);
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(wholes); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-stream/%u/%s", i % 2 + 1,
+                            wholes[i / 2].name);
+
+        qtest_add_data_func(path, i % 2 ? &vfio_user_mig_pre_copy :
+                                          &vfio_user_mig_region,
+                            wholes[i / 2].test);
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         add(&cases[3 * i], "1", &rows[i], vfio_user_mig_region);
         add(&cases[3 * i + 1], "2", &rows[i], vfio_user_mig_stop_copy);

@@ -70,7 +70,7 @@ static void test_round(void)
 /* Each byte of a head, changed to whatever, is noticed. */
 static void test_changed(void)
 {
-    for (unsigned record = 0; record < VFIO_USER_MIG_RECORDS; record++) {
+    for (unsigned record = 0; record < VFIO_USER_MIG_OPTIONAL; record++) {
         unsigned size = record == VFIO_USER_MIG_HELLO ?
                         VFIO_USER_MIG_HELLO_SIZE :
                         record == VFIO_USER_MIG_PART ||
@@ -145,7 +145,9 @@ static void test_bounds(void)
 
 static void test_unknown(void)
 {
-    static const uint32_t words[] = { 0, 1, 7, 0x44415441, UINT32_MAX };
+    static const uint32_t words[] = {
+        0, 1, 7, 0x44415441, 0x6f706178, 0x4f504158, 0x4f000000, UINT32_MAX
+    };
 
     for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
         uint8_t bytes[HEAD] = { };
@@ -154,6 +156,29 @@ static void test_unknown(void)
 
         stl_be_p(bytes, words[i]);
         assert_refused(pass(&in, bytes, &err), &err, "the unknown kind 0x");
+    }
+}
+
+/* What begins with "Op". */
+static void test_optional(void)
+{
+    static const uint32_t words[] = { 0x4f700000, 0x4f706178, 0x4f70ffff };
+    uint64_t in = 40;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+        uint8_t bytes[HEAD];
+        VFIOUserMigHead head;
+        Error *err = NULL;
+
+        stl_be_p(bytes, words[i]);
+        stl_be_p(bytes + 4, 7 * i);
+        stq_be_p(bytes + 8, in + HEAD + 7 * i);
+        g_assert_true(vfio_user_mig_get_head(&in, bytes, &head, &error_abort));
+        g_assert_cmpint(head.record, ==, VFIO_USER_MIG_OPTIONAL);
+        g_assert_cmpuint(head.size, ==, 7 * i);
+        assert_refused(pass(&in, bytes, &err), &err, "made to end after");
+        stl_be_p(bytes + 4, VFIO_USER_MIG_MAX_RECORD + 1);
+        assert_refused(pass(&in, bytes, &err), &err, "a record OPTIONAL of ");
     }
 }
 
@@ -181,16 +206,86 @@ static void test_beginning(void)
 
     vfio_user_mig_put_beginning(bytes);
     g_assert_true(vfio_user_mig_check_beginning(bytes, &error_abort));
+    /* of who wrote it, and the lowest of who can read it */
+    stl_be_p(bytes + 8, 0xffff0003);
+    g_assert_true(vfio_user_mig_check_beginning(bytes, &error_abort));
     /* what the first version had there, a record HELLO */
     stl_be_p(bytes + 8, 1);
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
-                   "is of version 1, this QEMU knows version 2");
-    stl_be_p(bytes + 8, 3);
+                   "is of version 1 and needs a QEMU that reads version 1, this"
+                   " one reads 2 to 3");
+    stl_be_p(bytes + 8, 0x50004);
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
-                   "is of version 3, this QEMU knows version 2");
+                   "is of version 5 and needs a QEMU that reads version 4, this"
+                   " one reads 2 to 3");
     memset(bytes, 0, sizeof(bytes));
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
                    "no state of a");
+}
+
+/*
+ * Version 2 as it was released, of a server with migration v2: both directions
+ * between it and this QEMU.  It reads nothing but the number 2 behind the magic
+ * number, and knows no optional records.
+ */
+static const uint8_t version_2[] = {
+    'v', 'f', 'i', 'o', 'u', 's', 'e', 'r', 0, 0, 0, 2,
+    'H', 'e', 'l', 'o', 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 48,
+    0, 0, 0, 2, 0x12, 0x34, 0xfe, 0xed, 0x56, 0x78, 0x9a, 0xbc,
+    0x01, 0x08, 0x02, 0x01, 0, 0, 1, 0,
+    'S', 'e', 'c', 'E', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64,
+    'V', 'o', 'i', 'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 80,
+    'P', 'a', 'r', 't', 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 97, 1,
+    'D', 'a', 't', 'a', 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 115, 2, 3,
+    'C', 'o', 'n', 'f', 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 134, 4, 5, 6,
+    'T', 'h', 'e', 'E', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 150,
+};
+
+static const VFIOUserMigHead version_2_heads[] = {
+    { VFIO_USER_MIG_HELLO, VFIO_USER_MIG_HELLO_SIZE },
+    { VFIO_USER_MIG_SECTION_END }, { VFIO_USER_MIG_RESTART },
+    { VFIO_USER_MIG_PART, 1 }, { VFIO_USER_MIG_DATA, 2 },
+    { VFIO_USER_MIG_CONFIG, 3 }, { VFIO_USER_MIG_END },
+};
+
+static void test_version_2_written(void)
+{
+    uint8_t bytes[sizeof(version_2)];
+    uint64_t position = VFIO_USER_MIG_BEGINNING_SIZE;
+
+    /* of payload other than HELLO's nothing is to be written here */
+    memcpy(bytes, version_2, sizeof(bytes));
+    vfio_user_mig_put_beginning(bytes);
+    for (unsigned i = 0; i < ARRAY_SIZE(version_2_heads); i++) {
+        vfio_user_mig_put_head(&position, version_2_heads[i].record,
+                               version_2_heads[i].size, bytes + position);
+        if (i == 0) {
+            vfio_user_mig_put_hello(&somebody, bytes + position -
+                                               VFIO_USER_MIG_HELLO_SIZE);
+        }
+    }
+    g_assert_cmpmem(bytes, position, version_2, sizeof(version_2));
+}
+
+static void test_version_2_read(void)
+{
+    uint64_t position = VFIO_USER_MIG_BEGINNING_SIZE;
+
+    g_assert_true(vfio_user_mig_check_beginning(version_2, &error_abort));
+    for (unsigned i = 0; i < ARRAY_SIZE(version_2_heads); i++) {
+        VFIOUserMigHead head;
+
+        g_assert_true(vfio_user_mig_get_head(&position, version_2 + position,
+                                             &head, &error_abort));
+        g_assert_cmpint(head.record, ==, version_2_heads[i].record);
+        g_assert_cmpuint(head.size, ==, version_2_heads[i].size);
+        if (i == 0) {
+            g_assert_true(vfio_user_mig_check_hello(
+                              &somebody, version_2 + position - head.size,
+                              &error_abort));
+        }
+    }
+    g_assert_cmpuint(position, ==, sizeof(version_2));
 }
 
 /* Fuzz */
@@ -297,8 +392,13 @@ int main(int argc, char **argv)
                     test_lost_and_repeated);
     g_test_add_func("/vfio-user/migration-stream/bounds", test_bounds);
     g_test_add_func("/vfio-user/migration-stream/unknown", test_unknown);
+    g_test_add_func("/vfio-user/migration-stream/optional", test_optional);
     g_test_add_func("/vfio-user/migration-stream/hello", test_hello);
     g_test_add_func("/vfio-user/migration-stream/beginning", test_beginning);
+    g_test_add_func("/vfio-user/migration-stream/version-2-written",
+                    test_version_2_written);
+    g_test_add_func("/vfio-user/migration-stream/version-2-read",
+                    test_version_2_read);
     g_test_add_func("/vfio-user/migration-stream/fuzz", test_fuzz);
     return g_test_run();
 }

@@ -31,7 +31,10 @@ static const struct {
     [VFIO_USER_MIG_END] = { "END", WORD('T', 'h', 'e', 'E'), 0, 0 },
     [VFIO_USER_MIG_SECTION_END] = { "SECTION_END", WORD('S', 'e', 'c', 'E'),
                                     0, 0 },
+    [VFIO_USER_MIG_OPTIONAL] = { "OPTIONAL", WORD('O', 'p', 0, 0), 0,
+                                 VFIO_USER_MIG_MAX_RECORD },
 };
+#define OPTIONAL_MASK WORD(0xffu, 0xff, 0, 0)
 
 const char *vfio_user_mig_record_name(VFIOUserMigRecord record)
 {
@@ -41,14 +44,16 @@ const char *vfio_user_mig_record_name(VFIOUserMigRecord record)
 void vfio_user_mig_put_beginning(uint8_t *to)
 {
     stq_be_p(to, VFIO_USER_MIG_MAGIC);
-    stl_be_p(to + 8, VFIO_USER_MIG_VERSION);
+    stw_be_p(to + 8, 0);
+    stw_be_p(to + 10, VFIO_USER_MIG_OLDEST);
 }
 
 bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp)
 {
     uint64_t magic = ldq_be_p(from);
+    uint16_t writer = lduw_be_p(from + 8);
     /* streams of version 1 have the kind of their first record there: 1 */
-    uint32_t version = ldl_be_p(from + 8);
+    uint16_t lowest = lduw_be_p(from + 10);
 
     if (magic != VFIO_USER_MIG_MAGIC) {
         error_setg(errp, "the stream has no state of a vfio-user device, but"
@@ -56,9 +61,10 @@ bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp)
                    " this place, or could not save it and says why", magic);
         return false;
     }
-    if (version != VFIO_USER_MIG_VERSION) {
-        error_setg(errp, "the stream is of version %u, this QEMU knows version"
-                   " %u: migrate between QEMUs of one version", version,
+    if (lowest < VFIO_USER_MIG_OLDEST || lowest > VFIO_USER_MIG_VERSION) {
+        error_setg(errp, "the stream is of version %u and needs a QEMU that"
+                   " reads version %u, this one reads %u to %u",
+                   MAX(writer, lowest), lowest, VFIO_USER_MIG_OLDEST,
                    VFIO_USER_MIG_VERSION);
         return false;
     }
@@ -76,6 +82,11 @@ void vfio_user_mig_put_head(uint64_t *position, VFIOUserMigRecord record,
 
 static bool find_record(uint32_t word, VFIOUserMigRecord *record)
 {
+    uint32_t optional = records[VFIO_USER_MIG_OPTIONAL].word;
+
+    if ((word & OPTIONAL_MASK) == optional) {
+        word = optional;
+    }
     for (unsigned i = 0; i < VFIO_USER_MIG_RECORDS; i++) {
         if (records[i].word == word) {
             *record = i;
