@@ -39,15 +39,16 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
 /* The VM runs here and nowhere else, without the device, and migrates. */
 static void check_failed(VFIOUserMigVM *from, VFIOUserMigVM *to)
 {
-    g_autofree char *said = NULL;
+    g_autofree char *why = NULL;
 
     vfio_user_mig_wait(from, "failed");
     vfio_user_mig_wait_running(from);
     if (to) {
         g_free(vfio_user_mig_ended(to));
     }
-    said = vfio_user_mig_said(from);
-    g_assert_nonnull(strstr(said, "the device was unplugged"));
+    why = vfio_user_mig_why(from);
+    g_assert_nonnull(strstr(why, "the device was unplugged"));
+    vfio_user_mig_check_why(from, "saving", 0);
     vfio_user_server_wait_client(from->server[0], false);
     vfio_user_mig_set(from, "max-bandwidth", GiB);
     vfio_user_mig_try_capability(from, "pause-before-switchover", false);

@@ -55,16 +55,12 @@ static int dma_write(VFIOUserMigVM *vm, uint32_t value)
                                       sizeof(value));
 }
 
-/* It was said once, by the device's name. */
-static void check_said(VFIOUserMigVM *vm)
+static void check_why(VFIOUserMigVM *vm)
 {
-    g_autofree char *said = vfio_user_mig_said(vm);
-    const char *late = "after it had stopped the device";
-    const char *at = strstr(said, late);
+    g_autofree char *why = vfio_user_mig_why(vm);
 
-    g_assert_nonnull(at);
-    g_assert_null(strstr(at + 1, late));
-    g_assert_nonnull(strstr(said, vfio_user_server_path(vm->server[0])));
+    g_assert_nonnull(strstr(why, "after it had stopped the device"));
+    vfio_user_mig_check_why(vm, "saving", 0);
 }
 
 /* The VM goes on with its device, which may write, and migrates. */
@@ -100,7 +96,7 @@ static void test_late(const void *opaque)
     vfio_user_server_set_rules(from->server[0], NULL);
     vfio_user_server_release(from->server[0]);
     vfio_user_mig_wait(from, "failed");
-    check_said(from);
+    check_why(from);
     if (row->paused) {
         qtest_qmp_assert_success(from->qts, "{'execute': 'cont'}");
     }
