@@ -2,9 +2,10 @@
  * The floor of the migration benchmark: a bare vfio-user client
  *
  * Does what a client must do and no more: reads a device's state and drops it,
- * or writes one that it reads from a file in memory, or fetches dirty bits range
- * by range, into and from memory that it uses again and again. It waits as the client in QEMU does, polling for a bounded
- * time before it sleeps. The server measures. One thread.
+ * or writes one that it reads from a file in memory, or fetches dirty bits
+ * range by range, into and from memory that it uses again and again.  It waits
+ * as the client in QEMU does, polling for a bounded time before it sleeps.  The
+ * server measures.  One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -458,7 +458,7 @@ static Piece *next_piece(Fetch *f)
 }
 
 /*
- * Takes @err.  Without the big QEMU lock the server may have been told meanwhile
+ * Takes @err.  Without the big QEMU lock the server may have been told by now
  * that a map is gone; the next time with the lock tells.
  */
 static void fetch_failed(Fetch *f, int ret, Error *err)

@@ -99,8 +99,9 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
  * Marks dirty what the server wrote to since the last time.  Many requests are
  * under way at once; where the version allows it, one is about many maps.
  *
- * An answer that makes no sense, or with the big QEMU lock one that is an error,
- * is the end of the record: the user is told, and @d->tracked becomes false.
+ * An answer that makes no sense, or with the big QEMU lock one that is an
+ * error, is the end of the record: the user is told, and @d->tracked becomes
+ * false.
  *
  * Returns how many bytes were marked, or -ETIMEDOUT with @errp set where the
  * server says nothing.

@@ -127,7 +127,7 @@ static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 }
 
 /*
- * Begins to read the next piece, which comes while the stream is written.  Where
+ * Begins to read the next piece, which comes while the stream is written.  If
  * the state changes meanwhile, the server has answered before that, in order.
  */
 static int read_ahead_locked(VFIOUserMigration *m)
