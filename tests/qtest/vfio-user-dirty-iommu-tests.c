@@ -32,9 +32,12 @@
 #define UNTRACKED "keeps no record"
 #define START_LOGGING \
     (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_START)
-#define REPORT \
-    VFIO_USER_DEVICE_FEATURE, \
-    AT_FEATURE(VFIO_DEVICE_FEATURE_GET | VFIO_USER_FEATURE_DMA_LOGGING_REPORT)
+#define REPORT(...) \
+    ON(VFIO_USER_DEVICE_FEATURE, \
+       AT_FEATURE(VFIO_DEVICE_FEATURE_GET | \
+                  VFIO_USER_FEATURE_DMA_LOGGING_REPORT), __VA_ARGS__)
+#define SEE_REPORT(server, ...) \
+    vfio_user_server_wait(server, (VFIOUserWhen) REPORT(__VA_ARGS__))
 
 typedef struct Case {
     const char *name;
@@ -262,7 +265,7 @@ static void test_amount(const void *opaque)
 static void test_many_ranges(const void *refused)
 {
     static const VFIOUserRule refuse[] = {
-        { ON(REPORT, .nth = 1), DO_FAIL, ENOTSUP }, { }
+        { REPORT(.nth = 1), DO_FAIL, ENOTSUP }, { }
     };
     const Case c = { .second = true, .pgsize = 4 * KiB };
     const VFIOUserWhen start =
@@ -295,12 +298,12 @@ static void test_many_ranges(const void *refused)
                      33 * KiB);
     g_assert_true(write_at(server, iova_of(LAST_LEVELS * 512 - 2), RAM));
     finish_fast(pair);
-    seen = vfio_user_server_see(server, REPORT);
+    seen = SEE_REPORT(server);
     memcpy(&first, seen.payload, sizeof(first));
     g_assert_cmpuint(first.report.length, >, PAGE);
     if (refused) {
         /* these are more than ranges */
-        vfio_user_server_see(server, REPORT, .nth = MANY * 3 / 4);
+        SEE_REPORT(server, .nth = MANY * 3 / 4);
     }
     check_at(pair, RAM);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
@@ -314,7 +317,7 @@ static void test_at_once(const void *opaque)
     const VFIOUserRule hold_pages[] = {
         { ON(VFIO_USER_DIRTY_PAGES, .nth = 2), DO_HOLD }, { }
     }, hold_report[] = {
-        { ON(REPORT, .nth = 1), DO_HOLD }, { }
+        { REPORT(.nth = 1), DO_HOLD }, { }
     };
     VFIOUserModel model = model_of(c);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
@@ -325,7 +328,7 @@ static void test_at_once(const void *opaque)
     vfio_user_server_set_rules(server, c->second ? hold_report : hold_pages);
     vfio_user_pair_start(pair);
     if (c->second) {
-        vfio_user_server_see(server, REPORT, .nth = 2);
+        SEE_REPORT(server, .nth = 2);
     } else {
         vfio_user_server_see(server, VFIO_USER_DIRTY_PAGES,
                              .nth = 1 + PAGES + 1);
