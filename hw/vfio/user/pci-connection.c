@@ -19,6 +19,7 @@
 #include "hw/vfio/user/dial.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/twin.h"
+#include "system/cpus.h"
 
 /* Callbacks */
 
@@ -82,14 +83,28 @@ static void on_failed(void *opaque, Error *err)
     vfio_user_report(&vudev->user.reports, err);
 }
 
-/* Whoever stops the processor is waiting for it already. */
+/* To stop one of the processors that this thread runs, or to do other work. */
+static bool is_waited_for(void)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        if (qemu_cpu_is_self(cpu) &&
+            (cpu->stop || !cpu_work_list_empty(cpu))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static __thread bool will_give_way;
+
 static void give_way(CPUState *cpu, run_on_cpu_data data)
 {
     VFIOUserProxy *proxy = data.host_ptr;
 
-    if (!cpu->stop) {
-        vfio_user_proxy_give_way(proxy);
-    }
+    will_give_way = false;
+    vfio_user_proxy_give_way(proxy, is_waited_for);
     object_unref(OBJECT(proxy));
 }
 
@@ -98,7 +113,8 @@ static void on_held_up(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
-    if (current_cpu) {
+    if (current_cpu && !will_give_way) {
+        will_give_way = true;
         object_ref(OBJECT(vudev->user.proxy));
         async_run_on_cpu(current_cpu, give_way,
                          RUN_ON_CPU_HOST_PTR(vudev->user.proxy));

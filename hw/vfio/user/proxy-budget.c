@@ -69,12 +69,16 @@ void vfio_user_budget_charge(VFIOUserProxy *p, int64_t waited)
 
     assert(bql_locked());
     budget->waited += waited;
-    if (budget->waited >= BUDGET_NOTICED && !budget->asked) {
+    if (budget->waited < BUDGET_NOTICED) {
+        return;
+    }
+    if (!budget->asked) {
         budget->asked = true;
         proxy_ask_for_turn(p);
-        if (p->ops->held_up) {
-            p->ops->held_up(p->opaque);
-        }
+    }
+    /* whoever is charged until then: each of them may take the lock first */
+    if (p->ops->held_up) {
+        p->ops->held_up(p->opaque);
     }
 }
 

@@ -19,8 +19,8 @@
 /* As long as a main loop may take that waits for nobody, ms. */
 #define TURN_MS 500
 
-/* As long as a processor waits for it, which may itself be waited for, ms. */
-#define GIVE_WAY_MS 100
+/* How often a processor that waits for it looks whether it is waited for. */
+#define LOOK_MS 10
 
 /* Not in a loop that the main loop runs inside, as for a block device. */
 static void have_turn(void *opaque)
@@ -71,13 +71,20 @@ bool proxy_main_loop_runs(VFIOUserProxy *p)
     return await_turn(p, proxy_ask_for_turn(p), TURN_MS);
 }
 
-void vfio_user_proxy_give_way(VFIOUserProxy *p)
+void vfio_user_proxy_give_way(VFIOUserProxy *p, bool (*is_waited_for)(void))
 {
+    int64_t end = proxy_clock_ns() + proxy_budget_total(p);
     unsigned turn;
+    bool had;
 
     assert(bql_locked());
-    turn = proxy_ask_for_turn(p);
-    bql_unlock();
-    await_turn(p, turn, GIVE_WAY_MS);
-    bql_lock();
+    had = !p->budget.asked;
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        turn = p->turns_asked;
+    }
+    while (!had && !is_waited_for() && proxy_clock_ns() < end) {
+        bql_unlock();
+        had = await_turn(p, turn, LOOK_MS);
+        bql_lock();
+    }
 }

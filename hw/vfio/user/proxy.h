@@ -214,12 +214,16 @@ int64_t vfio_user_proxy_end(const VFIOUserProxy *proxy);
 /**
  * vfio_user_proxy_give_way:
  *
- * Releases the big QEMU lock until the main loop has had a turn, or for a
- * moment if that does not come: a mutex is not fair, and who takes it again at
- * once goes before the one who waits.  For a processor between two of
- * its instructions, never in a handler.
+ * Releases the big QEMU lock until the main loop has had the turn that the
+ * budget asked for, if it did: a mutex is not fair, and who takes it again at
+ * once goes before the one who waits.  For a processor between two of its
+ * instructions, never in a handler.
+ *
+ * @is_waited_for: whether somebody waits for this thread, perhaps the main loop
+ * itself; then it goes on, as it does after the time of a budget.
  */
-void vfio_user_proxy_give_way(VFIOUserProxy *proxy);
+void vfio_user_proxy_give_way(VFIOUserProxy *proxy,
+                              bool (*is_waited_for)(void));
 
 /*
  * How long an operation under the big QEMU lock may wait for the server in all
