@@ -26,6 +26,7 @@
 #define VFIO_USER_GUEST_WRITE_BOTH 3    /* memory; nothing comes between */
 #define VFIO_USER_GUEST_ROAM 4          /* one access to any of the windows */
 #define VFIO_USER_GUEST_INTERRUPTS 5    /* for ever: halt and count them */
+#define VFIO_USER_GUEST_COPY 6          /* value times, by one instruction */
 
 /* Or'ed to one: until the test makes it idle. */
 #define VFIO_USER_GUEST_AGAIN 0x100
@@ -46,7 +47,7 @@ typedef struct VFIOUserGuestOrder {
     uint32_t value;
     uint32_t expected;          /* reads of anything else are counted */
     uint32_t flip;              /* bits of value that change each time */
-    uint32_t address2;          /* WRITE_BOTH */
+    uint32_t address2;          /* WRITE_BOTH; COPY, to memory */
     uint32_t value2;
     uint32_t seed;              /* ROAM; not 0 */
 } VFIOUserGuestOrder;

@@ -378,6 +378,82 @@ static void fail_to_plug(QTestState *qts)
     qobject_unref(response);
 }
 
+#define SCRATCH 0x100000        /* of the guest's memory */
+#define REPEATS 1000
+
+/*
+ * One instruction reads registers a thousand times; the main loop waits for
+ * what is under way, not for all of them.  What is read is right.
+ * @order: its address2 is where the last word read lies in the region
+ */
+static void check_repeated(VFIOUserGuest *guest, VFIOUserServer *server,
+                           unsigned region, VFIOUserGuestOrder order)
+{
+    QTestState *qts = guest->rig->qts;
+    bool bytes = order.space == VFIO_USER_GUEST_IN_MEMORY;
+    unsigned last = bytes ? REPEATS - 4 : 4 * (REPEATS - 1);
+    unsigned reads, most = 0;
+
+    vfio_user_server_poke(server, region, order.address2, &order.expected,
+                          sizeof(order.expected));
+    order.command = VFIO_USER_GUEST_COPY | VFIO_USER_GUEST_AGAIN;
+    order.value = REPEATS;
+    order.address2 = SCRATCH;
+    vfio_user_guest_order(qts, 0, order);
+    for (int i = 0; i < 5; i++) {
+        vfio_user_server_see(server, VFIO_USER_REGION_READ, AT(region));
+        vfio_user_server_forget(server);
+        stop_and_go_on(qts);
+        reads = vfio_user_server_saw(server, VFIO_USER_REGION_READ, AT(region));
+        most = MAX(most, reads);
+        vfio_user_server_forget(server);
+    }
+    vfio_user_guest_stop(qts, 0);
+    vfio_user_guest_check(guest, VFIO_USER_GUEST_CPU(0, resting), 1);
+    g_assert_cmphex(qtest_readl(qts, SCRATCH + last), ==, order.expected);
+    g_test_message("stop waited for up to %u reads of region %u", most, region);
+    g_assert_cmpuint(most, <, 20);
+}
+
+static void test_repeated(void)
+{
+    static const VFIOUserRule slow[] = {
+        { ON(VFIO_USER_REGION_READ), DO_DELAY, 2 },
+        { }
+    };
+    g_autoptr(VFIOUserServer) other = NULL;
+    VFIOUserGuest guest;
+    VFIOUserRig *rig;
+
+    reading_guest_begin(&guest);
+    rig = guest.rig;
+    other = plug_other(&guest, LONG_MS, 0);
+    vfio_user_server_set_rules(rig->server, slow);
+    vfio_user_server_set_rules(other, slow);
+    check_repeated(&guest, rig->server, 0, (VFIOUserGuestOrder) {
+        .space = VFIO_USER_GUEST_IN_MEMORY,
+        .address = rig->bar[0].addr,
+        .expected = 0xc0ffee00,
+        .address2 = REPEATS - 4,
+    });
+    check_repeated(&guest, rig->server, 1, (VFIOUserGuestOrder) {
+        .space = VFIO_USER_GUEST_IN_PORTS,
+        .address = rig->bar[1].addr,
+        .expected = 0xc0ffee01,
+    });
+    check_repeated(&guest, other, VFIO_PCI_CONFIG_REGION_INDEX,
+                   (VFIOUserGuestOrder) {
+        .space = VFIO_USER_GUEST_IN_PORTS,
+        .address = CONFIG_DATA,
+        .expected = 0xc0ffee07,
+        .address2 = AT_DEVICE,
+    });
+    vfio_user_server_set_rules(rig->server, NULL);
+    vfio_user_server_set_rules(other, NULL);
+    qpci_unplug_acpi_device_test(rig->qts, "other", SLOT);
+    vfio_user_guest_end(&guest);
+}
+
 /*
  * A processor waits for a server and the main loop for the processor: once, as
  * if it waited itself.
@@ -474,6 +550,7 @@ void vfio_user_add_vcpu_tests(void)
         qtest_add_func("/vfio-user/vcpu/config-silent", test_config_silent);
         qtest_add_func("/vfio-user/vcpu/config-slow", test_config_slow);
         qtest_add_func("/vfio-user/vcpu/config-slow-all", test_config_slow_all);
+        qtest_add_func("/vfio-user/vcpu/repeated", test_repeated);
         qtest_add_data_func("/vfio-user/vcpu/stopped", &stops,
                             test_waited_for);
         qtest_add_data_func("/vfio-user/vcpu/and-failing-plugs", &plugs,

@@ -210,6 +210,18 @@ static void write_both_order(const Order *order)
     *second = value2;
 }
 
+/* Bytes of memory, or a port's words: one instruction that repeats itself */
+static void copy_order(const Order *order)
+{
+    uint32_t from = order->address, to = order->address2, n = order->value;
+
+    if (order->space == VFIO_USER_GUEST_IN_MEMORY) {
+        asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+    } else {
+        asm volatile("rep insl" : "+D"(to), "+c"(n) : "d"(from) : "memory");
+    }
+}
+
 /* Marsaglia's xorshift */
 static uint32_t random_word(Word32 *seed)
 {
@@ -330,6 +342,9 @@ static void carry_out(Cpu *cpu, uint32_t command)
         break;
     case VFIO_USER_GUEST_ROAM:
         roam_order(&cpu->order);
+        break;
+    case VFIO_USER_GUEST_COPY:
+        copy_order(&cpu->order);
         break;
     case VFIO_USER_GUEST_INTERRUPTS:
         interrupts_order();
