@@ -314,7 +314,7 @@ static void test_config_silent(void)
 }
 
 /*
- * Cycles of @cpus that are answered late: the monitor has its turn between them,
+ * Cycles of @cpus that are answered late: the monitor has its turn among them,
  * once all processors that had begun one are done with it.
  */
 static void check_config_slow(unsigned cpus, unsigned delay_ms, unsigned pings)

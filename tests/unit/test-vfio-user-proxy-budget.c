@@ -38,7 +38,7 @@ static void *answer_late(void *opaque)
             break;
         }
         rig_reply_read(c->rig, m.header, rw.offset);
-        c->done++;
+        qatomic_inc(&c->done);
     }
     return NULL;
 }
@@ -238,35 +238,113 @@ static void test_unlocked(void)
     caller_join(&caller);
 }
 
+typedef struct Hold {
+    QemuEvent begun;
+    QemuEvent end;
+} Hold;
+
 /* Blocks the main loop until it is told to go on. */
 static gboolean hold_main_loop(void *opaque)
 {
-    QemuEvent *events = opaque;
+    Hold *hold = opaque;
 
-    qemu_event_set(&events[0]);
-    qemu_event_wait(&events[1]);
+    qemu_event_set(&hold->begun);
+    qemu_event_wait(&hold->end);
     return G_SOURCE_REMOVE;
+}
+
+static void hold_begin(Hold *hold)
+{
+    qemu_event_init(&hold->begun, false);
+    qemu_event_init(&hold->end, false);
+    g_idle_add(hold_main_loop, hold);
+    qemu_event_wait(&hold->begun);
+}
+
+static void hold_end(Hold *hold, Rig *rig)
+{
+    qemu_event_set(&hold->end);
+    peer_wait_until(rig->proxy->parent_obj.ref == 1);
+    qemu_event_destroy(&hold->begun);
+    qemu_event_destroy(&hold->end);
 }
 
 /* Unless the main loop waits for it. */
 static void test_main_loop_waits(void)
 {
     g_autoptr(Rig) rig = rig_new();
-    QemuEvent events[2];
     Caller caller = { };
+    Hold hold;
 
-    qemu_event_init(&events[0], false);
-    qemu_event_init(&events[1], false);
-    g_idle_add(hold_main_loop, events);
-    qemu_event_wait(&events[0]);
+    hold_begin(&hold);
     vfio_user_proxy_set_timeout(rig->proxy, 20);
     caller_start(&caller, rig, 0);
     caller_join_error(&caller, -ETIMEDOUT, "no reply within 20 ms");
-    rig_assert_lost(rig, "no reply within 20 ms");
-    qemu_event_set(&events[1]);
+    rig_assert_lost(rig, "no reply within 20 ms (x-timeout-ms), while QEMU's"
+                    " main loop waits for the caller");
+    hold_end(&hold, rig);
+}
+
+/* Calls without the lock that are answered in time, one after another */
+static void *read_on(void *opaque)
+{
+    Caller *c = opaque;
+
+    c->ret = read_some(c->rig, c->rounds, &c->err);
+    return NULL;
+}
+
+static void test_main_loop_waits_long(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    Caller server = { .run = answer_late, .rounds = 100 };
+    Caller caller = { .run = read_on, .rounds = 100 };
+    Hold hold;
+
+    vfio_user_proxy_set_timeout(rig->proxy, MS);
+    caller_start(&server, rig, MS / 4);
+    /* while the main loop runs they have no end */
+    caller_start(&caller, rig, 0);
+    peer_wait_until(qatomic_read(&server.done) >= 8);
+    g_assert_cmpint(vfio_user_proxy_state(rig->proxy), ==, VFIO_USER_UP);
+    hold_begin(&hold);
+    caller_join_error(&caller, -ECONNRESET, "QEMU's main loop waits for calls"
+                      " that took more than 200 ms");
+    rig_assert_lost(rig, "REGION_READ: QEMU's main loop waits for calls that"
+                    " took more than 200 ms (x-timeout-ms) in all");
+    qemu_thread_join(&server.thread);
+    g_assert_cmpuint(server.done, <, 30);
+    hold_end(&hold, rig);
+}
+
+/* The main loop calls another server, which answers when it is told to. */
+static gboolean call_in_main_loop(void *opaque)
+{
+    Rig *other = opaque;
+
+    locked = true;
+    g_assert_cmpint(rig_read(other, 5, &error_abort), ==, 0);
+    locked = false;
+    return G_SOURCE_REMOVE;
+}
+
+/* That is not the main loop waiting for the caller. */
+static void test_main_loop_calls(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    g_autoptr(Rig) other = rig_new();
+    Caller caller = { };
+    VFIOUserHeader header;
+
+    g_idle_add(call_in_main_loop, other);
+    header = rig_recv_header(other, VFIO_USER_REGION_READ);
+    vfio_user_proxy_set_timeout(rig->proxy, 20);
+    caller_start(&caller, rig, 0);
+    caller_join_error(&caller, -ETIMEDOUT, "no reply within 20 ms");
+    g_assert_cmpint(vfio_user_proxy_state(rig->proxy), ==, VFIO_USER_UP);
+    rig_reply_read(other, header, 5);
     peer_wait_until(rig->proxy->parent_obj.ref == 1);
-    qemu_event_destroy(&events[0]);
-    qemu_event_destroy(&events[1]);
+    peer_wait_until(other->proxy->parent_obj.ref == 1);
 }
 
 /* A socket that is full is waited for as a reply is. */
@@ -450,6 +528,8 @@ static const RigTest tests[] = {
     { "/vfio-user/budget/late", test_late },
     { "/vfio-user/budget/unlocked", test_unlocked },
     { "/vfio-user/budget/main-loop-waits", test_main_loop_waits },
+    { "/vfio-user/budget/main-loop-waits-long", test_main_loop_waits_long },
+    { "/vfio-user/budget/main-loop-calls", test_main_loop_calls },
     { "/vfio-user/budget/no-room", test_no_room },
     { "/vfio-user/budget/unanswered", test_unanswered },
     { "/vfio-user/budget/unread", test_unread },

@@ -74,7 +74,7 @@ void vfio_user_budget_charge(VFIOUserProxy *p, int64_t waited)
     }
     if (!budget->asked) {
         budget->asked = true;
-        proxy_ask_for_turn(p);
+        proxy_ask_for_turn(p, proxy_clock_ns() - waited);
     }
     /* whoever is charged until then: each of them may take the lock first */
     if (p->ops->held_up) {

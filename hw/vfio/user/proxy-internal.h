@@ -123,6 +123,7 @@ struct VFIOUserProxy {
     QemuCond turn_cond;                 /* @turns_had has changed */
     unsigned turns_asked;               /* of the main loop */
     unsigned turns_had;
+    int64_t turn_since;                 /* since when one is wanted, ns */
 
     ProxySlot slots[PROXY_SLOTS];
     uint8_t free_slots[PROXY_SLOTS];    /* the most recently used on top */
@@ -172,6 +173,11 @@ void proxy_wake_locked(VFIOUserProxy *p, VFIOUserWaiter *w);
 int proxy_gone(VFIOUserProxy *p, Error **errp);
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp);
+/*
+ * A call has waited since @since.  Without the big QEMU lock it is not charged,
+ * but those between which the main loop has no turn share one time-out.
+ */
+void proxy_charge(VFIOUserProxy *p, const VFIOUserCall *call, int64_t since);
 void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp);
 void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call);
 
@@ -191,13 +197,21 @@ bool proxy_budget_is_short(const VFIOUserProxy *p, const VFIOUserCall *call);
 
 /* proxy-turn.c */
 
-/* Asks the main loop for a turn; returns its number. */
-unsigned proxy_ask_for_turn(VFIOUserProxy *p);
+/* Asks the main loop for a turn, wanted @since; returns its number. */
+unsigned proxy_ask_for_turn(VFIOUserProxy *p, int64_t since);
 /*
- * Returns whether the main loop has had a turn within half a second.  Not with
- * the big QEMU lock.
+ * Returns whether the main loop has a turn within half a second, or waits for a
+ * call with the big QEMU lock; false where the connection is lost.  Not with
+ * that lock.
  */
 bool proxy_main_loop_runs(VFIOUserProxy *p);
+/*
+ * A call without the big QEMU lock has waited since @since.  Asks for a turn if
+ * that was long; returns whether one was wanted a time-out ago and not had.
+ */
+bool proxy_turn_is_overdue(VFIOUserProxy *p, int64_t since);
+/* Says whether this thread waits for a reply; nothing without the lock. */
+void proxy_turn_set_call(bool under_way);
 
 /* proxy-send.c */
 

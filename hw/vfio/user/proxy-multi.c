@@ -158,5 +158,6 @@ int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
         }
         qemu_cond_broadcast(&p->writer_cond);
     }
+    proxy_charge(p, call, call->begun);
     return own.result < 0 ? multi_failed(p, call, own.result, errp) : 0;
 }

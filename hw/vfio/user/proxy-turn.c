@@ -19,8 +19,24 @@
 /* As long as a main loop may take that waits for nobody, ms. */
 #define TURN_MS 500
 
-/* How often a processor that waits for it looks whether it is waited for. */
+/* How often who waits for one looks around, ms. */
 #define LOOK_MS 10
+
+/* Calls without the lock that take less make nobody ask for a turn, ns. */
+#define TURN_NOTICED (10 * SCALE_MS)
+
+/*
+ * A call of any connection is under way with the big QEMU lock: that is what
+ * the main loop waits for.  Set by whoever has the lock.
+ */
+static bool call_with_lock;
+
+void proxy_turn_set_call(bool under_way)
+{
+    if (bql_locked()) {
+        qatomic_set(&call_with_lock, under_way);
+    }
+}
 
 /* Not in a loop that the main loop runs inside, as for a block device. */
 static void have_turn(void *opaque)
@@ -35,11 +51,14 @@ static void have_turn(void *opaque)
     object_unref(OBJECT(p));
 }
 
-unsigned proxy_ask_for_turn(VFIOUserProxy *p)
+unsigned proxy_ask_for_turn(VFIOUserProxy *p, int64_t since)
 {
     unsigned turn;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
+        if (p->turns_had == p->turns_asked) {
+            p->turn_since = since;
+        }
         turn = ++p->turns_asked;
     }
     object_ref(OBJECT(p));
@@ -47,10 +66,10 @@ unsigned proxy_ask_for_turn(VFIOUserProxy *p)
     return turn;
 }
 
-/* Returns whether the main loop has had its turn @turn within @ms. */
-static bool await_turn(VFIOUserProxy *p, unsigned turn, unsigned ms)
+/* Returns whether the main loop has had its turn @turn within LOOK_MS. */
+static bool await_turn(VFIOUserProxy *p, unsigned turn)
 {
-    int64_t end = proxy_clock_ns() + (int64_t)ms * SCALE_MS;
+    int64_t end = proxy_clock_ns() + LOOK_MS * SCALE_MS;
 
     QEMU_LOCK_GUARD(&p->lock);
     while ((int)(p->turns_had - turn) < 0) {
@@ -67,8 +86,38 @@ static bool await_turn(VFIOUserProxy *p, unsigned turn, unsigned ms)
 
 bool proxy_main_loop_runs(VFIOUserProxy *p)
 {
+    int64_t now = proxy_clock_ns();
+    int64_t end = now + TURN_MS * SCALE_MS;
+    unsigned turn;
+    bool usable;
+
     assert(!bql_locked());
-    return await_turn(p, proxy_ask_for_turn(p), TURN_MS);
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        usable = proxy_usable_locked(p);
+    }
+    turn = proxy_ask_for_turn(p, now);
+    while (usable && proxy_clock_ns() < end) {
+        if (qatomic_read(&call_with_lock) || await_turn(p, turn)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool proxy_turn_is_overdue(VFIOUserProxy *p, int64_t since)
+{
+    int64_t now = proxy_clock_ns();
+
+    if (now - since < TURN_NOTICED) {
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        if (p->turns_had != p->turns_asked) {
+            return now - p->turn_since >= (int64_t)p->timeout_ms * SCALE_MS;
+        }
+    }
+    proxy_ask_for_turn(p, since);
+    return false;
 }
 
 void vfio_user_proxy_give_way(VFIOUserProxy *p, bool (*is_waited_for)(void))
@@ -84,7 +133,7 @@ void vfio_user_proxy_give_way(VFIOUserProxy *p, bool (*is_waited_for)(void))
     }
     while (!had && !is_waited_for() && proxy_clock_ns() < end) {
         bql_unlock();
-        had = await_turn(p, turn, LOOK_MS);
+        had = await_turn(p, turn);
         bql_lock();
     }
 }

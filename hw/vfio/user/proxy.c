@@ -278,21 +278,39 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
     g_autofree char *guess = proxy_guess(call);
+    bool held_up = !bql_locked() && !proxy_main_loop_runs(p);
     Error *err = NULL;
 
     if (proxy_budget_is_short(p, call)) {
         error_setg(&err, "%s: the operation used up its time of %" PRId64
                    " ms%s", what, proxy_budget_total(p) / SCALE_MS, guess);
     } else {
-        error_setg(&err, "%s within %u ms (x-timeout-ms)%s", what,
-                   proxy_timeout(p, call), guess);
+        error_setg(&err, "%s within %u ms (x-timeout-ms)%s%s", what,
+                   proxy_timeout(p, call),
+                   held_up ? ", while QEMU's main loop waits for the caller"
+                           : "", guess);
     }
-    if (bql_locked() || !proxy_main_loop_runs(p)) {
+    if (bql_locked() || held_up) {
         /* the main loop is not to wait for this server again */
         proxy_give_up(p, call, err);
     }
     error_propagate(errp, err);
     return -ETIMEDOUT;
+}
+
+void proxy_charge(VFIOUserProxy *p, const VFIOUserCall *call, int64_t since)
+{
+    Error *err = NULL;
+
+    proxy_budget_charge(p, since);
+    if (!bql_locked() && proxy_turn_is_overdue(p, since) &&
+        !proxy_main_loop_runs(p)) {
+        error_setg(&err, "QEMU's main loop waits for calls that took more than"
+                   " %u ms (x-timeout-ms) in all: is the server stuck?",
+                   qatomic_read(&p->timeout_ms));
+        proxy_give_up(p, call, err);
+        error_free(err);
+    }
 }
 
 void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp)
@@ -422,7 +440,7 @@ static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
         return id;
     }
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
-    proxy_budget_charge(p, call->begun);
+    proxy_charge(p, call, call->begun);
     if (ret < 0) {
         proxy_take_back(p, call, SLOT_CALL, id);
     }
@@ -469,6 +487,7 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     int ret;
 
     proxy_budget_limit(p, call, since);
+    proxy_turn_set_call(true);
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         in_time = proxy_wait_locked(p, &call->waiter, call->deadline);
         usable = proxy_usable_locked(p);
@@ -479,7 +498,8 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
         too_many = p->used[SLOT_DISCARD] >= PROXY_SLOTS_MAX_PER_USE;
     }
     qemu_cond_destroy(&call->waiter.cond);
-    proxy_budget_charge(p, since);
+    proxy_turn_set_call(false);
+    proxy_charge(p, call, since);
 
     if (!in_time) {
         ret = proxy_late(p, call, "no reply", errp);
@@ -575,7 +595,7 @@ static int proxy_notify(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND |
                          (id == PROXY_POST_SLOT ? VFIO_USER_NO_REPLY : 0),
                          errp);
-    proxy_budget_charge(p, call->begun);
+    proxy_charge(p, call, call->begun);
     if (ret < 0) {
         proxy_take_back(p, call, SLOT_NOTIFY, id);
     }
@@ -609,7 +629,7 @@ int vfio_user_proxy_post(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
                   : proxy_transmit(p, call, PROXY_POST_SLOT,
                                    VFIO_USER_TYPE_COMMAND | VFIO_USER_NO_REPLY,
                                    errp);
-    proxy_budget_charge(p, call->begun);
+    proxy_charge(p, call, call->begun);
     if (ret < 0) {
         proxy_name_error(p, call, errp);
     }
