@@ -127,6 +127,9 @@ static void check_row(const Row *row, const VFIOUserModel *model)
 
     vfio_user_server_set_rules(server, rules);
     if (row->outcome != ARRIVES) {
+        /* long enough for QEMU to look for dirty pages while the VM runs */
+        qtest_memset(pair->qts[VFIO_USER_SOURCE], 8 * MiB, 0x5a, 16 * MiB);
+        vfio_user_pair_set(pair, "max-bandwidth", 32 * MiB);
         vfio_user_pair_start(pair);
         vfio_user_pair_wait(pair, "failed");
         check_source(pair, "running", row->outcome == FAILS);
