@@ -52,7 +52,7 @@ static const Row rows[] = {
     { "zero-blocks" },
     { "events" },
     { "postcopy-ram", .how = POSTCOPY, .refused_shared = NO_SHARED },
-    { "x-colo", .refused = "do not support x-colo" },
+    { "x-colo", "return-path", .refused = "do not support x-colo" },
     { "release-ram", "postcopy-ram", POSTCOPY, .refused_shared = NO_SHARED },
     { "return-path" },
     { "pause-before-switchover", .how = PAUSES },
