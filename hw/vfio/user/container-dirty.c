@@ -162,8 +162,8 @@ void vfio_user_container_prepare_look(VFIOUserContainer *c,
     }
 }
 
-int64_t vfio_user_container_look(VFIOUserContainer *c,
-                                 const VFIOUserLook *look, Error **errp)
+int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
+                             Error **errp)
 {
     assert(!bql_locked());
     if (look->record) {

@@ -129,11 +129,11 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserLook, vfio_user_look_clear)
  * is on it, without the big QEMU lock: while the VM runs, nobody waits.  The
  * last look, once the VM has stopped, is vfio_user_container_sync().
  *
- * Returns how many bytes were marked, or -ETIMEDOUT with @errp set.
+ * Returns 0, or -ETIMEDOUT with @errp set.
  */
 void vfio_user_container_prepare_look(VFIOUserContainer *c,
                                       VFIOUserLook *look);
-int64_t vfio_user_container_look(VFIOUserContainer *c,
-                                 const VFIOUserLook *look, Error **errp);
+int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
+                             Error **errp);
 
 #endif /* HW_VFIO_USER_CONTAINER_H */

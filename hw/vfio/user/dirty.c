@@ -344,7 +344,6 @@ typedef struct Fetch {
     uint64_t offset;            /* and where in it */
     GQueue begun;               /* Piece, the oldest first */
     uint64_t begun_bytes;       /* of their bitmaps */
-    uint64_t marked;            /* bytes of memory */
     int error;                  /* -errno: nothing more is asked for, */
     Error *why;                 /* and the record goes on */
 } Fetch;
@@ -497,9 +496,9 @@ static void begin_piece(Fetch *f)
     g_queue_push_tail(&f->begun, g_steal_pointer(&p));
 }
 
-/* Marks what of @map is in @p; returns how many bytes. */
-static uint64_t mark_map(const VFIOUserDirty *d, const Piece *p,
-                         const VFIOUserDirtyMap *map)
+/* Marks what of @map is in @p. */
+static void mark_map(const VFIOUserDirty *d, const Piece *p,
+                     const VFIOUserDirtyMap *map)
 {
     const unsigned long *bits =
         (const unsigned long *)(p->call.reply + p->head);
@@ -511,15 +510,13 @@ static uint64_t mark_map(const VFIOUserDirty *d, const Piece *p,
 
     if (first % WORD_BITS) {
         if (find_next_bit(bits, first + pages, first) >= first + pages) {
-            return 0;
+            return;
         }
         aligned = bitmap_new(pages);
         bitmap_copy_with_src_offset(aligned, bits, first, pages);
     }
-    bits = aligned ?: bits + BIT_WORD(first);
     vfio_user_dirty_mark_bits(map->ram_addr + (iova - map->iova), size,
-                              d->pgsize, bits);
-    return bitmap_count_one(bits, pages) * d->pgsize;
+                              d->pgsize, aligned ?: bits + BIT_WORD(first));
 }
 
 /*
@@ -569,12 +566,12 @@ static void finish_piece(Fetch *f)
     trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), p->iova,
                                 p->size);
     for (guint i = 0; i < p->maps; i++) {
-        f->marked += mark_map(d, p, map_at(f, p->map + i));
+        mark_map(d, p, map_at(f, p->map + i));
     }
     vfio_user_proxy_reuse(d->proxy, &p->call);
 }
 
-int64_t vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp)
+int vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp)
 {
     Fetch f = { .d = d, .maps = maps, .begun = G_QUEUE_INIT };
 
@@ -591,7 +588,7 @@ int64_t vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp)
         return f.error;
     }
     error_free(f.why);
-    return f.marked;
+    return 0;
 }
 
 bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,

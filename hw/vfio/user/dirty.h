@@ -103,12 +103,11 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
  * error, is the end of the record: the user is told, and @d->tracked becomes
  * false.
  *
- * Returns how many bytes were marked, or -ETIMEDOUT with @errp set where the
- * server says nothing.
+ * Returns 0, or -ETIMEDOUT with @errp set where the server says nothing.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_REPORT of later servers.
  */
-int64_t vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp);
+int vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp);
 
 /**
  * vfio_user_dirty_unmap:

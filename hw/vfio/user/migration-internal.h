@@ -147,8 +147,8 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
 int vfio_user_migration_load_cleanup(void *opaque);
 
 /*
- * Bytes that the device may still have to say while the VM runs, and if @exact
- * those that it has written to memory since it was asked last.
+ * Bytes that the device may still have to say while the VM runs.  Unless
+ * @exact, what the server has written to memory is marked, before QEMU counts.
  */
 uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact);
 

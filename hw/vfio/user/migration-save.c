@@ -341,14 +341,14 @@ static VFIOUserContainer *container_of_device(VFIOUserMigration *m)
     return VFIO_IOMMU_USER(m->vbasedev->bcontainer);
 }
 
-static int64_t look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
-                           Error **errp)
+static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
+                       Error **errp)
 {
-    int64_t ret;
+    int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
     ret = vfio_user_container_look(container_of_device(m), look, errp);
-    if (ret >= 0 && !m->save.told) {
+    if (ret == 0 && !m->save.told) {
         ret = tell_server_locked(m, errp);
     }
     return ret;
@@ -356,14 +356,13 @@ static int64_t look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
 
 /*
  * While the VM runs, the server is called without the big QEMU lock: first to
- * begin with, then about what it has written to memory.  Returns how many bytes
- * that were.
+ * begin with, then about what it has written to memory.
  */
-static uint64_t look(VFIOUserMigration *m)
+static void look(VFIOUserMigration *m)
 {
     g_auto(VFIOUserLook) look = { };
     Error *err = NULL;
-    int64_t ret;
+    int ret;
 
     bql_lock();
     if (!m->gone) {
@@ -372,13 +371,12 @@ static uint64_t look(VFIOUserMigration *m)
     bql_unlock();
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (m->gone || m->save.error < 0) {
-        return 0;
+        return;
     }
     ret = look_locked(m, &look, &err);
     if (ret < 0) {
         m->save.error = vfio_user_migration_failed(m, ret, err);
     }
-    return MAX(ret, 0);
 }
 
 static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
@@ -397,16 +395,29 @@ static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
            pending_locked(m, threshold);
 }
 
+/* So little is left that QEMU is about to look for dirty pages itself. */
+static bool is_about_to_sync(uint64_t bytes, uint64_t threshold)
+{
+    return ram_bytes_remaining() + bytes < threshold;
+}
+
 uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact)
 {
     /* QEMU stops the VM for as many; its own thread asks, and sets it */
     uint64_t threshold = migrate_get_current()->threshold_size + 1;
-    uint64_t bytes = 0;
+    bool may_look = !exact && !bql_locked();
+    uint64_t bytes;
 
-    if (!bql_locked() && (exact || !m->save.told)) {
-        bytes = look(m);
+    if (may_look && !m->save.told) {
+        look(m);
     }
-    bytes += pending(m, threshold);
+    bytes = pending(m, threshold);
+    if (may_look && is_about_to_sync(bytes, threshold)) {
+        look(m);
+        if (qatomic_read(&m->save.error)) {
+            bytes = pending(m, threshold);      /* it is not to stop now */
+        }
+    }
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
                                 threshold);
     return bytes;
