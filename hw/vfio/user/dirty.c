@@ -457,8 +457,8 @@ static Piece *next_piece(Fetch *f)
 }
 
 /*
- * Takes @err.  Without the big QEMU lock the server may have been told by now
- * that a map is gone; the next time with the lock tells.
+ * Takes @err.  Without the big QEMU lock, a map may have been removed in the
+ * meantime; the next fetch under the lock decides.
  */
 static void fetch_failed(Fetch *f, int ret, Error *err)
 {

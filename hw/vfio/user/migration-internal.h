@@ -12,7 +12,7 @@
 #include "migration/misc.h"
 #include "migration/register.h"
 #include "hw/vfio/vfio-migration-internal.h"
-#include "hw/vfio/user/iova.h"
+#include "hw/vfio/user/container.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/migration-backlog.h"
 #include "hw/vfio/user/migration-device.h"
@@ -103,10 +103,10 @@ int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err);
 void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
 
 /*
- * What the server reaches by message.  It is frozen from the last look at the
- * dirty pages until the VM runs.  Of a device that is there.
+ * Of a device that was not unplugged.  What its server reaches by message is
+ * frozen from the last look for dirty pages until the VM runs.
  */
-VFIOUserIOVA *vfio_user_migration_memory(VFIOUserMigration *m);
+VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m);
 
 /* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);

@@ -24,7 +24,6 @@
 #include "migration/qemu-file.h"
 #include "migration/ram.h"
 #include "system/runstate.h"
-#include "hw/vfio/user/container.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
@@ -85,7 +84,7 @@ static int check_locked(VFIOUserMigration *m)
         return vfio_user_migration_failed(m, ret, err);
     }
     if (m->save.error == 0 &&
-        vfio_user_iova_refused(vfio_user_migration_memory(m))) {
+        vfio_user_iova_refused(&vfio_user_migration_container(m)->iova)) {
         error_setg(&err, "the server asked to write to memory (DMA_WRITE)"
                    " after it had stopped the device");
         m->save.error = vfio_user_migration_failed(m, -EIO, err);
@@ -260,7 +259,7 @@ static int begin_saving_locked(VFIOUserMigration *m, Error **errp)
     vfio_user_mig_assert_locked(&m->lock);
     vfio_user_migration_drop_chunk_locked(m);
     memset(&m->save, 0, sizeof(m->save));
-    vfio_user_iova_thaw(vfio_user_migration_memory(m));
+    vfio_user_iova_thaw(&vfio_user_migration_container(m)->iova);
     m->save.active = true;
     m->save.ack_wanted = true;
     m->d.ask = 0;
@@ -335,19 +334,14 @@ static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
     return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
 }
 
-/* Of a device that is there. */
-static VFIOUserContainer *container_of_device(VFIOUserMigration *m)
-{
-    return VFIO_IOMMU_USER(m->vbasedev->bcontainer);
-}
-
 static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
                        Error **errp)
 {
     int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
-    ret = vfio_user_container_look(container_of_device(m), look, errp);
+    ret = vfio_user_container_look(vfio_user_migration_container(m), look,
+                                   errp);
     if (ret == 0 && !m->save.told) {
         ret = tell_server_locked(m, errp);
     }
@@ -366,7 +360,8 @@ static void look(VFIOUserMigration *m)
 
     bql_lock();
     if (!m->gone) {
-        vfio_user_container_prepare_look(container_of_device(m), &look);
+        vfio_user_container_prepare_look(vfio_user_migration_container(m),
+                                         &look);
     }
     bql_unlock();
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
@@ -415,7 +410,7 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact)
     if (may_look && is_about_to_sync(bytes, threshold)) {
         look(m);
         if (qatomic_read(&m->save.error)) {
-            bytes = pending(m, threshold);      /* it is not to stop now */
+            bytes = pending(m, threshold);      /* must not stop the VM */
         }
     }
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
@@ -685,7 +680,7 @@ static void warn_of_late_write_locked(VFIOUserMigration *m)
 {
     vfio_user_mig_assert_locked(&m->lock);
     if (m->save.error == 0 &&
-        vfio_user_iova_refused(vfio_user_migration_memory(m))) {
+        vfio_user_iova_refused(&vfio_user_migration_container(m)->iova)) {
         warn_report("%s: the server asked to write to memory (DMA_WRITE) after"
                     " it had stopped the device; it was refused", m->name);
     }

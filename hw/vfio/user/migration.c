@@ -31,9 +31,9 @@
 
 /* The state of the device */
 
-VFIOUserIOVA *vfio_user_migration_memory(VFIOUserMigration *m)
+VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m)
 {
-    return &VFIO_IOMMU_USER(m->vbasedev->bcontainer)->iova;
+    return VFIO_IOMMU_USER(m->vbasedev->bcontainer);
 }
 
 void vfio_user_migration_mirror_locked(VFIOUserMigration *m)
@@ -95,7 +95,7 @@ static void save_on_locked(VFIOUserMigration *m)
         m->save.error = vfio_user_migration_failed(m, ret, err);
     }
     if (m->d.ops->version == 1) {
-        vfio_user_container_mark(VFIO_IOMMU_USER(m->vbasedev->bcontainer));
+        vfio_user_container_mark(vfio_user_migration_container(m));
     }
 }
 
@@ -174,7 +174,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     if (running) {
         check_loaded(m);
         /* first, since the device may write before its server answers */
-        vfio_user_iova_thaw(vfio_user_migration_memory(m));
+        vfio_user_iova_thaw(&vfio_user_migration_container(m)->iova);
     }
     if (m->vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
@@ -349,7 +349,7 @@ bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp)
     }
     if (!migrate_postcopy_ram() ||
         !vfio_user_container_shares_memory(
-            VFIO_IOMMU_USER(m->vbasedev->bcontainer))) {
+            vfio_user_migration_container(m))) {
         return true;
     }
     error_setg(errp, "%s: vfio-user devices do not support postcopy-ram while"
