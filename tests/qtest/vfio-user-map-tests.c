@@ -25,8 +25,8 @@
 /* Those that are under way at a time are answered in time, not all of them. */
 #define MANY 2000
 #define SLOTS 255
-#define EACH_MS 2
-#define ANSWERED (TIMEOUT_MS / EACH_MS + SLOTS)
+#define EACH_MS 4
+#define ANSWERED (TIMEOUT_MS * 2 / EACH_MS + SLOTS)
 QEMU_BUILD_BUG_ON(ANSWERED >= MANY);
 
 static const VFIOUserRule slow_maps[] = {

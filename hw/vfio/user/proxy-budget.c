@@ -9,7 +9,9 @@
  *
  * Operations that the main loop has no turn between share a budget, that of
  * the largest: so long the monitor has waited.  Another device's handler may
- * access a BAR thousands of times, and a vIOMMU changes maps singly.
+ * access a BAR thousands of times, and a vIOMMU changes maps singly.  What a
+ * large operation leaves over is not for those after it: they have as much as
+ * an ordinary one.
  *
  * Threads: whoever holds the big QEMU lock, which owns the fields.  For any
  * other thread nothing is charged, and nothing here does anything.
@@ -25,6 +27,12 @@
 /* What is waited for less than that makes nobody ask for a turn, ns. */
 #define BUDGET_NOTICED SCALE_MS
 
+/* ns */
+static int64_t time_of(const VFIOUserProxy *p, VFIOUserBudgetFactor factor)
+{
+    return (int64_t)qatomic_read(&p->timeout_ms) * factor * SCALE_MS;
+}
+
 /* What may be waited, ns; may be less than 0. */
 static int64_t budget_left(const VFIOUserProxy *p)
 {
@@ -35,10 +43,9 @@ void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
 {
     ProxyBudget *budget = &p->budget;
 
-    if (!bql_locked() || budget->depth++) {
-        return;
+    if (bql_locked() && !budget->depth++) {
+        budget->total = MAX(budget->total, time_of(p, factor));
     }
-    budget->factor = budget->asked ? MAX(budget->factor, factor) : factor;
 }
 
 void vfio_user_budget_end(VFIOUserProxy *p)
@@ -52,7 +59,8 @@ void vfio_user_budget_end(VFIOUserProxy *p)
     if (!--budget->depth) {
         trace_vfio_user_proxy_budget(p->name, budget->waited / SCALE_MS,
                                      proxy_budget_total(p) / SCALE_MS);
-        budget->factor = budget->asked ? budget->factor : 0;
+        budget->total = MIN(budget->total, budget->waited +
+                            time_of(p, VFIO_USER_BUDGET_ORDINARY));
     }
 }
 
@@ -103,8 +111,7 @@ void vfio_user_budget_unguard(VFIOUserProxy *p)
 
 int64_t proxy_budget_total(const VFIOUserProxy *p)
 {
-    return (int64_t)qatomic_read(&p->timeout_ms) *
-           MAX(p->budget.factor, VFIO_USER_BUDGET_ORDINARY) * SCALE_MS;
+    return MAX(p->budget.total, time_of(p, VFIO_USER_BUDGET_ORDINARY));
 }
 
 void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now)
@@ -135,6 +142,6 @@ void proxy_budget_renew(VFIOUserProxy *p)
     if (bql_locked()) {
         budget->waited = 0;
         budget->asked = false;
-        budget->factor = budget->depth ? budget->factor : 0;
+        budget->total = budget->depth ? budget->total : 0;
     }
 }

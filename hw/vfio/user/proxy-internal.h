@@ -74,7 +74,7 @@ typedef struct ProxyWrite ProxyWrite;
 /* What was waited for since the main loop's last turn. */
 typedef struct ProxyBudget {
     unsigned depth;             /* begun and not ended; 0: none is open */
-    unsigned factor;            /* the largest VFIOUserBudgetFactor, or 0 */
+    int64_t total;              /* ns; no less than an ordinary one's */
     int64_t waited;             /* ns */
     bool asked;                 /* for the next turn */
 } ProxyBudget;
