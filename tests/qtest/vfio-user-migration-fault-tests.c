@@ -23,6 +23,7 @@
 
 typedef enum Source {
     SOURCE_RUNS,                /* with its device, as before */
+    SOURCE_RECOVERS,            /* likewise, once its server answers again */
     SOURCE_RUNS_WITHOUT,        /* its device is dead */
     SOURCE_WAS_RESET,           /* it runs, its device has been reset */
     SOURCE_IS_DONE,
@@ -64,7 +65,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
     { "source-pre-copy-data-stalls", true, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_DELAY, STALL_MS },
-      SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
+      SOURCE_RECOVERS, DESTINATION_ENDS, "MIG_DATA_READ: " },
     { "source-pre-copy-data-stalls-for-good", true, false,
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 2), DO_STALL },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS, "MIG_DATA_READ: " },
@@ -234,6 +235,11 @@ static void check_source(VFIOUserMigVM *from, Source source)
     if (source == SOURCE_RUNS_WITHOUT) {
         g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
         return;
+    }
+    if (source == SOURCE_RECOVERS) {
+        vfio_user_server_wait(from->server[0],
+                              (VFIOUserWhen)ON(VFIO_USER_DEVICE_FEATURE,
+                                               TO(RUNNING)));
     }
     g_assert_cmpint(vfio_user_server_saw(from->server[0],
                                          VFIO_USER_DEVICE_RESET), ==,

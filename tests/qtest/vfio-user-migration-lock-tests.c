@@ -1,9 +1,10 @@
 /*
- * qtest of the vfio-user client: who waits while a device is saved
+ * qtest of the vfio-user client: who waits while a device is saved or loaded
  *
  * The migration thread runs: it reads a server that does not answer, or writes
  * a stream that nobody reads.  The monitor answers all the same, the device can
- * be ejected, and once the VM stands still nothing comes in between.
+ * be ejected, and once the VM stands still nothing comes in between.  Nor does
+ * the monitor of the destination wait for a server that loads.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,6 +26,7 @@
 #define SLACK_MS 2000
 
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
+#define SIZE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 24)
 #define DATA(at) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, \
                            VFIO_USER_MIGRATION1_DATA + (at))
 
@@ -38,6 +40,16 @@ static unsigned time_it(VFIOUserMigVM *vm, const char *command)
     took = (g_get_monotonic_time() - begun) / G_TIME_SPAN_MILLISECOND;
     g_test_message("%s took %u ms", command, took);
     return took;
+}
+
+static void eject(VFIOUserMigVM *vm)
+{
+    gint64 begun = g_get_monotonic_time();
+
+    qtest_outl(vm->qts, PCIHP_EJECT, EJECT_SLOT);
+    qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
+    g_assert_cmpint(g_get_monotonic_time() - begun, <,
+                    SLACK_MS * G_TIME_SPAN_MILLISECOND);
 }
 
 /* A stream of which the beginning is read */
@@ -204,56 +216,179 @@ static const Silent silents[] = {
     { "1/silent-look", &vfio_user_mig_region, { PAGES(GET_BITMAP), DO_HOLD } },
     { "1/silent-state", &vfio_user_mig_region,
       { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD } },
+    { "1/silent-data", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_READ, SIZE), DO_HOLD } },
     { "2/silent-record", &vfio_user_mig_pre_copy,
       { LOGGING(SET, START), DO_HOLD } },
     { "2/silent-look", &vfio_user_mig_pre_copy,
       { LOGGING(GET, REPORT), DO_HOLD } },
     { "2/silent-state", &vfio_user_mig_pre_copy,
       { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)), DO_HOLD } },
+    { "2/silent-data", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_MIG_DATA_READ), DO_HOLD } },
 };
 
-static void test_silent_otherwise(const void *opaque)
+/* Returns how long the monitor takes, ms, at most. */
+static unsigned time_monitor(VFIOUserMigVM *vm)
 {
-    const Silent *row = opaque;
-    const VFIOUserRule rules[] = { row->rule, { } };
-    VFIOUserModel model = **row->model;
-    VFIOUserMigVM *vm;
     unsigned longest = 0;
 
+    for (int i = 0; i < 20; i++) {
+        longest = MAX(longest, time_it(vm, "query-status"));
+    }
+    return longest;
+}
+
+static VFIOUserMigVM *run_silent(const Silent *row)
+{
+    const VFIOUserRule rules[] = { row->rule, { } };
+    static VFIOUserModel model;
+    VFIOUserMigVM *vm;
+
+    model = **row->model;
     model.migration.record = (VFIOUserRecordModel) { 4 * KiB };
     vm = vfio_user_mig_vm_run_shared(&model);
     vfio_user_mig_vm_fill(vm, SEED);
     /* long enough for QEMU to look for dirty pages while the VM runs */
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
     vfio_user_mig_set(vm, "max-bandwidth", 32 * MiB);
+    vfio_user_mig_downtime(vm, 0);
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_server_wait(vm->server[0], row->rule.when);
-    for (int i = 0; i < 20; i++) {
-        longest = MAX(longest, time_it(vm, "query-status"));
-    }
+    return vm;
+}
+
+/* The migration ends although the server has not answered yet. */
+static void test_silent_otherwise(const void *opaque)
+{
+    VFIOUserMigVM *vm = run_silent(opaque);
+    unsigned longest = time_monitor(vm);
+    gint64 begun;
+
+    vfio_user_server_set_rules(vm->server[0], NULL);
+    begun = g_get_monotonic_time();
     longest = MAX(longest, time_it(vm, "migrate_cancel"));
+    vfio_user_mig_wait(vm, "cancelled");
+    g_assert_cmpint(g_get_monotonic_time() - begun, <,
+                    SLACK_MS * G_TIME_SPAN_MILLISECOND);
+    longest = MAX(longest, time_monitor(vm));
     g_test_message("the monitor: %u ms at most", longest);
     g_assert_cmpuint(longest, <, SLACK_MS);
-    vfio_user_server_set_rules(vm->server[0], NULL);
     vfio_user_server_release(vm->server[0]);
-    vfio_user_mig_wait(vm, "cancelled");
     vfio_user_mig_wait_running(vm);
     vfio_user_mig_vm_check(vm, SEED);
     vfio_user_mig_vm_free(vm);
 }
 
-/* Ejected while it is saved */
-
-static void eject(VFIOUserMigVM *vm)
+/* Migrates as soon as the VM does not refuse that any more. */
+static void start_at_last(VFIOUserMigVM *vm)
 {
-    gint64 begun = g_get_monotonic_time();
+    gint64 end = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    bool refused = true;
 
-    qtest_outl(vm->qts, PCIHP_EJECT, EJECT_SLOT);
-    qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
-    g_assert_cmpint(g_get_monotonic_time() - begun, <,
-                    SLACK_MS * G_TIME_SPAN_MILLISECOND);
+    while (refused) {
+        QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
+                                    "'arguments': {"
+                                    "'uri': 'exec:cat > /dev/null' } }");
+
+        refused = qdict_haskey(response, "error");
+        qobject_unref(response);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
 }
+
+/*
+ * After a cancel the device is to run as before: nobody waits for the server to
+ * say so, but another migration.
+ */
+static const VFIOUserRule silent_ends[] = {
+    { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD },
+    { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING)), DO_HOLD },
+    { }
+};
+
+static void test_silent_end(const void *opaque)
+{
+    const Silent *row = opaque;
+    VFIOUserMigVM *vm = run_silent(row);
+    const VFIOUserWhen *end =
+        &silent_ends[row->model != &vfio_user_mig_region].when;
+
+    vfio_user_server_forget(vm->server[0]);
+    vfio_user_server_set_rules(vm->server[0], silent_ends);
+    g_assert_cmpuint(time_it(vm, "migrate_cancel"), <, SLACK_MS);
+    vfio_user_mig_wait(vm, "cancelled");
+    vfio_user_server_wait(vm->server[0], *end);
+    g_assert_cmpuint(time_monitor(vm), <, SLACK_MS);
+    vfio_user_mig_refused(vm, "has not answered since the last migration");
+    vfio_user_server_set_rules(vm->server[0], NULL);
+    vfio_user_server_release(vm->server[0]);
+    start_at_last(vm);
+    vfio_user_mig_wait(vm, "completed");
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Likewise for one that is unplugged meanwhile. */
+static void test_silent_end_eject(const void *opaque)
+{
+    const Silent *row = opaque;
+    VFIOUserMigVM *vm = run_silent(row);
+    const VFIOUserWhen *end =
+        &silent_ends[row->model != &vfio_user_mig_region].when;
+
+    vfio_user_server_forget(vm->server[0]);
+    vfio_user_server_set_rules(vm->server[0], silent_ends);
+    vfio_user_mig_cancel(vm);
+    vfio_user_mig_wait(vm, "cancelled");
+    vfio_user_server_wait(vm->server[0], *end);
+    eject(vm);
+    vfio_user_server_wait_client(vm->server[0], false);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_mig_wait(vm, "completed");
+    vfio_user_mig_vm_free(vm);
+}
+
+/* The destination's, when it loads */
+static const Silent silent_loads[] = {
+    { "1/silent-resuming", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD } },
+    { "1/silent-write", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, SIZE), DO_HOLD } },
+    { "2/silent-resuming", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RESUMING)), DO_HOLD } },
+    { "2/silent-write", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_MIG_DATA_WRITE), DO_HOLD } },
+    { "2/silent-loaded", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 2),
+        DO_HOLD } },
+};
+
+static void test_silent_load(const void *opaque)
+{
+    const Silent *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    VFIOUserMigVM *from = vfio_user_mig_source(*row->model, SEED);
+    VFIOUserMigVM *to = vfio_user_mig_destination(*row->model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    unsigned longest;
+
+    vfio_user_server_set_rules(to->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_wait(to->server[0], row->rule.when);
+    longest = time_monitor(to);
+    g_test_message("the monitor: %u ms at most", longest);
+    g_assert_cmpuint(longest, <, SLACK_MS);
+    vfio_user_server_set_rules(to->server[0], NULL);
+    vfio_user_server_release(to->server[0]);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+/* Ejected while it is saved */
 
 /* The VM goes on, and migrates without the device. */
 static void check_ejected(VFIOUserMigVM *vm)
@@ -485,6 +620,15 @@ static void add(const char *name, const VFIOUserModel *const *model,
     qtest_add_data_func(path, model, test);
 }
 
+static void add_silent(const Silent *row, const char *what,
+                       void (*test)(const void *opaque))
+{
+    g_autofree char *path = g_strdup_printf("/vfio-user/migration-lock/%s%s",
+                                            row->name, what);
+
+    qtest_add_data_func(path, row, test);
+}
+
 void vfio_user_add_migration_lock_tests(void)
 {
     static const VFIOUserModel *const *const servers[] = {
@@ -499,10 +643,14 @@ void vfio_user_add_migration_lock_tests(void)
         add("eject-unread", servers[i], test_eject_unread);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(silents); i++) {
-        g_autofree char *path =
-            g_strdup_printf("/vfio-user/migration-lock/%s", silents[i].name);
-
-        qtest_add_data_func(path, &silents[i], test_silent_otherwise);
+        add_silent(&silents[i], "", test_silent_otherwise);
+        if (g_str_has_suffix(silents[i].name, "-data")) {
+            add_silent(&silents[i], "-end", test_silent_end);
+            add_silent(&silents[i], "-end-eject", test_silent_end_eject);
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(silent_loads); i++) {
+        add_silent(&silent_loads[i], "", test_silent_load);
     }
     add("reset-in-completion", &vfio_user_mig_stop_copy,
         test_reset_in_completion);

@@ -53,6 +53,7 @@
 
 typedef enum Source {
     SOURCE_RUNS,                /* with its device, as before */
+    SOURCE_RECOVERS,            /* likewise, once its server answers again */
     SOURCE_RUNS_WITHOUT,        /* its device is dead */
     SOURCE_IS_DONE,
 } Source;
@@ -114,7 +115,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pending-stalls", { { READ(REG_PENDING, .nth = 1), DO_DELAY,
                             STALL_MS } },
-      SOURCE_RUNS, DESTINATION_ENDS },
+      SOURCE_RECOVERS, DESTINATION_ENDS },
     { "pending-dies", { { READ(REG_PENDING), DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
     { "pending-short", { { READ(REG_PENDING), DO_LENGTH, 20 } },
@@ -128,7 +129,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-data-stalls", { { READ(DATA, PRE_COPY_DATA), DO_DELAY,
                                   STALL_MS } },
-      SOURCE_RUNS, DESTINATION_ENDS },
+      SOURCE_RECOVERS, DESTINATION_ENDS },
     { "pre-copy-data-stalls-for-good", { { READ(DATA, PRE_COPY_DATA),
                                            DO_STALL } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
@@ -140,7 +141,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "offset-stalls", { { READ(REG_OFFSET, PRE_COPY_DATA), DO_DELAY,
                            STALL_MS } },
-      SOURCE_RUNS, DESTINATION_ENDS },
+      SOURCE_RECOVERS, DESTINATION_ENDS },
     { "offset-outside", { SAYS(REG_OFFSET, 1ULL << 40) },
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
     { "offset-at-end", { SAYS(REG_OFFSET, DATA + CHUNK) },
@@ -151,7 +152,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
     { "size-stalls", { { READ(REG_SIZE, PRE_COPY_DATA), DO_DELAY,
                          STALL_MS } },
-      SOURCE_RUNS, DESTINATION_ENDS },
+      SOURCE_RECOVERS, DESTINATION_ENDS },
     { "size-outside", { SAYS(REG_SIZE, CHUNK + 1) },
       SOURCE_RUNS, DESTINATION_ENDS, "not inside the migration region" },
     { "size-16-exbibytes", { SAYS(REG_SIZE, UINT64_MAX) },
@@ -254,6 +255,10 @@ static void check_source(VFIOUserMigVM *from, Source source)
     if (source == SOURCE_RUNS_WITHOUT) {
         g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
         return;
+    }
+    if (source == SOURCE_RECOVERS) {
+        vfio_user_server_wait(from->server[0],
+                              (VFIOUserWhen)WRITE(REG_STATE, .nth = 2));
     }
     vfio_user_mig_vm_check(from, SEED);
     vfio_user_mig_vm_fill(from, SEED + 1);

@@ -243,6 +243,36 @@ static void test_unlocked(void)
     caller_join(&caller);
 }
 
+/* Likewise, as soon as nobody wants its reply any more. */
+static bool unwanted;
+
+static bool is_unwanted(void *opaque)
+{
+    return qatomic_read(&unwanted);
+}
+
+static void test_unwanted(void)
+{
+    g_autoptr(Rig) rig = rig_new();
+    VFIOUserProxyOps ops = *rig->proxy->ops;
+    Caller caller = { };
+
+    ops.unwanted = is_unwanted;
+    rig->proxy->ops = &ops;
+    qatomic_set(&unwanted, false);
+    caller_start(&caller, rig, 7);
+    rig_recv_header(rig, VFIO_USER_REGION_READ);
+    caller_wait_asleep(&caller);
+    qatomic_set(&unwanted, true);
+    caller_join_error(&caller, -ETIMEDOUT, "not wanted any more");
+    qatomic_set(&unwanted, false);
+    caller = (Caller) { };
+    caller_start(&caller, rig, 8);
+    rig_answer_read(rig);
+    caller_join(&caller);
+    vfio_user_proxy_close(rig->proxy);
+}
+
 typedef struct Hold {
     QemuEvent begun;
     QemuEvent end;
@@ -532,6 +562,7 @@ static const RigTest tests[] = {
     { "/vfio-user/budget/held-up", test_held_up },
     { "/vfio-user/budget/late", test_late },
     { "/vfio-user/budget/unlocked", test_unlocked },
+    { "/vfio-user/budget/unwanted", test_unwanted },
     { "/vfio-user/budget/main-loop-waits", test_main_loop_waits },
     { "/vfio-user/budget/main-loop-waits-long", test_main_loop_waits_long },
     { "/vfio-user/budget/main-loop-calls", test_main_loop_calls },

@@ -113,9 +113,12 @@ static void give_up(VFIOUserDirty *d, Error *err)
     error_free(err);
 }
 
-static int set_pages(VFIOUserDirty *d, uint32_t flags, Error **errp)
+static int start_pages(VFIOUserDirty *d, Error **errp)
 {
-    VFIOUserDirtyPages msg = { .argsz = sizeof(msg), .flags = flags };
+    VFIOUserDirtyPages msg = {
+        .argsz = sizeof(msg),
+        .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_START,
+    };
     g_auto(VFIOUserCall) call = {
         .command = VFIO_USER_DIRTY_PAGES,
         .head = &msg,
@@ -198,21 +201,35 @@ static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
     return 0;
 }
 
+/* Not waited for: a record that goes on harms nobody. */
+static void stop_pages(VFIOUserDirty *d)
+{
+    VFIOUserDirtyPages msg = {
+        .argsz = sizeof(msg),
+        .flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP,
+    };
+    VFIOUserCall call = {
+        .command = VFIO_USER_DIRTY_PAGES,
+        .head = &msg,
+        .head_size = sizeof(msg),
+    };
+
+    vfio_user_proxy_notify(d->proxy, &call, NULL);
+}
+
 static void stop_logging(VFIOUserDirty *d)
 {
     VFIOUserDeviceFeature msg = {
         .argsz = sizeof(msg),
         .flags = VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_STOP,
     };
-    g_auto(VFIOUserCall) call = {
+    VFIOUserCall call = {
         .command = VFIO_USER_DEVICE_FEATURE,
         .head = &msg,
         .head_size = sizeof(msg),
-        .reply_max = sizeof(msg),
     };
 
-    /* a record that goes on harms nobody */
-    vfio_user_proxy_call(d->proxy, &call, NULL);
+    vfio_user_proxy_notify(d->proxy, &call, NULL);
 }
 
 void vfio_user_dirty_want(VFIOUserDirty *d)
@@ -226,7 +243,7 @@ void vfio_user_dirty_want(VFIOUserDirty *d)
 static int start(VFIOUserDirty *d, GArray *maps, Error **errp)
 {
     int ret = d->kind == VFIO_USER_DIRTY_BY_PAGES
-              ? set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_START, errp)
+              ? start_pages(d, errp)
               : start_logging(d, maps, errp);
 
     if (ret == 0 && (!is_power_of_2(d->pgsize) || d->pgsize < MIN_PGSIZE ||
@@ -272,7 +289,7 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
         return;
     }
     if (d->kind == VFIO_USER_DIRTY_BY_PAGES) {
-        set_pages(d, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP, NULL);
+        stop_pages(d);
     } else {
         stop_logging(d);
     }

@@ -83,7 +83,7 @@ typedef struct VFIOUserMigrationOps {
      *
      * Returns how many bytes were sent, which may not be all.  An error may
      * be that of an older write; vfio_user_mig_finish_writes() must follow the
-     * last one.
+     * last one, or vfio_user_mig_drop_writes() an error.
      */
     int (*write)(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
                  bool more, Error **errp);

@@ -18,6 +18,7 @@
 #include "hw/vfio/user/migration-device.h"
 #include "hw/vfio/user/migration-lock.h"
 #include "hw/vfio/user/migration-records.h"
+#include "hw/vfio/user/migration-worker.h"
 
 struct VFIOUserMigration {
     VFIOMigration common;       /* what hw/vfio looks at */
@@ -40,6 +41,12 @@ struct VFIOUserMigration {
      */
     bool saving, loading;
     bool prepared;              /* is to be saved, once there is a stream */
+    unsigned workers;           /* threads that call the server for it */
+
+    /* A thread ends the save. */
+    QemuMutex ending_lock;
+    QemuCond ended;
+    bool ending;
 
     /* Protects all up to the end of @save, unless it says otherwise. */
     VFIOUserMigLock lock;
@@ -62,12 +69,11 @@ struct VFIOUserMigration {
         uint64_t position;      /* in the device's stream */
     } save;
 
-    /* Main loop only. */
+    /* The main loop's, and of its thread while that calls the server. */
     struct {
         bool hello;
         bool ended;             /* END has come */
         bool partial;           /* the rest of a chunk is to come */
-        int64_t since;          /* ms, when the monitor had its turn */
         uint64_t position;      /* in the device's stream */
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
@@ -82,6 +88,12 @@ bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp);
 
 /* Tells hw/vfio of the state, and the container. */
 void vfio_user_migration_mirror_locked(VFIOUserMigration *m);
+
+/*
+ * Lets the device run, if need be in two attempts.  Returns 0, or -errno with
+ * @errp set.
+ */
+int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp);
 
 /* Brings the device where the VM is. */
 void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running);
@@ -110,6 +122,16 @@ VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m);
 
 /* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
+
+/*
+ * Has a thread do @work on @m, in place of the main loop; the struct stays
+ * until that is done.
+ */
+void vfio_user_migration_start_worker(VFIOUserMigration *m,
+                                      VFIOUserMigWork *work);
+
+/* Whether the server has yet to let the device run after it was saved. */
+bool vfio_user_migration_is_ending(VFIOUserMigration *m);
 
 /* With the big QEMU lock: saving or loading has ended. */
 void vfio_user_migration_saved(VFIOUserMigration *m);

@@ -5,16 +5,17 @@
  * each once its head has been checked.  The first thing that is wrong ends it,
  * and with it QEMU.
  *
- * Threads: the main loop, mostly in the coroutine that takes the stream.
+ * Threads: the main loop, mostly in the coroutine that takes the stream.  It
+ * yields while a thread of QEMU's pool calls the server for it, with the
+ * device's lock and without the big QEMU lock.  A snapshot is loaded without a
+ * coroutine, and the main loop waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "qemu/coroutine.h"
 #include "qemu/error-report.h"
-#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/qemu-file.h"
@@ -22,36 +23,63 @@
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
-/* How often the monitor gets a turn where the stream does not wait, ms. */
-#define MONITOR_WAITS_MS 100
-#define MONITOR_TURN_US 10000
+/* Bytes of a record that are sent at a time. */
+#define PIECE (256 * KiB)
 
-/* Bytes that are sent while they are in the cache. */
-#define PIECE (32 * KiB)
+/* Calls of the server */
 
-static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
+/* Some of them, one after the other; returns 0, or -errno with @errp set. */
+typedef struct Step Step;
+struct Step {
+    int (*run)(VFIOUserMigration *m, const Step *step, Error **errp);
+    VFIOUserMigState to;        /* of enter */
+    size_t size;                /* of write_data, in the buffer */
+    bool more;                  /* what comes is not the end of a chunk */
+
+    VFIOUserMigration *m;
+    Error *err;
+};
+
+static int run_step(void *opaque)
 {
+    Step *step = opaque;
+    VFIOUserMigration *m = step->m;
+    int ret;
+
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    int ret = vfio_user_mig_set_state(&m->d, to, errp);
+    ret = vfio_user_migration_check(m, &step->err);
+    if (ret == 0) {
+        ret = step->run(m, step, &step->err);
+    }
+    if (ret < 0) {
+        vfio_user_mig_drop_writes(&m->d.writes, m->proxy);
+    }
+    return ret;
+}
+
+/* The device may be gone afterwards, which is an error. */
+static int call_server(VFIOUserMigration *m, Step step, Error **errp)
+{
+    int ret;
+
+    step.m = m;
+    ret = qemu_in_coroutine() ? vfio_user_mig_worker_run(run_step, &step)
+                              : run_step(&step);
+    error_propagate(errp, step.err);
+    return ret < 0 ? ret : vfio_user_migration_check(m, errp);
+}
+
+static int enter(VFIOUserMigration *m, const Step *step, Error **errp)
+{
+    int ret = vfio_user_mig_set_state(&m->d, step->to, errp);
 
     vfio_user_migration_mirror_locked(m);
     return ret;
 }
 
-/*
- * Where the stream comes faster than the server takes it, this coroutine yields
- * as it does where it waits for the stream.  Returns as
- * vfio_user_migration_check(): the device may be gone afterwards.
- */
-static int yield(VFIOUserMigration *m, Error **errp)
+static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
 {
-    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-
-    if (qemu_in_coroutine() && now - m->load.since >= MONITOR_WAITS_MS) {
-        qemu_co_sleep_ns(QEMU_CLOCK_REALTIME, MONITOR_TURN_US * SCALE_US);
-        m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-    }
-    return vfio_user_migration_check(m, errp);
+    return call_server(m, (Step) { enter, .to = to }, errp);
 }
 
 /*
@@ -60,14 +88,10 @@ static int yield(VFIOUserMigration *m, Error **errp)
  */
 static int enter_resuming(VFIOUserMigration *m, Error **errp)
 {
-    if (m->d.state == VFIO_USER_MIG_RESUMING) {
-        int ret = set_state(m, VFIO_USER_MIG_STOP, errp);
+    int ret = m->d.state == VFIO_USER_MIG_RESUMING
+              ? set_state(m, VFIO_USER_MIG_STOP, errp) : 0;
 
-        if (ret < 0) {
-            return ret;
-        }
-    }
-    return set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    return ret < 0 ? ret : set_state(m, VFIO_USER_MIG_RESUMING, errp);
 }
 
 /*
@@ -92,10 +116,8 @@ static int begin(VFIOUserMigration *m, Error **errp)
     return ret;
 }
 
-static int reset(VFIOUserMigration *m, Error **errp)
+static int reset(VFIOUserMigration *m, const Step *step, Error **errp)
 {
-    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-
     return vfio_user_device_reset(m->d.udev, errp) < 0 ||
            vfio_user_mig_ask_state(&m->d, errp) < 0 ? -EIO : 0;
 }
@@ -103,30 +125,33 @@ static int reset(VFIOUserMigration *m, Error **errp)
 /* A reset forgets what was written so far. */
 static int begin_again(VFIOUserMigration *m, Error **errp)
 {
+    int ret;
+
     m->load.partial = false;
-    return reset(m, errp) < 0 ? -EIO : enter_resuming(m, errp);
+    ret = call_server(m, (Step) { reset }, errp);
+    return ret < 0 ? ret : enter_resuming(m, errp);
 }
 
-/* @more: what comes is not the end of a chunk, whatever @size is */
-static int write_data(VFIOUserMigration *m, size_t size, bool more,
-                      Error **errp)
+static int write_data(VFIOUserMigration *m, const Step *step, Error **errp)
 {
     const uint8_t *data = m->load.buffer;
+    size_t left = step->size;
 
-    while (size) {
-        int ret = m->d.ops->write(&m->d, data, size, more, errp);
+    while (left) {
+        int ret = m->d.ops->write(&m->d, data, left, step->more, errp);
 
         if (ret < 0) {
             return ret;
         }
         data += ret;
-        size -= ret;
-        ret = yield(m, errp);
-        if (ret < 0) {
-            return ret;
-        }
+        left -= ret;
     }
     return 0;
+}
+
+static int finish_writes(VFIOUserMigration *m, const Step *step, Error **errp)
+{
+    return vfio_user_mig_finish_writes(&m->d.writes, m->proxy, errp);
 }
 
 static int load_data(VFIOUserMigration *m, QEMUFile *f,
@@ -143,11 +168,8 @@ static int load_data(VFIOUserMigration *m, QEMUFile *f,
             return -EINVAL;
         }
         left -= size;
-        /* the stream may have been waited for */
-        ret = vfio_user_migration_check(m, errp);
-        if (ret == 0) {
-            ret = write_data(m, size, left || m->load.partial, errp);
-        }
+        ret = call_server(m, (Step) { write_data, .size = size,
+                                      .more = left || m->load.partial }, errp);
     }
     return ret;
 }
@@ -189,7 +211,8 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
                        Error **errp)
 {
     const uint8_t *payload = m->load.buffer;
-    int ret = vfio_user_mig_finish_writes(&m->d.writes, m->proxy, errp);
+    int ret = m->d.writes.length ? call_server(m, (Step) { finish_writes },
+                                               errp) : 0;
 
     if (ret < 0) {
         return ret;
@@ -281,7 +304,6 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     int ret = 0;
 
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_DATA);
-    m->load.since = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     if (!m->load.hello && !vfio_user_mig_begin_get(f, &m->load.position,
                                                    &err)) {
         ret = -EINVAL;
@@ -289,11 +311,6 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     if (ret == 0) {
         do {
             ret = load_record(m, f, &err);
-            if (ret > 0) {
-                int gone = yield(m, &err);
-
-                ret = gone < 0 ? gone : ret;
-            }
         } while (ret > 0);
     }
     if (ret < 0) {
@@ -302,11 +319,23 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
     return ret;
 }
 
+static int drop_writes(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    vfio_user_mig_drop_writes(&m->d.writes, m->proxy);
+    return 0;
+}
+
+/* A stream that broke may leave writes that are under way. */
 int vfio_user_migration_load_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    vfio_user_mig_finish_writes(&m->d.writes, m->proxy, NULL);
+    if (m->d.writes.length) {
+        vfio_user_migration_start_worker(m, drop_writes);
+    }
     g_clear_pointer(&m->load.buffer, g_free);
     vfio_user_migration_loaded(m);
     return 0;

@@ -17,6 +17,7 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
@@ -38,6 +39,8 @@
 
 /* How many time-outs a server may be silent for while nobody waits for it. */
 #define PATIENCE VFIO_USER_BUDGET_MIG_STATE
+/* ms that the monitor does not notice */
+#define PROMPT_MS 50
 
 /* Bytes of a chunk that are kept in memory because the VM stops, at most. */
 #define MAX_REST (64 * MiB)
@@ -502,28 +505,6 @@ static bool is_in_pre_copy(VFIOUserMigration *m)
     return m->d.state == VFIO_USER_MIG_PRE_COPY;
 }
 
-/*
- * The migration has failed because the server did not answer, and its clean-up
- * calls the server with the big QEMU lock, where one more silent time-out costs
- * the device.  So the server is waited for here, until it answers anything or
- * the user cancels.
- */
-static void await_server(VFIOUserMigration *m, QEMUFile *f)
-{
-    int ret = -ETIMEDOUT;
-
-    for (unsigned n = 0; n < PATIENCE && ret == -ETIMEDOUT &&
-         !qemu_file_get_error(f); n++) {
-        VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-
-        if (m->gone) {
-            break;
-        }
-        ret = vfio_user_mig_ask_state(&m->d, NULL);
-        vfio_user_migration_mirror_locked(m);
-    }
-}
-
 int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
 {
     VFIOUserMigration *m = opaque;
@@ -534,9 +515,6 @@ int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
     }
     if (ret == 0) {
         ret = end_section(m, f);
-    }
-    if (ret == -ETIMEDOUT) {
-        await_server(m, f);
     }
     return ret < 0 ? ret : !is_in_pre_copy(m) || !m->save.backlog.more;
 }
@@ -686,26 +664,94 @@ static void warn_of_late_write_locked(VFIOUserMigration *m)
     }
 }
 
+/* Whether the device has nothing to do but to run, as its VM does. */
+static bool is_to_run_on_locked(VFIOUserMigration *m)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    return m->vm_running && !m->gone &&
+           (m->d.uncertain || m->d.state != VFIO_USER_MIG_RUNNING) &&
+           vfio_user_proxy_state(m->proxy) == VFIO_USER_UP;
+}
+
+/* One attempt; whoever wants the lock gets it between two of them. */
+static int run_on(VFIOUserMigration *m, Error **errp)
+{
+    int ret = 0;
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    vfio_user_migration_drop_chunk_locked(m);
+    if (is_to_run_on_locked(m)) {
+        ret = vfio_user_migration_run_locked(m, errp);
+        vfio_user_migration_mirror_locked(m);
+    }
+    return ret;
+}
+
+/* The VM runs, and nobody waits for the device, which does so in PRE_COPY. */
+static int run_on_at_last(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+    Error *err = NULL;
+    int ret = run_on(m, &err);
+
+    for (unsigned n = 1; ret == -ETIMEDOUT && n < PATIENCE; n++) {
+        error_free(err);
+        err = NULL;
+        ret = run_on(m, &err);
+    }
+    if (ret < 0) {
+        vfio_user_proxy_fail(m->proxy, err);
+    }
+    WITH_QEMU_LOCK_GUARD(&m->ending_lock) {
+        m->ending = false;
+        qemu_cond_signal(&m->ended);
+    }
+    return 0;
+}
+
+/* Most servers answer at once; the monitor does not wait for any other. */
+static void start_to_run_on(VFIOUserMigration *m)
+{
+    QEMU_LOCK_GUARD(&m->ending_lock);
+    m->ending = true;
+    vfio_user_migration_start_worker(m, run_on_at_last);
+    if (m->ending) {
+        qemu_cond_timedwait(&m->ended, &m->ending_lock, PROMPT_MS);
+    }
+}
+
+bool vfio_user_migration_is_ending(VFIOUserMigration *m)
+{
+    QEMU_LOCK_GUARD(&m->ending_lock);
+    return m->ending;
+}
+
 /* However it ended: the device is again where the VM is. */
-static void end_saving(VFIOUserMigration *m)
+static bool end_saving(VFIOUserMigration *m)
 {
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
 
     m->save.active = false;
-    vfio_user_migration_drop_chunk_locked(m);
     if (!m->gone) {
         warn_of_late_write_locked(m);
     }
+    if (runstate_is_running() && is_to_run_on_locked(m)) {
+        return true;
+    }
+    vfio_user_migration_drop_chunk_locked(m);
     if (!m->gone && vfio_user_proxy_state(m->proxy) == VFIO_USER_UP) {
         vfio_user_migration_follow_vm_locked(m, runstate_is_running());
     }
+    return false;
 }
 
 void vfio_user_migration_save_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    end_saving(m);
+    if (end_saving(m)) {
+        start_to_run_on(m);
+    }
     vfio_user_migration_saved(m);
 }

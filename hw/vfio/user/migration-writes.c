@@ -48,12 +48,19 @@ static int finish_oldest(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
                          Error **errp)
 {
     g_autoptr(Write) w = g_queue_pop_head(writes);
-    int ret;
+    int ret = vfio_user_proxy_finish(proxy, &w->call, errp);
 
-    /* those before it were answered, and took their time */
-    vfio_user_proxy_renew(proxy, &w->call);
-    ret = vfio_user_proxy_finish(proxy, &w->call, errp);
     return ret < 0 ? ret : check_written(proxy, w, errp);
+}
+
+/* Those before it were answered, and took their time. */
+static int await_oldest(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
+                        Error **errp)
+{
+    Write *w = g_queue_peek_head(writes);
+
+    vfio_user_proxy_renew(proxy, &w->call);
+    return finish_oldest(writes, proxy, errp);
 }
 
 int vfio_user_mig_write(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
@@ -63,7 +70,7 @@ int vfio_user_mig_write(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
 {
     g_autoptr(Write) w = g_new0(Write, 1);
     int ret = writes->length < MAX_WRITES ? 0 :
-              finish_oldest(writes, proxy, errp);
+              await_oldest(writes, proxy, errp);
 
     if (ret < 0) {
         return ret;
@@ -89,10 +96,15 @@ int vfio_user_mig_finish_writes(VFIOUserMigWrites *writes,
 {
     int ret = 0;
 
-    while (writes->length) {
-        int done = finish_oldest(writes, proxy, ret < 0 ? NULL : errp);
-
-        ret = ret < 0 ? ret : done;
+    while (ret == 0 && writes->length) {
+        ret = await_oldest(writes, proxy, errp);
     }
     return ret;
+}
+
+void vfio_user_mig_drop_writes(VFIOUserMigWrites *writes, VFIOUserProxy *proxy)
+{
+    while (writes->length) {
+        finish_oldest(writes, proxy, NULL);
+    }
 }

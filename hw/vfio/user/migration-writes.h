@@ -25,7 +25,8 @@ typedef GQueue VFIOUserMigWrites;
  *
  * Sends a write; where too many are under way, it waits for the oldest first.
  *
- * Returns 0; or -errno with @errp set, of this write or of an older one.
+ * Returns 0; or -errno with @errp set, of this write or of an older one.  Then
+ * vfio_user_mig_drop_writes() is to follow.
  */
 int vfio_user_mig_write(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
                         VFIOUserCommand command, const void *head,
@@ -35,11 +36,18 @@ int vfio_user_mig_write(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
 /**
  * vfio_user_mig_finish_writes:
  *
- * Waits for all of them, also where one fails.
+ * Waits for all of them, or for the first that fails.
  *
- * Returns 0; or -errno with @errp set, of the first that has failed.
+ * Returns 0 or -errno with @errp set.
  */
 int vfio_user_mig_finish_writes(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
                                 Error **errp);
+
+/**
+ * vfio_user_mig_drop_writes:
+ *
+ * Waits for all of them, whatever becomes of them, for no longer than for one.
+ */
+void vfio_user_mig_drop_writes(VFIOUserMigWrites *w, VFIOUserProxy *proxy);
 
 #endif /* HW_VFIO_USER_MIGRATION_WRITES_H */

@@ -20,6 +20,7 @@
 #include "hw/core/vmstate-if.h"
 #include "hw/vfio/vfio-migration.h"
 #include "migration/blocker.h"
+#include "migration/migration.h"
 #include "migration/misc.h"
 #include "migration/options.h"
 #include "migration/vmstate.h"
@@ -55,7 +56,7 @@ static bool is_lost(VFIOUserMigration *m)
 }
 
 /* Once more after the first failure, which may have led to ERROR. */
-static void run_locked(VFIOUserMigration *m)
+int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp)
 {
     Error *err = NULL;
     int ret;
@@ -67,6 +68,17 @@ static void run_locked(VFIOUserMigration *m)
         err = NULL;
         ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
     }
+    error_propagate(errp, err);
+    return ret;
+}
+
+/* With the big QEMU lock: a call that is late has failed the connection. */
+static void run_locked(VFIOUserMigration *m)
+{
+    Error *err = NULL;
+    int ret = vfio_user_migration_run_locked(m, &err);
+
+    vfio_user_mig_assert_locked(&m->lock);
     if (ret == -ETIMEDOUT) {
         error_report_err(err);
     } else if (ret < 0) {
@@ -267,6 +279,8 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
     m->end_id = g_strdup_printf("%s-end", m->id);
     vfio_user_mig_lock_init(&m->lock, m->proxy);
+    qemu_mutex_init(&m->ending_lock);
+    qemu_cond_init(&m->ended);
 
     m->common.vbasedev = vbasedev;
     /*
@@ -382,8 +396,20 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
                    unable);
         return -EOPNOTSUPP;
     }
+    if (vfio_user_migration_is_ending(m)) {
+        error_setg(errp, "%s: the server has not answered since the last"
+                   " migration ended", m->name);
+        return -EBUSY;
+    }
     m->prepared = vfio_user_migration_check_postcopy(m, errp);
     return m->prepared ? 0 : -EOPNOTSUPP;
+}
+
+bool vfio_user_migration_is_cancelled(void)
+{
+    return migration_thread_is_self() &&
+           qatomic_read(&migrate_get_current()->state) ==
+           MIGRATION_STATUS_CANCELLING;
 }
 
 unsigned vfio_user_migration_version(const VFIOUserMigration *m)
@@ -401,6 +427,8 @@ static void free_migration(void *opaque)
     unregister_savevm(NULL, m->id, m);
     g_queue_clear_full(&m->save.rest, (GDestroyNotify)vfio_user_mig_piece_free);
     vfio_user_mig_lock_destroy(&m->lock);
+    qemu_cond_destroy(&m->ended);
+    qemu_mutex_destroy(&m->ending_lock);
     object_unref(OBJECT(m->proxy));
     g_free(m->load.buffer);
     g_free(m->name);
@@ -415,7 +443,7 @@ static void free_migration(void *opaque)
  */
 static bool is_in_use(VFIOUserMigration *m)
 {
-    return m->saving || m->loading ||
+    return m->saving || m->loading || m->workers ||
            (m->prepared && migration_is_running());
 }
 
@@ -424,6 +452,21 @@ static void free_if_unused(VFIOUserMigration *m)
     if (m->gone && !is_in_use(m)) {
         aio_bh_schedule_oneshot(qemu_get_aio_context(), free_migration, m);
     }
+}
+
+static void worker_done(void *opaque)
+{
+    VFIOUserMigration *m = opaque;
+
+    m->workers--;
+    free_if_unused(m);
+}
+
+void vfio_user_migration_start_worker(VFIOUserMigration *m,
+                                      VFIOUserMigWork *work)
+{
+    m->workers++;
+    vfio_user_mig_worker_start(work, worker_done, m);
 }
 
 void vfio_user_migration_saved(VFIOUserMigration *m)

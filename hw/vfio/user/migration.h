@@ -38,6 +38,9 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m);
 /* Of migration that the server speaks: 1 or 2. */
 unsigned vfio_user_migration_version(const VFIOUserMigration *m);
 
+/* Whether this is the thread of a migration that the user has cancelled. */
+bool vfio_user_migration_is_cancelled(void);
+
 /**
  * vfio_user_migration_begin_reset:
  * @m: may be NULL

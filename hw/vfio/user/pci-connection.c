@@ -121,11 +121,17 @@ static void on_held_up(void *opaque)
     }
 }
 
+static bool is_unwanted(void *opaque)
+{
+    return vfio_user_migration_is_cancelled();
+}
+
 static const VFIOUserProxyOps proxy_ops = {
     .request = on_request,
     .lost = on_lost,
     .failed = on_failed,
     .held_up = on_held_up,
+    .unwanted = is_unwanted,
 };
 
 static void on_twin_lost(void *opaque, const char *cause)

@@ -178,6 +178,8 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
  * but those between which the main loop has no turn share one time-out.
  */
 void proxy_charge(VFIOUserProxy *p, const VFIOUserCall *call, int64_t since);
+/* See VFIOUserProxyOps; false with the big QEMU lock. */
+bool proxy_is_unwanted(VFIOUserProxy *p);
 void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp);
 void proxy_set_deadline(VFIOUserProxy *p, VFIOUserCall *call);
 

@@ -35,6 +35,9 @@
 /* A look at the clock for this many at the socket. */
 #define LOOKS_PER_CLOCK 8
 
+/* How often who waits for a reply asks whether that is still wanted. */
+#define ASK_NS (50 * SCALE_MS)
+
 /* For how long listening is put off, and again while calls go on. */
 #define PUT_OFF_NS (10 * SCALE_MS)
 
@@ -438,9 +441,11 @@ bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
 {
     vfio_user_assert_locked(&p->lock);
     while (!w->done) {
-        int64_t left = deadline - proxy_clock_ns();
+        int64_t now = proxy_clock_ns();
+        int64_t end = MIN(deadline, now + ASK_NS);
+        int64_t left = end - now;
 
-        if (left <= 0) {
+        if (left <= 0 || proxy_is_unwanted(p)) {
             break;
         }
         if (p->reading) {
@@ -452,7 +457,7 @@ bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
             p->reading = true;
             proxy_set_interest_locked(p, 0);
             qemu_mutex_unlock(&p->lock);
-            proxy_read_until(p, w, deadline);
+            proxy_read_until(p, w, end);
             qemu_mutex_lock(&p->lock);
             p->reading = false;
         }

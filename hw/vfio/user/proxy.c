@@ -274,14 +274,22 @@ static char *proxy_guess(const VFIOUserCall *call)
                           : g_strdup(": is the server stuck?");
 }
 
+bool proxy_is_unwanted(VFIOUserProxy *p)
+{
+    return !bql_locked() && p->ops->unwanted && p->ops->unwanted(p->opaque);
+}
+
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
     g_autofree char *guess = proxy_guess(call);
-    bool held_up = !bql_locked() && !proxy_main_loop_runs(p);
+    bool unwanted = proxy_is_unwanted(p);
+    bool held_up = !unwanted && !bql_locked() && !proxy_main_loop_runs(p);
     Error *err = NULL;
 
-    if (proxy_budget_is_short(p, call)) {
+    if (unwanted) {
+        error_setg(&err, "%s until it was not wanted any more", what);
+    } else if (proxy_budget_is_short(p, call)) {
         error_setg(&err, "%s: the operation used up its time of %" PRId64
                    " ms%s", what, proxy_budget_total(p) / SCALE_MS, guess);
     } else {

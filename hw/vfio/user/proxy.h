@@ -65,6 +65,11 @@ typedef struct VFIOUserProxyOps {
      * loop have a turn once it has released the lock; may be NULL.
      */
     void (*held_up)(void *opaque);
+    /*
+     * Whether what this thread waits for, without the big QEMU lock, is not
+     * wanted any more; may be NULL.  Asked now and then: such a call is late.
+     */
+    bool (*unwanted)(void *opaque);
 } VFIOUserProxyOps;
 
 /* Replies up to this many bytes cost no allocation. */

@@ -1,0 +1,53 @@
+/*
+ * vfio-user migration: a thread that calls the server for the main loop
+ *
+ * See the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/rcu.h"
+#include "block/thread-pool.h"
+#include "hw/vfio/user/migration-worker.h"
+
+typedef struct Worker {
+    VFIOUserMigWork *work;
+    void (*done)(void *opaque);
+    void *opaque;
+} Worker;
+
+static int work(void *opaque)
+{
+    const Worker *w = opaque;
+    int ret;
+
+    /* who waits for a reply may have to serve requests of the server's */
+    rcu_register_thread();
+    ret = w->work(w->opaque);
+    rcu_unregister_thread();
+    return ret;
+}
+
+int coroutine_fn vfio_user_mig_worker_run(VFIOUserMigWork *what, void *opaque)
+{
+    Worker w = { .work = what, .opaque = opaque };
+
+    return thread_pool_submit_co(work, &w);
+}
+
+static void done(void *opaque, int ret)
+{
+    g_autofree Worker *w = opaque;
+
+    w->done(w->opaque);
+}
+
+void vfio_user_mig_worker_start(VFIOUserMigWork *what,
+                                void (*then)(void *opaque), void *opaque)
+{
+    Worker *w = g_new(Worker, 1);
+
+    *w = (Worker) { what, then, opaque };
+    thread_pool_submit_aio(work, w, done, w);
+}

@@ -1,0 +1,35 @@
+/*
+ * vfio-user migration: a thread that calls the server for the main loop
+ *
+ * QEMU loads a VM, and ends to save one, in the main loop.  A server takes as
+ * long as it likes, and the monitor is not to wait for it: a thread of QEMU's
+ * pool does, without the big QEMU lock.
+ *
+ * Threads: the main loop.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_USER_MIGRATION_WORKER_H
+#define HW_VFIO_USER_MIGRATION_WORKER_H
+
+#include "qemu/coroutine.h"
+
+/* Returns 0 or -errno. */
+typedef int VFIOUserMigWork(void *opaque);
+
+/**
+ * vfio_user_mig_worker_run:
+ *
+ * Yields until @work is done.  Returns what it has returned.
+ */
+int coroutine_fn vfio_user_mig_worker_run(VFIOUserMigWork *work, void *opaque);
+
+/**
+ * vfio_user_mig_worker_start:
+ * @done: called by the main loop once @work is done
+ */
+void vfio_user_mig_worker_start(VFIOUserMigWork *work,
+                                void (*done)(void *opaque), void *opaque);
+
+#endif /* HW_VFIO_USER_MIGRATION_WORKER_H */
