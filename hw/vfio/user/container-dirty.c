@@ -40,7 +40,9 @@ static GArray *direct_ranges(VFIOUserContainer *c)
  */
 static bool is_looked_at(void)
 {
-    return runstate_is_running() && migration_is_running();
+    /* one that is cancelled at once is set up all the same */
+    return runstate_is_running() &&
+           (migration_is_running() || migration_thread_is_self());
 }
 
 int vfio_user_container_track(const VFIOContainer *container, bool start,
@@ -50,7 +52,8 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     g_autoptr(GArray) ranges = NULL;
 
     VFIO_USER_BUDGET_GUARD(c->proxy, VFIO_USER_BUDGET_ORDINARY);
-    c->record_wanted = start && is_looked_at();
+    qatomic_set(&c->record_wanted, start && is_looked_at());
+    c->record_late = false;
     if (!start) {
         vfio_user_dirty_stop(&c->dirty);
         return 0;
@@ -152,14 +155,22 @@ void vfio_user_container_prepare_look(VFIOUserContainer *c,
     assert(bql_locked());
     *look = (VFIOUserLook) { };
     if (!runstate_is_running()) {
+        c->record_late |= c->record_wanted;
         return;
     }
+    c->looking = true;
     if (c->record_wanted) {
-        c->record_wanted = false;
+        qatomic_set(&c->record_wanted, false);
         look->record = direct_ranges(c);
+        look->late = c->record_late;
     } else {
         look->covered = covered_maps(c, 0, UINT64_MAX - 1);
     }
+}
+
+bool vfio_user_container_wants_record(VFIOUserContainer *c)
+{
+    return qatomic_read(&c->record_wanted);
 }
 
 int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
@@ -171,6 +182,23 @@ int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
     }
     return look->covered ? vfio_user_dirty_fetch(&c->dirty, look->covered,
                                                  errp) : 0;
+}
+
+void vfio_user_container_finish_look(VFIOUserContainer *c,
+                                     const VFIOUserLook *look)
+{
+    assert(bql_locked());
+    if (look->late) {
+        vfio_user_container_mark(c);
+    }
+    for (guint i = 0; i < c->made->len; i++) {
+        const VFIOUserDirtyMap *map = &g_array_index(c->made, VFIOUserDirtyMap,
+                                                     i);
+
+        vfio_user_dirty_mark(map->ram_addr, map->size);
+    }
+    g_array_set_size(c->made, 0);
+    c->looking = false;
 }
 
 void vfio_user_look_clear(VFIOUserLook *look)

@@ -149,9 +149,22 @@ static bool check_map(VFIOUserContainer *c, const DMAMap *map)
     return false;
 }
 
+/* What a look that is under way hears of it, it takes for something else. */
+static void note_map(VFIOUserContainer *c, const DMAMap *map)
+{
+    VFIOUserDirtyMap made = { .iova = map->iova, .size = map->size + 1 };
+
+    if (c->looking && vfio_user_container_is_direct(c, map)) {
+        made.ram_addr = vfio_user_container_ram_addr(map);
+        g_array_append_val(c->made, made);
+    }
+}
+
 static void add_map(VFIOUserContainer *c, const DMAMap *map)
 {
     bool told = vfio_user_container_is_usable(c) && check_map(c, map);
+
+    note_map(c, map);
 
     /* first, since whoever is told may use it before it answers */
     if (vfio_user_iova_insert(&c->iova, map)) {
@@ -374,6 +387,7 @@ static void container_init(Object *obj)
         g_ptr_array_new_with_free_func(vfio_user_container_message_free);
     c->postponed = g_queue_new();
     c->postponed_maps = g_hash_table_new(g_int64_hash, g_int64_equal);
+    c->made = g_array_new(false, false, sizeof(VFIOUserDirtyMap));
     vfio_user_iova_init(&c->iova);
 }
 
@@ -385,6 +399,7 @@ static void container_finalize(Object *obj)
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
     g_hash_table_unref(c->postponed_maps);
+    g_array_unref(c->made);
     g_queue_free_full(c->postponed, vfio_user_container_message_free);
     object_unref(OBJECT(c->proxy));
 }

@@ -44,7 +44,10 @@ struct VFIOUserContainer {
 
     VFIOUserDirty dirty;
     VMChangeStateEntry *vm_change;
-    bool record_wanted;         /* it is for the next look to begin */
+    bool record_wanted;         /* it is for the next look to begin, */
+    bool record_late;           /* which comes after pages were sent */
+    bool looking;               /* between prepare_look and finish_look */
+    GArray *made;               /* VFIOUserDirtyMap: maps since then */
     bool counted;               /* what no record covers, since it stopped */
 };
 
@@ -114,7 +117,8 @@ bool vfio_user_container_is_stopped(VFIOUserContainer *c);
 
 /* What a look at the server's record is about: one of these, or nothing */
 typedef struct VFIOUserLook {
-    GArray *record;             /* to be begun */
+    GArray *record;             /* to be begun, */
+    bool late;                  /* when the device may have written before */
     GArray *covered;            /* by the record: to be asked for */
 } VFIOUserLook;
 
@@ -123,11 +127,15 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserLook, vfio_user_look_clear)
 
 /**
  * vfio_user_container_look:
- * @look: set with the big QEMU lock, by vfio_user_container_prepare_look()
+ * @look: set by vfio_user_container_prepare_look()
  *
  * Has the server begin its record of what it writes, and later marks dirty what
  * is on it, without the big QEMU lock: while the VM runs, nobody waits.  The
  * last look, once the VM has stopped, is vfio_user_container_sync().
+ *
+ * Maps may change meanwhile, and what a server says of an address may be about
+ * memory that was mapped there later: vfio_user_container_finish_look() counts
+ * all of that as dirty.  It and prepare_look have the big QEMU lock.
  *
  * Returns 0, or -ETIMEDOUT with @errp set.
  */
@@ -135,5 +143,10 @@ void vfio_user_container_prepare_look(VFIOUserContainer *c,
                                       VFIOUserLook *look);
 int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
                              Error **errp);
+void vfio_user_container_finish_look(VFIOUserContainer *c,
+                                     const VFIOUserLook *look);
+
+/* Whether there is to be a record that no look has begun yet; any thread. */
+bool vfio_user_container_wants_record(VFIOUserContainer *c);
 
 #endif /* HW_VFIO_USER_CONTAINER_H */

@@ -245,7 +245,8 @@ static int tell_server_locked(VFIOUserMigration *m, Error **errp)
     int ret = 0;
 
     vfio_user_mig_assert_locked(&m->lock);
-    m->save.told = true;
+    m->save.told =
+        !vfio_user_container_wants_record(vfio_user_migration_container(m));
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
@@ -351,6 +352,21 @@ static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
     return ret;
 }
 
+static void call_server(VFIOUserMigration *m, const VFIOUserLook *look)
+{
+    Error *err = NULL;
+    int ret;
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->gone || m->save.error < 0) {
+        return;
+    }
+    ret = look_locked(m, look, &err);
+    if (ret < 0) {
+        m->save.error = vfio_user_migration_failed(m, ret, err);
+    }
+}
+
 /*
  * While the VM runs, the server is called without the big QEMU lock: first to
  * begin with, then about what it has written to memory.
@@ -358,8 +374,6 @@ static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
 static void look(VFIOUserMigration *m)
 {
     g_auto(VFIOUserLook) look = { };
-    Error *err = NULL;
-    int ret;
 
     bql_lock();
     if (!m->gone) {
@@ -367,14 +381,13 @@ static void look(VFIOUserMigration *m)
                                          &look);
     }
     bql_unlock();
-    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    if (m->gone || m->save.error < 0) {
-        return;
+    call_server(m, &look);
+    bql_lock();
+    if (!m->gone) {
+        vfio_user_container_finish_look(vfio_user_migration_container(m),
+                                        &look);
     }
-    ret = look_locked(m, &look, &err);
-    if (ret < 0) {
-        m->save.error = vfio_user_migration_failed(m, ret, err);
-    }
+    bql_unlock();
 }
 
 static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
