@@ -53,11 +53,9 @@ static const Order reset = {
     "system_reset", { { ON(VFIO_USER_DEVICE_RESET, .nth = 1), DO_HOLD } }
 };
 
-/* Migrates until some of the memory was sent. */
-static VFIOUserPair *begin(bool first, bool paused)
+static VFIOUserPair *new_pair(bool first)
 {
     static VFIOUserModel model;
-    VFIOUserPair *pair;
 
     model = vfio_user_model;
     if (first) {
@@ -65,7 +63,14 @@ static VFIOUserPair *begin(bool first, bool paused)
     } else {
         model.migration = migration2;
     }
-    pair = vfio_user_pair_new(true, &model, &model);
+    return vfio_user_pair_new(true, &model, &model);
+}
+
+/* Migrates until some of the memory was sent. */
+static VFIOUserPair *begin(bool first, bool paused)
+{
+    VFIOUserPair *pair = new_pair(first);
+
     qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
     if (paused) {
         qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
@@ -142,6 +147,43 @@ static void test_reset(const void *opaque)
     finish(pair);
 }
 
+/* A paused VM is saved, for which the device runs once more. */
+static void save_paused(VFIOUserPair *pair, const Order *order)
+{
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    vfio_user_server_set_rules(server, order->rules);
+    vfio_user_server_forget(server);
+    vfio_user_pair_start(pair);
+    vfio_user_server_wait(server, order->rules[0].when);
+    write_now(pair);
+    vfio_user_server_release(server);
+    vfio_user_pair_wait(pair, "completed");
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
+                             "{'execute': 'cont'}");
+    finish(pair);
+}
+
+static void test_reset_paused(const void *opaque)
+{
+    VFIOUserPair *pair = new_pair(opaque);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    qtest_system_reset(qts);
+    save_paused(pair, &reset);
+}
+
+/* With migration v1 the way from STOP to a state that saves is by RUNNING. */
+static void test_paused(void)
+{
+    VFIOUserPair *pair = new_pair(true);
+
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'stop'}");
+    save_paused(pair, &cont1);
+}
+
 void vfio_user_add_migration_window_tests(void)
 {
     static const bool first = true;
@@ -152,8 +194,10 @@ void vfio_user_add_migration_window_tests(void)
         { "cont", test_cont },
         { "cont-paused", test_cont_paused },
         { "reset", test_reset },
+        { "reset-paused", test_reset_paused },
     };
 
+    qtest_add_func("/vfio-user/migration-window/1/paused", test_paused);
     for (unsigned i = 0; i < 2 * ARRAY_SIZE(tests); i++) {
         const void *data = i % 2 ? NULL : &first;
         g_autofree char *path =

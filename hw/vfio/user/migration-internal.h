@@ -27,7 +27,7 @@ struct VFIOUserMigration {
     char *name;                 /* of the server and the device */
     VMChangeStateEntry *vm_change;
     bool vm_running;            /* as the device was last told */
-    NotifierWithReturn notifier;
+    NotifierWithReturn notifier, look_notifier;
     Error *cpr_blocker;
     VFIOUserMigIdentity who;
     uint64_t flags;             /* VFIO_USER_MIG_HAS_ */

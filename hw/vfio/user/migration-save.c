@@ -239,7 +239,10 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
     return vfio_user_migration_put(m, f, VFIO_USER_MIG_RESTART, NULL, 0);
 }
 
-/* The server is told; before the first page is sent, if the VM runs. */
+/*
+ * The server is told before the first page is sent: a stopped device with
+ * migration v1 runs on its way to a state that saves.
+ */
 static int tell_server_locked(VFIOUserMigration *m, Error **errp)
 {
     int ret = 0;
@@ -253,6 +256,8 @@ static int tell_server_locked(VFIOUserMigration *m, Error **errp)
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
         m->d.state == VFIO_USER_MIG_RUNNING && m->vm_running) {
         ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
+    } else if (m->d.state == VFIO_USER_MIG_STOP && !m->vm_running) {
+        ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_STOP_COPY, errp);
     }
     vfio_user_migration_mirror_locked(m);
     return ret;

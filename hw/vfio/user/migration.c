@@ -87,10 +87,17 @@ static void run_locked(VFIOUserMigration *m)
 }
 
 /*
- * A device that runs while the VM is saved is in PRE_COPY, if it knows that.
  * Servers with migration v1 may keep their record of dirty pages in states
  * that save only: what the device wrote until now counts as dirty.
  */
+static void mark_unrecorded(VFIOUserMigration *m)
+{
+    if (m->d.ops->version == 1) {
+        vfio_user_container_mark(vfio_user_migration_container(m));
+    }
+}
+
+/* A device that runs while the VM is saved is in PRE_COPY, if it knows that. */
 static void save_on_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
@@ -106,9 +113,7 @@ static void save_on_locked(VFIOUserMigration *m)
     if (ret < 0) {
         m->save.error = vfio_user_migration_failed(m, ret, err);
     }
-    if (m->d.ops->version == 1) {
-        vfio_user_container_mark(vfio_user_migration_container(m));
-    }
+    mark_unrecorded(m);
 }
 
 static void stop_locked(VFIOUserMigration *m, VFIOUserMigState to)
@@ -193,6 +198,43 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
                                RunState_str(state));
         vfio_user_migration_follow_vm_locked(m, running);
     }
+}
+
+/*
+ * QEMU looks for dirty pages of a stopped VM: what the device writes from then
+ * on may be lost.  A stop that still waits for the processors, without the big
+ * QEMU lock, has told no device yet, and a reset that was put off lets the
+ * device run once more, as does v1's way from STOP to STOP_COPY.
+ */
+static void stand_still(VFIOUserMigration *m)
+{
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
+
+    vm_state_changed(m, false, runstate_get());
+    if (m->d.udev->reset_pending) {
+        vfio_user_iova_thaw(&vfio_user_migration_container(m)->iova);
+        vfio_user_migration_reset_stopped(m);
+    }
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->save.active && m->save.error == 0 && !is_lost(m) &&
+        m->d.state == VFIO_USER_MIG_STOP) {
+        stop_locked(m, VFIO_USER_MIG_STOP_COPY);
+        vfio_user_migration_mirror_locked(m);
+        mark_unrecorded(m);
+    }
+}
+
+static int before_look(NotifierWithReturn *notifier, void *data, Error **errp)
+{
+    VFIOUserMigration *m = container_of(notifier, VFIOUserMigration,
+                                        look_notifier);
+    PrecopyNotifyData *look = data;
+
+    if (look->reason == PRECOPY_NOTIFY_BEFORE_BITMAP_SYNC &&
+        !runstate_is_running()) {
+        stand_still(m);
+    }
+    return 0;
 }
 
 void vfio_user_migration_begin_reset(VFIOUserMigration *m)
@@ -292,6 +334,8 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     m->vm_change = qdev_add_vm_change_state_handler(vbasedev->dev,
                                                     vm_state_changed, NULL, m);
     migration_add_notifier(&m->notifier, migration_changed);
+    m->look_notifier.notify = before_look;
+    precopy_add_notifier(&m->look_notifier);
     register_savevm_live(m->id, VMSTATE_INSTANCE_ID_ANY, 1,
                          &vfio_user_migration_handlers, m);
     register_end(m);
@@ -515,6 +559,7 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         vbasedev->migration = NULL;
         migrate_del_blocker(&m->cpr_blocker);
         qemu_del_vm_change_state_handler(m->vm_change);
+        precopy_remove_notifier(&m->look_notifier);
         if (is_in_use(m)) {
             leave_behind(m);
         } else {
