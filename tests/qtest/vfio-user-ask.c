@@ -167,8 +167,8 @@ int vfio_user_server_dma_write(VFIOUserServer *s, uint64_t address,
     return dma_write(s, address, bytes, count, false);
 }
 
-bool vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
-                                    const void *bytes, size_t count)
+int vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
+                                   const void *bytes, size_t count)
 {
-    return dma_write(s, address, bytes, count, true) == 0;
+    return dma_write(s, address, bytes, count, true);
 }

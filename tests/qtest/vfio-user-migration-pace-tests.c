@@ -42,8 +42,8 @@ static gpointer work(gpointer opaque)
         uint32_t word = g_rand_int(rand);
         uint64_t at = AREA + word % AREA_PAGES * PAGE;
 
-        if (!vfio_user_server_write_message(e->server, at, &word,
-                                            sizeof(word))) {
+        if (vfio_user_server_write_message(e->server, at, &word,
+                                           sizeof(word))) {
             break;              /* the device is stopped */
         }
         qatomic_inc(&e->pages);

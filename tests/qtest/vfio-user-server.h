@@ -116,9 +116,12 @@ unsigned vfio_user_server_maps(VFIOUserServer *s);
 bool vfio_user_server_write(VFIOUserServer *s, uint64_t address,
                             const void *bytes, size_t count);
 
-/* Likewise by message; false also where the client refuses that. */
-bool vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
-                                    const void *bytes, size_t count);
+/*
+ * Likewise by message: 0 or a positive errno, as vfio_user_server_ask();
+ * ESHUTDOWN where the device does not run.
+ */
+int vfio_user_server_write_message(VFIOUserServer *s, uint64_t address,
+                                   const void *bytes, size_t count);
 
 /* Whether migration lets the device work. */
 bool vfio_user_server_runs(VFIOUserServer *s);

@@ -13,46 +13,54 @@
 #include "qemu/bswap.h"
 #include "vfio-user-writer.h"
 
-#define AREA (8 * MiB)          /* of guest memory, all the engine's */
-#define AREA_SIZE (26 * MiB)
+#define AREA VFIO_USER_WRITER_AREA      /* of guest memory, the engine's */
 #define OFTEN (4 * MiB)         /* its beginning, written to all the time */
-#define PIECE 64                /* bytes that the engine writes at a time */
+#define PIECE VFIO_USER_WRITER_PIECE
 #define BURST 16                /* pieces on end */
 #define PACE_US 100             /* between two bursts */
 
-/* A piece that the device, stopped, does not write any more is not written. */
-static bool write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
-                        size_t size)
+/* 0 or a positive errno: a piece that the device, stopped, does not write. */
+static int write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
+                       size_t size)
 {
-    return w->by_message ?
-           vfio_user_server_write_message(w->server, AREA + at, bytes, size) :
-           vfio_user_server_write(w->server, AREA + at, bytes, size);
+    if (w->by_message) {
+        return vfio_user_server_write_message(w->server, AREA + at, bytes,
+                                              size);
+    }
+    return vfio_user_server_write(w->server, AREA + at, bytes, size) ?
+           0 : ESHUTDOWN;
 }
 
+/* Nothing follows what is in doubt: the connection has ended. */
 static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
 {
     uint32_t piece[PIECE / 4];
+    int error;
 
     for (unsigned i = 0; i < ARRAY_SIZE(piece); i++) {
         piece[i] = g_rand_int(rand);
     }
-    if (!write_piece(w, at, piece, sizeof(piece))) {
-        return false;
+    error = w->doubts ? ECONNRESET : write_piece(w, at, piece, sizeof(piece));
+    if (error == ECONNRESET && !w->doubts) {
+        w->doubts = true;
+        w->doubt_at = at;
+        memcpy(w->doubt, piece, sizeof(piece));
+    } else if (!error) {
+        memcpy(w->copy + at, piece, sizeof(piece));
     }
-    memcpy(w->copy + at, piece, sizeof(piece));
-    return true;
+    return !error;
 }
 
 /* A device that fills large buffers: runs of pages that are all dirty. */
 static void fill_at_once(VFIOUserWriter *w, GRand *rand)
 {
-    for (uint64_t i = w->walked; i < AREA_SIZE; i += 4) {
+    for (uint64_t i = w->walked; i < w->size; i += 4) {
         stl_he_p(w->copy + i, g_rand_int(rand));
     }
-    for (uint64_t i = w->walked; i < AREA_SIZE; i += MiB) {
-        g_assert_true(write_piece(w, i, w->copy + i, MiB));
+    for (uint64_t i = w->walked; i < w->size; i += MiB) {
+        g_assert_cmpint(write_piece(w, i, w->copy + i, MiB), ==, 0);
     }
-    qatomic_set(&w->walked, AREA_SIZE);
+    qatomic_set(&w->walked, w->size);
 }
 
 static gpointer writer(gpointer opaque)
@@ -64,10 +72,10 @@ static gpointer writer(gpointer opaque)
     while (!qatomic_read(&w->stop)) {
         write_random(w, rand,
                      g_rand_int_range(rand, 0, OFTEN / PIECE) * PIECE);
-        if (w->at_once && qatomic_read(&w->walk) && w->walked < AREA_SIZE) {
+        if (w->at_once && qatomic_read(&w->walk) && w->walked < w->size) {
             fill_at_once(w, rand);
         }
-        if (qatomic_read(&w->walk) && w->walked < AREA_SIZE &&
+        if (qatomic_read(&w->walk) && w->walked < w->size &&
             write_random(w, rand, w->walked)) {
             qatomic_set(&w->walked, w->walked + 4096);
         }
@@ -83,13 +91,14 @@ void vfio_user_writer_start(VFIOUserWriter *w)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(11);
 
-    w->copy = g_malloc(AREA_SIZE);
+    w->size = w->size ?: VFIO_USER_WRITER_SIZE;
+    w->copy = g_malloc(w->size);
     w->walked = OFTEN;
-    for (size_t i = 0; i < AREA_SIZE; i += 4) {
+    for (size_t i = 0; i < w->size; i += 4) {
         stl_he_p(w->copy + i, g_rand_int(rand));
     }
-    for (size_t i = 0; i < AREA_SIZE; i += MiB) {
-        g_assert_true(write_piece(w, i, w->copy + i, MiB));
+    for (size_t i = 0; i < w->size; i += MiB) {
+        g_assert_cmpint(write_piece(w, i, w->copy + i, MiB), ==, 0);
     }
     w->thread = g_thread_new("writer", writer, w);
 }
@@ -101,7 +110,7 @@ void vfio_user_writer_walk(VFIOUserWriter *w)
 
 bool vfio_user_writer_walked(VFIOUserWriter *w)
 {
-    return qatomic_read(&w->walked) == AREA_SIZE;
+    return qatomic_read(&w->walked) == w->size;
 }
 
 void vfio_user_writer_stop(VFIOUserWriter *w)
@@ -115,24 +124,33 @@ void vfio_user_writer_clear(VFIOUserWriter *w)
     g_clear_pointer(&w->copy, g_free);
 }
 
+unsigned vfio_user_writer_wrong(VFIOUserWriter *w, const uint8_t *is)
+{
+    unsigned wrong = 0;
+
+    if (w->doubts && !memcmp(is + w->doubt_at, w->doubt, PIECE)) {
+        memcpy(w->copy + w->doubt_at, w->doubt, PIECE);
+    }
+    for (size_t i = 0; i < w->size; i += 4096) {
+        wrong += memcmp(is + i, w->copy + i, 4096) != 0;
+    }
+    g_test_message("%u pages wrong, walked to 0x%" PRIx64, wrong, w->walked);
+    return wrong;
+}
+
 void vfio_user_writer_check(VFIOUserWriter *w, VFIOUserPair *pair)
 {
     g_autofree char *path = g_build_filename(pair->dir, "memory", NULL);
     g_autofree char *is = NULL;
-    unsigned wrong = 0;
     gsize size;
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION], "{'execute':"
                              " 'pmemsave', 'arguments': {'val': %ld, 'size':"
-                             " %ld, 'filename': %s}}", AREA, AREA_SIZE, path);
+                             " %" PRIu64 ", 'filename': %s}}", AREA, w->size, path);
     g_assert_true(g_file_get_contents(path, &is, &size, NULL));
     g_unlink(path);
-    g_assert_cmpuint(size, ==, AREA_SIZE);
-    for (size_t i = 0; i < AREA_SIZE; i += 4096) {
-        wrong += memcmp(is + i, w->copy + i, 4096) != 0;
-    }
-    g_test_message("%u pages wrong, walked to 0x%" PRIx64, wrong, w->walked);
-    g_assert_cmpuint(wrong, ==, 0);
+    g_assert_cmpuint(size, ==, w->size);
+    g_assert_cmpuint(vfio_user_writer_wrong(w, (void *)is), ==, 0);
     vfio_user_writer_clear(w);
 }
 

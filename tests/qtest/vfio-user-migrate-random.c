@@ -1,0 +1,234 @@
+/*
+ * Random test of migration
+ *
+ * Each migration is aimed at a phase, which its servers hold, one phase after
+ * another; what happens there, the capabilities and the kind of memory are
+ * random.  Among what happens are deaths of each of the four processes.  In the
+ * end exactly one VM runs, with the memory and the device that it had, or there
+ * is a message.
+ *
+ * Words on the command line, or in the environment as VFIO_USER_RANDOM:
+ *
+ *   seed=N             as printed by a run before
+ *   count=N            migrations, 200 if not given
+ *   only=N             nothing but the Nth of them
+ *   phase=NAME         nothing but this phase, of both versions
+ *   action=NAME        nothing but this happens
+ *   verbose            says what QEMU says
+ *
+ * A seed repeats the migrations, and a migration is the same without the
+ * others.  When the device writes what, nobody decides.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+
+#include "qemu/cutils.h"
+#include "vfio-user-trip.h"
+
+#define COUNT 200
+
+typedef struct Random {
+    uint32_t seed;
+    unsigned count;
+    unsigned only;              /* COUNT and more: all */
+    const char *phase;
+    const char *action;
+    bool verbose;
+    char *now;                  /* the migration under way */
+} Random;
+
+static Random options = { .count = COUNT, .only = UINT_MAX };
+static unsigned counts[32];
+
+/* Choosing */
+
+static bool fits(const char *wanted, const char *name)
+{
+    return !wanted || g_str_equal(wanted, name);
+}
+
+static const VFIOUserTripPhase *choose_phase(unsigned number)
+{
+    return &vfio_user_trip_phases[number % vfio_user_trip_nr_phases];
+}
+
+static const VFIOUserTripAction *choose_action(GRand *rand,
+                                               const VFIOUserTripPhase *phase)
+{
+    const VFIOUserTripAction *action;
+
+    do {
+        unsigned i = g_rand_int_range(rand, 0, vfio_user_trip_nr_actions);
+
+        action = &vfio_user_trip_actions[i];
+    } while (action->not_if & phase->is);
+    return action;
+}
+
+#define BIT_OF(name) (1u << VFIO_USER_TRIP_ ## name)
+
+/* Any, but with what they need and without what they exclude */
+static unsigned choose_capabilities(GRand *rand)
+{
+    unsigned bits = g_rand_int(rand) & g_rand_int(rand);
+
+    bits &= (1u << VFIO_USER_TRIP_CAPABILITIES) - 1;
+    if (bits & BIT_OF(SWITCHOVER_ACK) || g_rand_boolean(rand)) {
+        bits |= BIT_OF(RETURN_PATH);
+    }
+    if (bits & BIT_OF(MULTIFD)) {
+        bits &= ~BIT_OF(XBZRLE);
+    }
+    return bits;
+}
+
+static VFIOUserTripPlan choose(Random *r, unsigned number)
+{
+    const guint32 seeds[] = { r->seed, number };
+    GRand *rand = g_rand_new_with_seed_array(seeds, ARRAY_SIZE(seeds));
+    VFIOUserTripPlan plan = { .phase = choose_phase(number) };
+
+    plan.action = choose_action(rand, plan.phase);
+    plan.capabilities = choose_capabilities(rand);
+    plan.shared = g_rand_boolean(rand) ||
+                  plan.phase->is & VFIO_USER_TRIP_SHARED;
+    plan.stays = g_rand_boolean(rand);
+    plan.seed = g_rand_int(rand);
+    g_rand_free(rand);
+    return plan;
+}
+
+/* Saying */
+
+static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
+{
+    GString *text = g_string_new(NULL);
+
+    g_string_printf(text, "seed=%u only=%u: v%u, %s, %s, %s memory%s", r->seed,
+                    number, plan->phase->version, plan->phase->name,
+                    plan->action->name, plan->shared ? "shared" : "unshared",
+                    plan->stays ? ", destination stays" : "");
+    for (unsigned i = 0; i < VFIO_USER_TRIP_CAPABILITIES; i++) {
+        if (plan->capabilities >> i & 1) {
+            g_string_append_printf(text, ", %s", vfio_user_trip_capability(i));
+        }
+    }
+    return g_string_free(text, false);
+}
+
+static void say_now(void *opaque)
+{
+    Random *r = opaque;
+
+    fprintf(stderr, "# failed: %s\n", r->now);
+}
+
+static void say_counts(void)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (unsigned i = 0; i < vfio_user_trip_nr_actions; i++) {
+        g_string_append_printf(text, " %s %u", vfio_user_trip_actions[i].name,
+                               counts[i]);
+    }
+    g_test_message("actions:%s", text->str);
+}
+
+/* Doing */
+
+static void migrate(const VFIOUserTripPlan *plan)
+{
+    const unsigned busy = VFIO_USER_TRIP_WAITS | VFIO_USER_TRIP_STOPS;
+    g_autoptr(VFIOUserTrip) t = vfio_user_trip_new(plan);
+
+    vfio_user_trip_reach(t);
+    if (!(plan->phase->is & busy)) {
+        vfio_user_trip_work(t);
+    }
+    vfio_user_writer_walk(&t->writer);
+    plan->action->run(t);
+    vfio_user_trip_release(t);
+    vfio_user_trip_end(t);
+}
+
+static void one(Random *r, unsigned number)
+{
+    VFIOUserTripPlan plan = choose(r, number);
+
+    if (!fits(r->phase, plan.phase->name) ||
+        !fits(r->action, plan.action->name)) {
+        return;
+    }
+    g_free(r->now);
+    r->now = describe(r, number, &plan);
+    g_test_message("%s", r->now);
+    migrate(&plan);
+    counts[plan.action - vfio_user_trip_actions]++;
+}
+
+static void test_random(void)
+{
+    Random *r = &options;
+
+    g_test_message("seed=%u count=%u", r->seed, r->count);
+    qtest_add_abrt_handler(say_now, r);
+    for (unsigned i = 0; i < r->count; i++) {
+        if (r->only == UINT_MAX || r->only == i) {
+            one(r, i);
+        }
+    }
+    qtest_remove_abrt_handler(r);
+    say_counts();
+}
+
+static unsigned number(const char *text)
+{
+    unsigned value;
+
+    if (qemu_strtoui(text, NULL, 0, &value) < 0) {
+        fprintf(stderr, "%s is no number\n", text);
+        exit(1);
+    }
+    return value;
+}
+
+static void take_word(Random *r, const char *word)
+{
+    const char *value;
+
+    if (g_str_equal(word, "verbose")) {
+        r->verbose = true;
+    } else if (strstart(word, "seed=", &value)) {
+        r->seed = number(value);
+    } else if (strstart(word, "count=", &value)) {
+        r->count = number(value);
+    } else if (strstart(word, "only=", &value)) {
+        r->only = number(value);
+    } else if (strstart(word, "phase=", &value)) {
+        r->phase = g_strdup(value);
+    } else if (strstart(word, "action=", &value)) {
+        r->action = g_strdup(value);
+    } else if (*word) {
+        fprintf(stderr, "what is %s?\n", word);
+        exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_auto(GStrv) words = g_strsplit(getenv("VFIO_USER_RANDOM") ?: "", " ",
+                                     -1);
+
+    g_test_init(&argc, &argv, NULL);
+    options.seed = g_random_int();
+    for (int i = 0; words[i]; i++) {
+        take_word(&options, words[i]);
+    }
+    for (int i = 1; i < argc; i++) {
+        take_word(&options, argv[i]);
+    }
+    qtest_add_func("/vfio-user/migrate-random", test_random);
+    return g_test_run();
+}

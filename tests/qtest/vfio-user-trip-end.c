@@ -1,0 +1,247 @@
+/*
+ * Test rig: what must be true when a migration has ended
+ *
+ * Exactly one VM runs, or can be continued where the user has stopped it; its
+ * memory and its device are what was written.  If none is left, or a server was
+ * lost, the QEMU that is concerned says so.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+
+#include "qobject/qdict.h"
+#include "vfio-user-trip.h"
+
+#define FROM VFIO_USER_SOURCE
+#define TO VFIO_USER_DESTINATION
+#define NOBODY 2
+
+#define IDLE_US 1000            /* between two questions */
+
+static gint64 soon(void)
+{
+    return g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+}
+
+static void pass(gint64 deadline)
+{
+    g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    g_usleep(IDLE_US);
+}
+
+/* The end of the migration */
+
+/* Its last status; NULL: it is not over yet, or QEMU has ended. */
+static char *last_status(VFIOUserTrip *t, VFIOUserSide side)
+{
+    static const char *const ends[] = { "completed", "failed", "cancelled",
+                                        NULL };
+    g_autofree char *status = vfio_user_trip_status(t, side);
+
+    if (!g_strcmp0(status, "pre-switchover")) {
+        vfio_user_mortal_order(t->vm[side], "{'execute': 'migrate-continue',"
+                               " 'arguments': {'state': 'pre-switchover'}}");
+    }
+    return status && g_strv_contains(ends, status) ? g_steal_pointer(&status) :
+                                                     NULL;
+}
+
+static char *wait_end(VFIOUserTrip *t, VFIOUserSide side)
+{
+    gint64 deadline = soon();
+    char *status;
+
+    while (!(status = last_status(t, side)) &&
+           vfio_user_mortal_lives(t->vm[side])) {
+        pass(deadline);
+    }
+    return status;
+}
+
+/* A destination that does not stay goes after its message. */
+static void wait_gone(VFIOUserTrip *t, const char *status)
+{
+    gint64 deadline = soon();
+
+    while (!t->plan->stays && !g_strcmp0(status, "failed") &&
+           vfio_user_mortal_lives(t->vm[TO])) {
+        pass(deadline);
+    }
+}
+
+/* Whose VM it is */
+static unsigned find_owner(VFIOUserTrip *t)
+{
+    g_autofree char *from = wait_end(t, FROM);
+    g_autofree char *to = wait_end(t, TO);
+
+    wait_gone(t, to);
+    g_test_message("source %s, destination %s", from ?: "ended",
+                   to ?: "ended");
+    if (!g_strcmp0(to, "completed") && vfio_user_mortal_lives(t->vm[TO])) {
+        return TO;
+    }
+    return from && strcmp(from, "completed") ? FROM : NOBODY;
+}
+
+/* What runs */
+
+static bool runs(VFIOUserTrip *t, VFIOUserSide side)
+{
+    g_autofree char *status = vfio_user_mortal_ask(t->vm[side], "query-status",
+                                                   "status");
+
+    return !g_strcmp0(status, "running");
+}
+
+/* Only this one: the other neither runs nor begins to. */
+static void check_runs(VFIOUserTrip *t, VFIOUserSide owner)
+{
+    gint64 deadline = soon();
+
+    while (!runs(t, owner)) {
+        if (t->stopped) {
+            t->stopped = false;
+            g_assert_true(vfio_user_mortal_do(t->vm[owner],
+                                              "{'execute': 'cont'}"));
+        }
+        pass(deadline);
+    }
+    g_assert_false(runs(t, !owner));
+}
+
+/* What it says */
+
+/* All that a QEMU said, and what query-migrate gives as the reason */
+static char *why_of(VFIOUserTrip *t, VFIOUserSide side)
+{
+    g_autofree char *said = vfio_user_mortal_said(t->vm[side]);
+    g_autofree char *desc = vfio_user_mortal_ask(t->vm[side], "query-migrate",
+                                                 "error-desc");
+
+    return g_strconcat(said, desc, NULL);
+}
+
+/* Whoever has lost its server names it, unless something else ended it. */
+static void check_lost(VFIOUserTrip *t, VFIOUserSide side)
+{
+    const char *path = vfio_user_server_path(t->server[side]);
+    gint64 deadline = soon();
+
+    while (t->hung_up[side] && vfio_user_mortal_lives(t->vm[side])) {
+        g_autofree char *why = why_of(t, side);
+
+        if (strstr(why, path)) {
+            return;
+        }
+        pass(deadline);
+    }
+}
+
+/* Somebody says why, unless the user has killed the one that had the VM. */
+static void check_nobody(VFIOUserTrip *t)
+{
+    g_autofree char *from = why_of(t, FROM);
+    g_autofree char *to = why_of(t, TO);
+
+    g_assert_true(*to || t->vm[TO]->killed ||
+                  (*from && !t->vm[FROM]->killed));
+}
+
+static void say(VFIOUserTrip *t)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        g_autofree char *why = why_of(t, i);
+
+        g_test_message("%s: %s", i == FROM ? "source" : "destination", why);
+    }
+}
+
+/* Memory and device */
+
+static void check_memory(VFIOUserTrip *t, VFIOUserMortal *vm)
+{
+    g_autofree char *path = g_build_filename(vm->dir, "memory", NULL);
+    g_autofree char *is = NULL;
+    uint64_t want = VFIO_USER_TRIP_GUEST_SIZE + t->writer.size;
+    gsize size;
+
+    g_assert_true(vfio_user_mortal_do(vm, "{'execute': 'pmemsave',"
+                                      " 'arguments': {'val': %ld, 'size': %"
+                                      PRIu64 ", 'filename': %s}}",
+                                      VFIO_USER_TRIP_GUEST, want, path));
+    g_assert_true(g_file_get_contents(path, &is, &size, NULL));
+    g_unlink(path);
+    g_assert_cmpuint(size, ==, want);
+    g_assert_true(!memcmp(is, t->memory, VFIO_USER_TRIP_GUEST_SIZE));
+    g_assert_cmpuint(vfio_user_writer_wrong(&t->writer, (uint8_t *)is +
+                                            VFIO_USER_TRIP_GUEST_SIZE), ==, 0);
+}
+
+/* The device works, which means that it runs. */
+static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
+{
+    VFIOUserServer *server = t->server[owner];
+    uint32_t word = g_rand_int(t->rand);
+    uint64_t at = VFIO_USER_TRIP_GUEST;
+
+    if (t->plan->shared) {
+        g_assert_true(vfio_user_server_write(server, at, &word, sizeof(word)));
+    } else {
+        g_assert_cmpint(vfio_user_server_write_message(server, at, &word,
+                                                       sizeof(word)), ==, 0);
+    }
+    g_assert_cmphex(qtest_readl(t->vm[owner]->qts, at), ==, word);
+}
+
+static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
+{
+    if (t->hung_up[owner] || t->ejected) {
+        return;
+    }
+    if (t->was_reset) {
+        vfio_user_trip_set_up(t, owner);
+    }
+    vfio_user_trip_check_fill(t, owner);
+    check_writes(t, owner);
+}
+
+/* What a migration needed is freed a while after it. */
+static void check_left(VFIOUserTrip *t, VFIOUserSide owner, const char *what,
+                       unsigned before)
+{
+    gint64 deadline = soon();
+
+    while (vfio_user_mortal_count(t->vm[owner], what) > before) {
+        pass(deadline);
+    }
+}
+
+static void check_vm(VFIOUserTrip *t, VFIOUserSide owner)
+{
+    check_runs(t, owner);
+    check_memory(t, t->vm[owner]);
+    check_device(t, owner);
+    check_left(t, owner, "fd", t->fds[owner]);
+    check_left(t, owner, "task", t->threads[owner]);
+}
+
+void vfio_user_trip_end(VFIOUserTrip *t)
+{
+    unsigned owner;
+
+    vfio_user_trip_set(t, "max-bandwidth", 4 * GiB);
+    owner = find_owner(t);
+    vfio_user_writer_stop(&t->writer);
+    say(t);
+    if (owner == NOBODY) {
+        check_nobody(t);
+    } else {
+        check_vm(t, owner);
+    }
+    check_lost(t, FROM);
+    check_lost(t, TO);
+    vfio_user_writer_clear(&t->writer);
+}

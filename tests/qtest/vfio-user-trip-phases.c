@@ -1,0 +1,169 @@
+/*
+ * Test rig: the phases of a migration
+ *
+ * A server's answer that is held back holds a migration where it is.  Here is
+ * which answer that is, for each phase of both versions, and how to get there.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/vfio.h>
+
+#include "qobject/qdict.h"
+#include "vfio-user-trip.h"
+
+#define SLOW VFIO_USER_TRIP_SLOW
+#define WAITS VFIO_USER_TRIP_WAITS
+#define STOPS VFIO_USER_TRIP_STOPS
+#define PAUSED VFIO_USER_TRIP_PAUSED
+#define SHARED VFIO_USER_TRIP_SHARED
+#define CANCELS VFIO_USER_TRIP_CANCELS
+
+#define SLOW_RATE (2 * MiB)
+#define SLOW_SENT (512 * KiB)   /* where the phase begins */
+#define FAST_RATE (4 * GiB)
+
+#define FROM VFIO_USER_SOURCE
+#define TO VFIO_USER_DESTINATION
+
+#define STATE VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
+#define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
+#define PAGES(what) \
+    VFIO_USER_DIRTY_PAGES, AT_FEATURE(VFIO_IOMMU_DIRTY_PAGES_FLAG_ ## what)
+
+#define BECOMES(state) VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_ ## state)
+#define LOGGING(deed, what) \
+    VFIO_USER_DEVICE_FEATURE, AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
+                                         VFIO_USER_FEATURE_DMA_LOGGING_ ## what)
+
+const VFIOUserTripPhase vfio_user_trip_phases[] = {
+    { 1, "record", FROM, ON(PAGES(START)), SHARED },
+    { 1, "pre-copy", FROM, ON(STATE, .nth = 1) },
+    { 1, "data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2) },
+    { 1, "memory", FROM, .is = SLOW },
+    { 1, "look", FROM, ON(PAGES(GET_BITMAP), .nth = 2), SHARED },
+    { 1, "stop-copy", FROM, ON(STATE, .nth = 2), WAITS | STOPS },
+    { 1, "last-data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2),
+      WAITS | STOPS | PAUSED, ON(STATE, .nth = 2) },
+    { 1, "saved", FROM, ON(STATE, .nth = 3), WAITS | STOPS | PAUSED },
+    { 1, "resuming", TO, ON(STATE, .nth = 1), WAITS },
+    { 1, "load", TO, ON(VFIO_USER_REGION_WRITE, DATA, .nth = 2), WAITS },
+    { 1, "run", TO, ON(STATE, .nth = 2), STOPS | PAUSED },
+    { 1, "back", FROM, ON(STATE, .nth = 1), SLOW | WAITS | CANCELS },
+
+    { 2, "record", FROM, ON(LOGGING(SET, START)), SHARED },
+    { 2, "pre-copy", FROM, ON(BECOMES(PRE_COPY)) },
+    { 2, "data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
+    { 2, "memory", FROM, .is = SLOW },
+    { 2, "look", FROM, ON(LOGGING(GET, REPORT), .nth = 2), SHARED },
+    { 2, "stop-copy", FROM, ON(BECOMES(STOP_COPY)), WAITS | STOPS },
+    { 2, "last-data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2),
+      WAITS | STOPS | PAUSED, ON(BECOMES(STOP_COPY)) },
+    { 2, "saved", FROM, ON(BECOMES(STOP)), WAITS | STOPS | PAUSED },
+    { 2, "resuming", TO, ON(BECOMES(RESUMING)), WAITS },
+    { 2, "load", TO, ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), WAITS },
+    { 2, "loaded", TO, ON(BECOMES(STOP), .nth = 2), STOPS | PAUSED },
+    { 2, "run", TO, ON(BECOMES(RUNNING)), STOPS | PAUSED },
+    { 2, "back", FROM, ON(BECOMES(RUNNING)), SLOW | WAITS | CANCELS },
+};
+const unsigned vfio_user_trip_nr_phases = ARRAY_SIZE(vfio_user_trip_phases);
+
+/* From now on */
+static void hold(VFIOUserTrip *t, VFIOUserWhen when)
+{
+    VFIOUserServer *server = t->server[t->plan->phase->side];
+
+    t->hold[0] = (VFIOUserRule) { when, DO_HOLD };
+    vfio_user_server_set_rules(server, t->hold);
+    vfio_user_server_forget(server);
+}
+
+static void start(VFIOUserTrip *t, bool slowly)
+{
+    g_autofree char *uri = g_strdup_printf("unix:%s/socket", t->vm[TO]->dir);
+
+    vfio_user_trip_set(t, "max-bandwidth", slowly ? SLOW_RATE : FAST_RATE);
+    g_assert_true(vfio_user_mortal_do(t->vm[TO], "{'execute':"
+                                      " 'migrate-incoming', 'arguments':"
+                                      " {'uri': %s, 'exit-on-error': %i}}",
+                                      uri, !t->plan->stays));
+    g_assert_true(vfio_user_mortal_do(t->vm[FROM], "{'execute': 'migrate',"
+                                      " 'arguments': {'uri': %s}}", uri));
+}
+
+static uint64_t sent(VFIOUserTrip *t)
+{
+    QDict *response = vfio_user_mortal_qmp(t->vm[FROM],
+                                           "{'execute': 'query-migrate'}");
+    QDict *ram = qdict_get_qdict(qdict_get_qdict(response, "return"), "ram");
+    uint64_t size = ram ? qdict_get_int(ram, "transferred") : 0;
+
+    qobject_unref(response);
+    return size;
+}
+
+static void wait_sent(VFIOUserTrip *t)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    while (sent(t) < SLOW_SENT) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+}
+
+static void go_on(VFIOUserTrip *t)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    g_autofree char *status = NULL;
+
+    do {
+        g_free(status);
+        status = vfio_user_trip_status(t, FROM);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    } while (g_strcmp0(status, "pre-switchover"));
+    vfio_user_mortal_order(t->vm[FROM], "{'execute': 'migrate-continue',"
+                           " 'arguments': {'state': 'pre-switchover'}}");
+}
+
+static void cancel(VFIOUserTrip *t)
+{
+    wait_sent(t);
+    hold(t, t->plan->phase->when);
+    vfio_user_mortal_order(t->vm[FROM], "{'execute': 'migrate_cancel'}");
+}
+
+void vfio_user_trip_reach(VFIOUserTrip *t)
+{
+    const VFIOUserTripPhase *p = t->plan->phase;
+    VFIOUserServer *server = t->server[p->side];
+
+    if (!(p->is & SLOW)) {
+        hold(t, p->gate.command ? p->gate : p->when);
+    }
+    start(t, p->is & SLOW || t->plan->action->takes_time);
+    if (p->is & CANCELS) {
+        cancel(t);
+    } else if (p->is & SLOW) {
+        wait_sent(t);
+    }
+    if (p->gate.command) {
+        vfio_user_server_wait(server, p->gate);
+        hold(t, p->when);
+        vfio_user_server_release(server);
+    }
+    if (p->is & PAUSED && t->plan->capabilities & 1 << VFIO_USER_TRIP_PAUSE) {
+        go_on(t);
+    }
+    if (p->when.command) {
+        vfio_user_server_wait(server, p->when);
+    }
+}
+
+void vfio_user_trip_release(VFIOUserTrip *t)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        vfio_user_server_set_rules(t->server[i], NULL);
+        vfio_user_server_release(t->server[i]);
+    }
+}
