@@ -95,6 +95,9 @@ void vfio_user_migration_mirror_locked(VFIOUserMigration *m);
  */
 int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp);
 
+/* Whether the device neither runs nor saves. */
+bool vfio_user_migration_is_idle_locked(VFIOUserMigration *m);
+
 /* Brings the device where the VM is. */
 void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running);
 

@@ -240,8 +240,8 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
 }
 
 /*
- * The server is told before the first page is sent: a stopped device with
- * migration v1 runs on its way to a state that saves.
+ * The server is told before the first page is sent: a device with migration v1
+ * that was stopped, or loaded, runs on its way to a state that saves.
  */
 static int tell_server_locked(VFIOUserMigration *m, Error **errp)
 {
@@ -256,7 +256,7 @@ static int tell_server_locked(VFIOUserMigration *m, Error **errp)
     if (m->flags & VFIO_USER_MIG_HAS_PRE_COPY &&
         m->d.state == VFIO_USER_MIG_RUNNING && m->vm_running) {
         ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
-    } else if (m->d.state == VFIO_USER_MIG_STOP && !m->vm_running) {
+    } else if (vfio_user_migration_is_idle_locked(m) && !m->vm_running) {
         ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_STOP_COPY, errp);
     }
     vfio_user_migration_mirror_locked(m);

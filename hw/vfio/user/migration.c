@@ -155,6 +155,13 @@ void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running)
     vfio_user_migration_mirror_locked(m);
 }
 
+bool vfio_user_migration_is_idle_locked(VFIOUserMigration *m)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    return m->d.state == VFIO_USER_MIG_STOP ||
+           m->d.state == VFIO_USER_MIG_RESUMING;
+}
+
 /* It runs for that long, as where the VM is continued. */
 void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
 {
@@ -217,7 +224,7 @@ static void stand_still(VFIOUserMigration *m)
     }
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (m->save.active && m->save.error == 0 && !is_lost(m) &&
-        m->d.state == VFIO_USER_MIG_STOP) {
+        vfio_user_migration_is_idle_locked(m)) {
         stop_locked(m, VFIO_USER_MIG_STOP_COPY);
         vfio_user_migration_mirror_locked(m);
         mark_unrecorded(m);
