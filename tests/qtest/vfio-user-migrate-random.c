@@ -7,14 +7,14 @@
  * end exactly one VM runs, with the memory and the device that it had, or there
  * is a message.
  *
- * Words on the command line, or in the environment as VFIO_USER_RANDOM:
+ * Words on the command line, and then in the environment as VFIO_USER_RANDOM:
  *
  *   seed=N             as printed by a run before
  *   count=N            migrations, 200 if not given
  *   only=N             nothing but the Nth of them
  *   phase=NAME         nothing but this phase, of both versions
  *   action=NAME        nothing but this happens
- *   verbose            says what QEMU says
+ *   verbose            prints what each QEMU says, not just of a failure
  *
  * A seed repeats the migrations, and a migration is the same without the
  * others.  When the device writes what, nobody decides.
@@ -37,6 +37,7 @@ typedef struct Random {
     const char *action;
     bool verbose;
     char *now;                  /* the migration under way */
+    VFIOUserTrip *trip;
 } Random;
 
 static Random options = { .count = COUNT, .only = UINT_MAX };
@@ -118,10 +119,14 @@ static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
     return g_string_free(text, false);
 }
 
-static void say_now(void *opaque)
+/* Not the monitors, which may be what does not answer. */
+static void say_failure(void *opaque)
 {
     Random *r = opaque;
 
+    if (r->trip) {
+        vfio_user_trip_say(r->trip);
+    }
     fprintf(stderr, "# failed: %s\n", r->now);
 }
 
@@ -138,19 +143,23 @@ static void say_counts(void)
 
 /* Doing */
 
-static void migrate(const VFIOUserTripPlan *plan)
+static void migrate(Random *r, const VFIOUserTripPlan *plan)
 {
     const unsigned busy = VFIO_USER_TRIP_WAITS | VFIO_USER_TRIP_STOPS;
-    g_autoptr(VFIOUserTrip) t = vfio_user_trip_new(plan);
 
-    vfio_user_trip_reach(t);
+    r->trip = vfio_user_trip_new(plan);
+    vfio_user_trip_reach(r->trip);
     if (!(plan->phase->is & busy)) {
-        vfio_user_trip_work(t);
+        vfio_user_trip_work(r->trip);
     }
-    vfio_user_writer_walk(&t->writer);
-    plan->action->run(t);
-    vfio_user_trip_release(t);
-    vfio_user_trip_end(t);
+    vfio_user_writer_walk(&r->trip->writer);
+    plan->action->run(r->trip);
+    vfio_user_trip_release(r->trip);
+    vfio_user_trip_end(r->trip);
+    if (r->verbose) {
+        vfio_user_trip_say(r->trip);
+    }
+    g_clear_pointer(&r->trip, vfio_user_trip_free);
 }
 
 static void one(Random *r, unsigned number)
@@ -164,7 +173,7 @@ static void one(Random *r, unsigned number)
     g_free(r->now);
     r->now = describe(r, number, &plan);
     g_test_message("%s", r->now);
-    migrate(&plan);
+    migrate(r, &plan);
     counts[plan.action - vfio_user_trip_actions]++;
 }
 
@@ -173,7 +182,7 @@ static void test_random(void)
     Random *r = &options;
 
     g_test_message("seed=%u count=%u", r->seed, r->count);
-    qtest_add_abrt_handler(say_now, r);
+    qtest_add_abrt_handler(say_failure, r);
     for (unsigned i = 0; i < r->count; i++) {
         if (r->only == UINT_MAX || r->only == i) {
             one(r, i);
@@ -223,11 +232,11 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     options.seed = g_random_int();
-    for (int i = 0; words[i]; i++) {
-        take_word(&options, words[i]);
-    }
     for (int i = 1; i < argc; i++) {
         take_word(&options, argv[i]);
+    }
+    for (int i = 0; words[i]; i++) {
+        take_word(&options, words[i]);
     }
     qtest_add_func("/vfio-user/migrate-random", test_random);
     return g_test_run();

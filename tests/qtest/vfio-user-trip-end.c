@@ -150,15 +150,6 @@ static void check_nobody(VFIOUserTrip *t)
                   (*from && !t->vm[FROM]->killed));
 }
 
-static void say(VFIOUserTrip *t)
-{
-    for (unsigned i = 0; i < 2; i++) {
-        g_autofree char *why = why_of(t, i);
-
-        g_test_message("%s: %s", i == FROM ? "source" : "destination", why);
-    }
-}
-
 /* Memory and device */
 
 static void check_memory(VFIOUserTrip *t, VFIOUserMortal *vm)
@@ -235,7 +226,6 @@ void vfio_user_trip_end(VFIOUserTrip *t)
     vfio_user_trip_set(t, "max-bandwidth", 4 * GiB);
     owner = find_owner(t);
     vfio_user_writer_stop(&t->writer);
-    say(t);
     if (owner == NOBODY) {
         check_nobody(t);
     } else {

@@ -204,6 +204,16 @@ VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan)
     return t;
 }
 
+void vfio_user_trip_say(VFIOUserTrip *t)
+{
+    for (unsigned i = 0; i < 2 && t->vm[i]; i++) {
+        g_autofree char *said = vfio_user_mortal_said(t->vm[i]);
+
+        fprintf(stderr, "# the %s said: %s\n",
+                i == VFIO_USER_SOURCE ? "source" : "destination", said);
+    }
+}
+
 void vfio_user_trip_free(VFIOUserTrip *t)
 {
     for (unsigned i = 0; i < 2; i++) {

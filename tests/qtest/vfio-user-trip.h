@@ -31,6 +31,7 @@ typedef enum VFIOUserTripIs {
     VFIO_USER_TRIP_PAUSED = 1 << 3,     /* it is past pre-switchover */
     VFIO_USER_TRIP_CANCELS = 1 << 4,    /* was cancelled */
     VFIO_USER_TRIP_SHARED = 1 << 5,     /* only if memory is shared */
+    VFIO_USER_TRIP_SENT = 1 << 6,       /* most of memory was sent */
 } VFIOUserTripIs;
 
 typedef struct VFIOUserTripPhase {
@@ -98,7 +99,9 @@ const char *vfio_user_trip_capability(VFIOUserTripCapability capability);
 /* Starts both QEMUs; the VM runs. */
 VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan);
 void vfio_user_trip_free(VFIOUserTrip *t);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserTrip, vfio_user_trip_free)
+
+/* Prints what the QEMUs have said. */
+void vfio_user_trip_say(VFIOUserTrip *t);
 
 /* Migrates until the phase. */
 void vfio_user_trip_reach(VFIOUserTrip *t);

@@ -145,9 +145,8 @@ void vfio_user_writer_check(VFIOUserWriter *w, VFIOUserPair *pair)
     gsize size;
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION], "{'execute':"
-                             " 'pmemsave', 'arguments': {'val': %ld, 'size':"
-                             " %" PRIu64 ", 'filename': %s}}", AREA, w->size,
-                             path);
+                             " 'pmemsave', 'arguments': {'val': %ld, 'size': %"
+                             PRIu64 ", 'filename': %s}}", AREA, w->size, path);
     g_assert_true(g_file_get_contents(path, &is, &size, NULL));
     g_unlink(path);
     g_assert_cmpuint(size, ==, w->size);
