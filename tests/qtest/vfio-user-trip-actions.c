@@ -106,7 +106,7 @@ static void kill_destination(VFIOUserTrip *t)
 const VFIOUserTripAction vfio_user_trip_actions[] = {
     { "nothing", nothing },
     { "stop", stop },
-    { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_SENT, true },
+    { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_FAST, true },
     { "reset", reset },
     { "cancel", cancel },
     { "plug", plug },

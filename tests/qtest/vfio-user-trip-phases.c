@@ -18,7 +18,7 @@
 #define STOPS VFIO_USER_TRIP_STOPS
 #define PAUSED VFIO_USER_TRIP_PAUSED
 #define SHARED VFIO_USER_TRIP_SHARED
-#define SENT VFIO_USER_TRIP_SENT
+#define FAST VFIO_USER_TRIP_FAST
 #define CANCELS VFIO_USER_TRIP_CANCELS
 
 #define SLOW_RATE (2 * MiB)
@@ -41,9 +41,9 @@
 const VFIOUserTripPhase vfio_user_trip_phases[] = {
     { 1, "record", FROM, ON(PAGES(START)), SHARED },
     { 1, "pre-copy", FROM, ON(STATE, .nth = 1) },
-    { 1, "data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2) },
+    { 1, "data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2), FAST },
     { 1, "memory", FROM, .is = SLOW },
-    { 1, "look", FROM, ON(PAGES(GET_BITMAP), .nth = 2), SHARED | SENT },
+    { 1, "look", FROM, ON(PAGES(GET_BITMAP), .nth = 2), SHARED | FAST },
     { 1, "stop-copy", FROM, ON(STATE, .nth = 2), WAITS | STOPS },
     { 1, "last-data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2),
       WAITS | STOPS | PAUSED, ON(STATE, .nth = 2) },
@@ -55,9 +55,9 @@ const VFIOUserTripPhase vfio_user_trip_phases[] = {
 
     { 2, "record", FROM, ON(LOGGING(SET, START)), SHARED },
     { 2, "pre-copy", FROM, ON(BECOMES(PRE_COPY)) },
-    { 2, "data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
+    { 2, "data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2), FAST },
     { 2, "memory", FROM, .is = SLOW },
-    { 2, "look", FROM, ON(LOGGING(GET, REPORT), .nth = 2), SHARED | SENT },
+    { 2, "look", FROM, ON(LOGGING(GET, REPORT), .nth = 2), SHARED | FAST },
     { 2, "stop-copy", FROM, ON(BECOMES(STOP_COPY)), WAITS | STOPS },
     { 2, "last-data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2),
       WAITS | STOPS | PAUSED, ON(BECOMES(STOP_COPY)) },

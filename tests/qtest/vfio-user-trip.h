@@ -31,7 +31,7 @@ typedef enum VFIOUserTripIs {
     VFIO_USER_TRIP_PAUSED = 1 << 3,     /* it is past pre-switchover */
     VFIO_USER_TRIP_CANCELS = 1 << 4,    /* was cancelled */
     VFIO_USER_TRIP_SHARED = 1 << 5,     /* only if memory is shared */
-    VFIO_USER_TRIP_SENT = 1 << 6,       /* most of memory was sent */
+    VFIO_USER_TRIP_FAST = 1 << 6,       /* comes with the rest of memory */
 } VFIOUserTripIs;
 
 typedef struct VFIOUserTripPhase {
