@@ -28,45 +28,54 @@
 #define FROM VFIO_USER_SOURCE
 #define TO VFIO_USER_DESTINATION
 
-#define STATE VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
-#define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
-#define PAGES(what) \
-    VFIO_USER_DIRTY_PAGES, AT_FEATURE(VFIO_IOMMU_DIRTY_PAGES_FLAG_ ## what)
+/* The nth of them */
+#define STATE(n) \
+    ON(VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0), \
+       .nth = (n))
+#define DATA1(deed, n) \
+    ON(VFIO_USER_REGION_ ## deed, \
+       AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA), \
+       .nth = (n))
+#define PAGES(what, n) \
+    ON(VFIO_USER_DIRTY_PAGES, \
+       AT_FEATURE(VFIO_IOMMU_DIRTY_PAGES_FLAG_ ## what), .nth = (n))
 
-#define BECOMES(state) VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_ ## state)
-#define LOGGING(deed, what) \
-    VFIO_USER_DEVICE_FEATURE, AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
-                                         VFIO_USER_FEATURE_DMA_LOGGING_ ## what)
+#define BECOMES(state, n) \
+    ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_ ## state), .nth = (n))
+#define DATA2(deed, n) ON(VFIO_USER_MIG_DATA_ ## deed, .nth = (n))
+#define LOGGING(deed, what, n) \
+    ON(VFIO_USER_DEVICE_FEATURE, \
+       AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
+                  VFIO_USER_FEATURE_DMA_LOGGING_ ## what), .nth = (n))
 
 const VFIOUserTripPhase vfio_user_trip_phases[] = {
-    { 1, "record", FROM, ON(PAGES(START)), SHARED },
-    { 1, "pre-copy", FROM, ON(STATE, .nth = 1) },
-    { 1, "data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2), FAST },
+    { 1, "record", FROM, PAGES(START, 1), SHARED },
+    { 1, "pre-copy", FROM, STATE(1) },
+    { 1, "data", FROM, DATA1(READ, 2), FAST },
     { 1, "memory", FROM, .is = SLOW },
-    { 1, "look", FROM, ON(PAGES(GET_BITMAP), .nth = 2), SHARED | FAST },
-    { 1, "stop-copy", FROM, ON(STATE, .nth = 2), WAITS | STOPS },
-    { 1, "last-data", FROM, ON(VFIO_USER_REGION_READ, DATA, .nth = 2),
-      WAITS | STOPS | PAUSED, ON(STATE, .nth = 2) },
-    { 1, "saved", FROM, ON(STATE, .nth = 3), WAITS | STOPS | PAUSED },
-    { 1, "resuming", TO, ON(STATE, .nth = 1), WAITS },
-    { 1, "load", TO, ON(VFIO_USER_REGION_WRITE, DATA, .nth = 2), WAITS },
-    { 1, "run", TO, ON(STATE, .nth = 2), STOPS | PAUSED },
-    { 1, "back", FROM, ON(STATE, .nth = 1), SLOW | WAITS | CANCELS },
+    { 1, "look", FROM, PAGES(GET_BITMAP, 2), SHARED | FAST },
+    { 1, "stop-copy", FROM, STATE(2), WAITS | STOPS },
+    { 1, "last-data", FROM, DATA1(READ, 2), WAITS | STOPS | PAUSED, STATE(2) },
+    { 1, "saved", FROM, STATE(3), WAITS | STOPS | PAUSED },
+    { 1, "resuming", TO, STATE(1), WAITS },
+    { 1, "load", TO, DATA1(WRITE, 2), WAITS },
+    { 1, "run", TO, STATE(2), STOPS | PAUSED },
+    { 1, "back", FROM, STATE(1), SLOW | WAITS | CANCELS },
 
-    { 2, "record", FROM, ON(LOGGING(SET, START)), SHARED },
-    { 2, "pre-copy", FROM, ON(BECOMES(PRE_COPY)) },
-    { 2, "data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2), FAST },
+    { 2, "record", FROM, LOGGING(SET, START, 1), SHARED },
+    { 2, "pre-copy", FROM, BECOMES(PRE_COPY, 1) },
+    { 2, "data", FROM, DATA2(READ, 2), FAST },
     { 2, "memory", FROM, .is = SLOW },
-    { 2, "look", FROM, ON(LOGGING(GET, REPORT), .nth = 2), SHARED | FAST },
-    { 2, "stop-copy", FROM, ON(BECOMES(STOP_COPY)), WAITS | STOPS },
-    { 2, "last-data", FROM, ON(VFIO_USER_MIG_DATA_READ, .nth = 2),
-      WAITS | STOPS | PAUSED, ON(BECOMES(STOP_COPY)) },
-    { 2, "saved", FROM, ON(BECOMES(STOP)), WAITS | STOPS | PAUSED },
-    { 2, "resuming", TO, ON(BECOMES(RESUMING)), WAITS },
-    { 2, "load", TO, ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), WAITS },
-    { 2, "loaded", TO, ON(BECOMES(STOP), .nth = 2), STOPS | PAUSED },
-    { 2, "run", TO, ON(BECOMES(RUNNING)), STOPS | PAUSED },
-    { 2, "back", FROM, ON(BECOMES(RUNNING)), SLOW | WAITS | CANCELS },
+    { 2, "look", FROM, LOGGING(GET, REPORT, 2), SHARED | FAST },
+    { 2, "stop-copy", FROM, BECOMES(STOP_COPY, 1), WAITS | STOPS },
+    { 2, "last-data", FROM, DATA2(READ, 2), WAITS | STOPS | PAUSED,
+      BECOMES(STOP_COPY, 1) },
+    { 2, "saved", FROM, BECOMES(STOP, 1), WAITS | STOPS | PAUSED },
+    { 2, "resuming", TO, BECOMES(RESUMING, 1), WAITS },
+    { 2, "load", TO, DATA2(WRITE, 2), WAITS },
+    { 2, "loaded", TO, BECOMES(STOP, 2), STOPS | PAUSED },
+    { 2, "run", TO, BECOMES(RUNNING, 1), STOPS | PAUSED },
+    { 2, "back", FROM, BECOMES(RUNNING, 1), SLOW | WAITS | CANCELS },
 };
 const unsigned vfio_user_trip_nr_phases = ARRAY_SIZE(vfio_user_trip_phases);
 
