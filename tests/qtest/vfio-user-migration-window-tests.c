@@ -158,7 +158,8 @@ static void save_paused(VFIOUserPair *pair, const Order *order)
     vfio_user_server_wait(server, order->rules[0].when);
     write_now(pair);
     vfio_user_server_release(server);
-    vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "paused");
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
                              "{'execute': 'cont'}");
     finish(pair);

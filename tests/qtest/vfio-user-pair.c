@@ -218,6 +218,20 @@ void vfio_user_pair_wait(VFIOUserPair *pair, const char *status)
     }
 }
 
+void vfio_user_pair_wait_loaded(VFIOUserPair *pair)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    bool loaded = false;
+
+    while (!loaded) {
+        g_autofree char *is = ask_status(pair->qts[VFIO_USER_DESTINATION],
+                                         "query-status");
+
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+        loaded = !g_str_equal(is, "inmigrate");
+    }
+}
+
 void vfio_user_pair_check_status(VFIOUserPair *pair, VFIOUserSide side,
                                  const char *status)
 {

@@ -69,6 +69,9 @@ void vfio_user_pair_start(VFIOUserPair *pair);
 /* Waits until the source's migration has this status. */
 void vfio_user_pair_wait(VFIOUserPair *pair, const char *status);
 
+/* Waits until the destination has loaded all, whether or not its VM runs. */
+void vfio_user_pair_wait_loaded(VFIOUserPair *pair);
+
 /* Returns how often the source has looked for dirty pages. */
 unsigned vfio_user_pair_passes(VFIOUserPair *pair);
 

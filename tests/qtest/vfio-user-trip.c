@@ -164,6 +164,7 @@ static void start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
     bool shared = t->plan->shared;
     g_autofree char *args =
         g_strdup_printf("-machine pc%s -nodefaults -m 64 %s"
+                        "-object main-loop,id=main-loop,thread-pool-max=1 "
                         "-device vfio-user-pci,id=dut,addr=4,socket=%s,"
                         "x-timeout-ms=%u %s",
                         shared ? ",memory-backend=ram" : "",

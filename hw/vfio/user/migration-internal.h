@@ -133,8 +133,11 @@ int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
                                       VFIOUserMigWork *work);
 
-/* Whether the server has yet to let the device run after it was saved. */
-bool vfio_user_migration_is_ending(VFIOUserMigration *m);
+/*
+ * Whether the server lets the device run again after it was saved; waits for
+ * that, but not for long.
+ */
+bool vfio_user_migration_has_ended(VFIOUserMigration *m);
 
 /* With the big QEMU lock: saving or loading has ended. */
 void vfio_user_migration_saved(VFIOUserMigration *m);

@@ -19,6 +19,7 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/migration.h"
@@ -39,8 +40,9 @@
 
 /* How many time-outs a server may be silent for while nobody waits for it. */
 #define PATIENCE VFIO_USER_BUDGET_MIG_STATE
-/* ms that the monitor does not notice */
+/* ms that the monitor does not notice, and that a user puts up with */
 #define PROMPT_MS 50
+#define PATIENT_MS 1000
 
 /* Bytes of a chunk that are kept in memory because the VM stops, at most. */
 #define MAX_REST (64 * MiB)
@@ -738,10 +740,18 @@ static void start_to_run_on(VFIOUserMigration *m)
     }
 }
 
-bool vfio_user_migration_is_ending(VFIOUserMigration *m)
+bool vfio_user_migration_has_ended(VFIOUserMigration *m)
 {
+    int64_t end = g_get_monotonic_time() + PATIENT_MS * SCALE_MS / SCALE_US;
+    int64_t left = 1;
+
     QEMU_LOCK_GUARD(&m->ending_lock);
-    return m->ending;
+    while (m->ending && left > 0) {
+        left = end - g_get_monotonic_time();
+        qemu_cond_timedwait(&m->ended, &m->ending_lock,
+                            MAX(left, 0) / (SCALE_MS / SCALE_US));
+    }
+    return !m->ending;
 }
 
 /* However it ended: the device is again where the VM is. */

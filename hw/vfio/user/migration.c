@@ -447,7 +447,7 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
                    unable);
         return -EOPNOTSUPP;
     }
-    if (vfio_user_migration_is_ending(m)) {
+    if (!vfio_user_migration_has_ended(m)) {
         error_setg(errp, "%s: the server has not answered since the last"
                    " migration ended", m->name);
         return -EBUSY;
