@@ -360,6 +360,7 @@ int main(int argc, char **argv)
     vfio_user_add_migration_offer_tests();
     vfio_user_add_migration_devices_tests();
     vfio_user_add_migration_pace_tests();
+    vfio_user_add_migration_record_tests();
     vfio_user_add_migration_reset_tests();
     vfio_user_add_migration_irq_tests();
     vfio_user_add_migration_stream_tests();

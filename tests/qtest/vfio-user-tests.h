@@ -24,6 +24,7 @@ void vfio_user_add_dirty_iommu_tests(void);
 void vfio_user_add_dirty_fault_tests(void);
 void vfio_user_add_layout_tests(void);
 void vfio_user_add_library_tests(void);
+void vfio_user_add_migration_record_tests(void);
 void vfio_user_add_migration_window_tests(void);
 void vfio_user_add_migration1_fault_tests(void);
 void vfio_user_add_migration1_tests(void);
