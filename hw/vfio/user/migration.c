@@ -15,6 +15,7 @@
 #include "qemu/atomic.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "hw/core/vmstate-if.h"
@@ -23,6 +24,7 @@
 #include "migration/migration.h"
 #include "migration/misc.h"
 #include "migration/options.h"
+#include "migration/qemu-file.h"
 #include "migration/vmstate.h"
 #include "system/runstate.h"
 #include "hw/vfio/user/base.h"
@@ -541,6 +543,23 @@ int vfio_user_migration_check(VFIOUserMigration *m, Error **errp)
     return 0;
 }
 
+/*
+ * At once: the migration's next turn may be far away.  With an error alone the
+ * stream stays open and the destination waits for more of it, and for it the
+ * threads of multifd.
+ */
+static void end_stream(void)
+{
+    MigrationState *s = migrate_get_current();
+
+    migration_file_set_error(-ENODEV, NULL);
+    WITH_QEMU_LOCK_GUARD(&s->qemu_file_lock) {
+        if (s->to_dst_file) {
+            qemu_file_shutdown(s->to_dst_file);
+        }
+    }
+}
+
 /* The migration thread's call fails, so that nobody waits for it. */
 static void leave_behind(VFIOUserMigration *m)
 {
@@ -549,9 +568,8 @@ static void leave_behind(VFIOUserMigration *m)
     error_setg(&err, "the device was unplugged while it was %s",
                m->loading ? "loaded" : "saved");
     if (m->saving) {
-        /* at once: its next turn may be far away */
         vfio_user_migration_failed(m, -ENODEV, error_copy(err));
-        migration_file_set_error(-ENODEV, NULL);
+        end_stream();
     }
     vfio_user_proxy_fail(m->proxy, err);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
