@@ -167,6 +167,7 @@ static void test_stopped(void)
         vfio_user_server_see(to->server[i], VFIO_USER_DEVICE_FEATURE,
                              TO(STOP), .nth = 2);
     }
+    vfio_user_mig_wait(to, "completed");
     qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
     vfio_user_mig_wait_running(to);
     memcpy(to->bar, from->bar, sizeof(to->bar));
