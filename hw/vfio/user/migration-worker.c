@@ -7,7 +7,9 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
 #include "qemu/rcu.h"
+#include "qemu/thread.h"
 #include "block/thread-pool.h"
 #include "hw/vfio/user/migration-worker.h"
 
@@ -36,18 +38,28 @@ int coroutine_fn vfio_user_mig_worker_run(VFIOUserMigWork *what, void *opaque)
     return thread_pool_submit_co(work, &w);
 }
 
-static void done(void *opaque, int ret)
+static void done(void *opaque)
 {
     g_autofree Worker *w = opaque;
 
     w->done(w->opaque);
 }
 
+static void *run_thread(void *opaque)
+{
+    work(opaque);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), done, opaque);
+    return NULL;
+}
+
+/* Not the pool's: that begins a thread in the main loop, which may wait. */
 void vfio_user_mig_worker_start(VFIOUserMigWork *what,
                                 void (*then)(void *opaque), void *opaque)
 {
     Worker *w = g_new(Worker, 1);
+    QemuThread thread;
 
     *w = (Worker) { what, then, opaque };
-    thread_pool_submit_aio(work, w, done, w);
+    qemu_thread_create(&thread, "vfio-user-mig", run_thread, w,
+                       QEMU_THREAD_DETACHED);
 }

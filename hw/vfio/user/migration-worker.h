@@ -3,7 +3,7 @@
  *
  * QEMU loads a VM, and ends to save one, in the main loop.  A server takes as
  * long as it likes, and the monitor is not to wait for it: a thread of QEMU's
- * pool does, without the big QEMU lock.
+ * pool does, or one of its own, without the big QEMU lock.
  *
  * Threads: the main loop.
  *
