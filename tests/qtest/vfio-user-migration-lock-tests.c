@@ -308,9 +308,9 @@ static const VFIOUserRule silent_ends[] = {
     { }
 };
 
-static void test_silent_end(const void *opaque)
+/* The migration has been cancelled, and the server does not say that it ends */
+static VFIOUserMigVM *cancel_silent(const Silent *row)
 {
-    const Silent *row = opaque;
     VFIOUserMigVM *vm = run_silent(row);
     const VFIOUserWhen *end =
         &silent_ends[row->model != &vfio_user_mig_region].when;
@@ -320,6 +320,13 @@ static void test_silent_end(const void *opaque)
     g_assert_cmpuint(time_it(vm, "migrate_cancel"), <, SLACK_MS);
     vfio_user_mig_wait(vm, "cancelled");
     vfio_user_server_wait(vm->server[0], *end);
+    return vm;
+}
+
+static void test_silent_end(const void *opaque)
+{
+    VFIOUserMigVM *vm = cancel_silent(opaque);
+
     g_assert_cmpuint(time_monitor(vm), <, SLACK_MS);
     vfio_user_mig_refused(vm, "has not answered since the last migration");
     vfio_user_server_set_rules(vm->server[0], NULL);
@@ -332,16 +339,8 @@ static void test_silent_end(const void *opaque)
 /* Likewise for one that is unplugged meanwhile. */
 static void test_silent_end_eject(const void *opaque)
 {
-    const Silent *row = opaque;
-    VFIOUserMigVM *vm = run_silent(row);
-    const VFIOUserWhen *end =
-        &silent_ends[row->model != &vfio_user_mig_region].when;
+    VFIOUserMigVM *vm = cancel_silent(opaque);
 
-    vfio_user_server_forget(vm->server[0]);
-    vfio_user_server_set_rules(vm->server[0], silent_ends);
-    vfio_user_mig_cancel(vm);
-    vfio_user_mig_wait(vm, "cancelled");
-    vfio_user_server_wait(vm->server[0], *end);
     eject(vm);
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");

@@ -66,7 +66,7 @@ void vfio_user_mortal_order(VFIOUserMortal *m, const char *format, ...)
 /* Waits for those responses. */
 void vfio_user_mortal_settle(VFIOUserMortal *m);
 
-/* A word of the answer to a query without arguments; NULL: there is none. */
+/* A string member of the reply to a query; NULL if there is none. */
 char *vfio_user_mortal_ask(VFIOUserMortal *m, const char *query,
                            const char *word);
 

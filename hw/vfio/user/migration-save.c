@@ -19,7 +19,6 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
-#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "io/channel-buffer.h"
 #include "migration/migration.h"
@@ -742,14 +741,14 @@ static void start_to_run_on(VFIOUserMigration *m)
 
 bool vfio_user_migration_has_ended(VFIOUserMigration *m)
 {
-    int64_t end = g_get_monotonic_time() + PATIENT_MS * SCALE_MS / SCALE_US;
-    int64_t left = 1;
+    int64_t end = g_get_monotonic_time() +
+                  PATIENT_MS * G_TIME_SPAN_MILLISECOND;
+    int64_t now;
 
     QEMU_LOCK_GUARD(&m->ending_lock);
-    while (m->ending && left > 0) {
-        left = end - g_get_monotonic_time();
+    while (m->ending && (now = g_get_monotonic_time()) < end) {
         qemu_cond_timedwait(&m->ended, &m->ending_lock,
-                            MAX(left, 0) / (SCALE_MS / SCALE_US));
+                            DIV_ROUND_UP(end - now, G_TIME_SPAN_MILLISECOND));
     }
     return !m->ending;
 }

@@ -1,9 +1,9 @@
 /*
  * vfio-user migration: a thread that calls the server for the main loop
  *
- * QEMU loads a VM, and ends to save one, in the main loop.  A server takes as
- * long as it likes, and the monitor is not to wait for it: a thread of QEMU's
- * pool does, or one of its own, without the big QEMU lock.
+ * QEMU loads a VM in the main loop, and cleans up there after saving one.  A
+ * server may be slow, and the monitor is not to wait for it: another thread
+ * does, without the big QEMU lock.
  *
  * Threads: the main loop.
  *

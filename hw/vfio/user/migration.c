@@ -78,9 +78,10 @@ int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp)
 static void run_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
-    int ret = vfio_user_migration_run_locked(m, &err);
+    int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
+    ret = vfio_user_migration_run_locked(m, &err);
     if (ret == -ETIMEDOUT) {
         error_report_err(err);
     } else if (ret < 0) {
