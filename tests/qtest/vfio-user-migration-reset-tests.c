@@ -307,6 +307,51 @@ static void test_reset_loading(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
+/* Nothing of the state has come yet, and the server is about to take it. */
+static void test_reset_resuming(const void *opaque)
+{
+    static const VFIOUserRule hold[] = {
+        { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 1), DO_HOLD },
+        { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RESUMING), .nth = 1),
+          DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+    VFIOUserServer *server = to->server[0];
+
+    vfio_user_server_set_rules(server, hold);
+    vfio_user_server_forget(server);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_wait(server, hold[model->migration1 ? 0 : 1].when);
+    reset_paused(to);
+    vfio_user_server_release(server);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* What was loaded is reset with the VM that it is part of. */
+static void test_reset_loaded(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    stop(from);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_mig_wait(from, "completed");
+    vfio_user_mig_wait(to, "completed");
+    vfio_user_server_forget(to->server[0]);
+    reset_paused(to);
+    qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
+    vfio_user_server_see(to->server[0], VFIO_USER_DEVICE_RESET);
+}
+
 /* A server whose state does not end: the snapshot fails, the VM runs on. */
 static void test_savevm_endless(void)
 {
@@ -352,6 +397,8 @@ void vfio_user_add_migration_reset_tests(void)
         add("meanwhile", servers[i], test_reset_meanwhile);
         add("in-pre-copy", servers[i], test_reset_in_pre_copy);
         add("loading", servers[i], test_reset_loading);
+        add("resuming", servers[i], test_reset_resuming);
+        add("loaded", servers[i], test_reset_loaded);
     }
     qtest_add_func("/vfio-user/migration-reset/savevm-endless",
                    test_savevm_endless);

@@ -27,12 +27,16 @@ static const VFIOUserModelMigration1 migration1 = {
     64 * KiB, 4 * KiB, .records_saving = true
 };
 
+#define MIGRATION2                                                     \
+    .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,     \
+    .filling = 13001,                                                  \
+    .pre_copy = 10000
+
 static const VFIOUserMigrationModel migration2 = {
-    .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
-    .filling = 13001,
-    .pre_copy = 10000,
-    .record = { 4 * KiB },
+    MIGRATION2, .record = { 4 * KiB },
 };
+
+static const VFIOUserMigrationModel unrecorded = { MIGRATION2 };
 
 /* The device runs, and its server has not said so yet. */
 typedef struct Order {
@@ -53,23 +57,35 @@ static const Order reset = {
     "system_reset", { { ON(VFIO_USER_DEVICE_RESET, .nth = 1), DO_HOLD } }
 };
 
-static VFIOUserPair *new_pair(bool first)
+typedef struct Server {
+    const char *name;
+    const VFIOUserMigrationModel *second;       /* NULL: of migration v1 */
+    const Order *cont;
+} Server;
+
+static const Server servers[] = {
+    { "1", NULL, &cont1 },
+    { "2", &migration2, &cont2 },
+    { "2-unrecorded", &unrecorded, &cont2 },
+};
+
+static VFIOUserPair *new_pair(const Server *s)
 {
     static VFIOUserModel model;
 
     model = vfio_user_model;
-    if (first) {
-        model = vfio_user_model_migration1(&migration1);
+    if (s->second) {
+        model.migration = *s->second;
     } else {
-        model.migration = migration2;
+        model = vfio_user_model_migration1(&migration1);
     }
     return vfio_user_pair_new(true, &model, &model);
 }
 
 /* Migrates until some of the memory was sent. */
-static VFIOUserPair *begin(bool first, bool paused)
+static VFIOUserPair *begin(const Server *s, bool paused)
 {
-    VFIOUserPair *pair = new_pair(first);
+    VFIOUserPair *pair = new_pair(s);
 
     qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
     if (paused) {
@@ -90,19 +106,32 @@ static void write_now(VFIOUserPair *pair)
                                          &value, sizeof(value)));
 }
 
-/* An order in the middle of which the device writes. */
-static void give(VFIOUserPair *pair, const Order *order)
+static void expect(VFIOUserPair *pair, const Order *order)
 {
-    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
-    QDict *response;
 
     vfio_user_server_set_rules(server, order->rules);
     vfio_user_server_forget(server);
-    qtest_qmp_send(qts, "{'execute': %s}", order->command);
+}
+
+/* In the middle of which the device writes. */
+static void see(VFIOUserPair *pair, const Order *order)
+{
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
     vfio_user_server_wait(server, order->rules[0].when);
     write_now(pair);
     vfio_user_server_release(server);
+}
+
+static void give(VFIOUserPair *pair, const Order *order)
+{
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    QDict *response;
+
+    expect(pair, order);
+    qtest_qmp_send(qts, "{'execute': %s}", order->command);
+    see(pair, order);
     response = qtest_qmp_receive(qts);
     g_assert_true(qdict_haskey(response, "return"));
     qobject_unref(response);
@@ -120,11 +149,12 @@ static void finish(VFIOUserPair *pair)
 
 static void test_cont(const void *opaque)
 {
-    VFIOUserPair *pair = begin(opaque, false);
+    const Server *s = opaque;
+    VFIOUserPair *pair = begin(s, false);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
-    give(pair, opaque ? &cont1 : &cont2);
+    give(pair, s->cont);
     finish(pair);
 }
 
@@ -148,16 +178,9 @@ static void test_reset(const void *opaque)
 }
 
 /* A paused VM is saved, for which the device runs once more. */
-static void save_paused(VFIOUserPair *pair, const Order *order)
+static void finish_paused(VFIOUserPair *pair, const Order *order)
 {
-    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
-
-    vfio_user_server_set_rules(server, order->rules);
-    vfio_user_server_forget(server);
-    vfio_user_pair_start(pair);
-    vfio_user_server_wait(server, order->rules[0].when);
-    write_now(pair);
-    vfio_user_server_release(server);
+    see(pair, order);
     vfio_user_pair_wait(pair, "completed");
     vfio_user_pair_wait_loaded(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
@@ -172,39 +195,51 @@ static void test_reset_paused(const void *opaque)
 
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
     qtest_system_reset(qts);
-    save_paused(pair, &reset);
+    expect(pair, &reset);
+    vfio_user_pair_start(pair);
+    finish_paused(pair, &reset);
+}
+
+/* The device is reset when most was sent. */
+static void test_reset_late(const void *opaque)
+{
+    VFIOUserPair *pair = begin(opaque, true);
+
+    expect(pair, &reset);
+    qtest_system_reset(pair->qts[VFIO_USER_SOURCE]);
+    vfio_user_pair_set(pair, "max-bandwidth", GiB);
+    finish_paused(pair, &reset);
 }
 
 /* With migration v1 the way from STOP to a state that saves is by RUNNING. */
-static void test_paused(void)
+static void test_paused(const void *opaque)
 {
-    VFIOUserPair *pair = new_pair(true);
+    VFIOUserPair *pair = new_pair(opaque);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
-    save_paused(pair, &cont1);
+    expect(pair, &cont1);
+    vfio_user_pair_start(pair);
+    finish_paused(pair, &cont1);
+}
+
+static void add(const Server *s, const char *name,
+                void (*test)(const void *opaque))
+{
+    g_autofree char *path = g_strdup_printf("/vfio-user/migration-window/%s/%s",
+                                            s->name, name);
+
+    qtest_add_data_func(path, s, test);
 }
 
 void vfio_user_add_migration_window_tests(void)
 {
-    static const bool first = true;
-    static const struct {
-        const char *name;
-        void (*test)(const void *opaque);
-    } tests[] = {
-        { "cont", test_cont },
-        { "cont-paused", test_cont_paused },
-        { "reset", test_reset },
-        { "reset-paused", test_reset_paused },
-    };
-
-    qtest_add_func("/vfio-user/migration-window/1/paused", test_paused);
-    for (unsigned i = 0; i < 2 * ARRAY_SIZE(tests); i++) {
-        const void *data = i % 2 ? NULL : &first;
-        g_autofree char *path =
-            g_strdup_printf("/vfio-user/migration-window/%u/%s", i % 2 + 1,
-                            tests[i / 2].name);
-
-        qtest_add_data_func(path, data, tests[i / 2].test);
+    add(&servers[0], "paused", test_paused);
+    for (unsigned i = 0; i < ARRAY_SIZE(servers); i++) {
+        add(&servers[i], "cont", test_cont);
+        add(&servers[i], "cont-paused", test_cont_paused);
+        add(&servers[i], "reset", test_reset);
+        add(&servers[i], "reset-paused", test_reset_paused);
+        add(&servers[i], "reset-late", test_reset_late);
     }
 }

@@ -124,6 +124,13 @@ static void count_rest(VFIOUserContainer *c, bool tracked)
     }
 }
 
+void vfio_user_container_let_write(VFIOUserContainer *c)
+{
+    assert(bql_locked());
+    c->counted = false;
+    vfio_user_iova_thaw(&c->iova);
+}
+
 /*
  * By map, and marked where the map leads: with a vIOMMU the guest's tables may
  * say something else by now, or nothing, of what was written to.

@@ -294,7 +294,6 @@ static void vm_changed(void *opaque, bool running, RunState state)
     VFIOUserContainer *c = opaque;
 
     if (running) {
-        c->counted = false;
         vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
         vfio_user_container_catch_up(c);
         vfio_user_budget_end(c->proxy);

@@ -108,6 +108,14 @@ bool vfio_user_container_shares_memory(VFIOUserContainer *c);
 void vfio_user_container_mark(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_let_write:
+ *
+ * To be called before the device runs, in a VM that does or for a reset: what
+ * it writes from now on is to be looked for once more when the VM has stopped.
+ */
+void vfio_user_container_let_write(VFIOUserContainer *c);
+
+/**
  * vfio_user_container_is_stopped:
  *
  * Returns whether migration has the device stopped, as it is in a VM that is

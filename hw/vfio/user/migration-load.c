@@ -282,6 +282,11 @@ static void failed(VFIOUserMigration *m, Error *err)
     }
 }
 
+bool vfio_user_migration_is_loading(const VFIOUserMigration *m)
+{
+    return m && m->loading && !m->load.ended;
+}
+
 int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;

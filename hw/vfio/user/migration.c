@@ -201,7 +201,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     if (running) {
         check_loaded(m);
         /* first, since the device may write before its server answers */
-        vfio_user_iova_thaw(&vfio_user_migration_container(m)->iova);
+        vfio_user_container_let_write(vfio_user_migration_container(m));
     }
     if (m->vm_running != running && !is_lost(m)) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
@@ -222,7 +222,7 @@ static void stand_still(VFIOUserMigration *m)
 
     vm_state_changed(m, false, runstate_get());
     if (m->d.udev->reset_pending) {
-        vfio_user_iova_thaw(&vfio_user_migration_container(m)->iova);
+        vfio_user_container_let_write(vfio_user_migration_container(m));
         vfio_user_migration_reset_stopped(m);
     }
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);

@@ -41,6 +41,12 @@ unsigned vfio_user_migration_version(const VFIOUserMigration *m);
 /* Whether this is the thread of a migration that the user has cancelled. */
 bool vfio_user_migration_is_cancelled(void);
 
+/*
+ * Whether the server may be given more of the device's state; @m may be NULL.
+ * With the big QEMU lock.
+ */
+bool vfio_user_migration_is_loading(const VFIOUserMigration *m);
+
 /**
  * vfio_user_migration_begin_reset:
  * @m: may be NULL

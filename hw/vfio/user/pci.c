@@ -503,7 +503,7 @@ static void reset(VFIOUserPCIDevice *vudev)
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
 }
 
-static bool is_loading(VFIOUserPCIDevice *vudev)
+static bool is_resuming(VFIOUserPCIDevice *vudev)
 {
     const VFIOMigration *migration = vudev->parent_obj.vbasedev.migration;
 
@@ -514,10 +514,13 @@ static void vfio_user_pci_reset_hold(Object *obj, ResetType type)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
 
-    if (vfio_user_container_is_stopped(vudev->container)) {
+    if (vfio_user_migration_is_loading(vudev->migration)) {
+        return;         /* what is loaded comes in place of it */
+    }
+    if (vfio_user_container_is_stopped(vudev->container) ||
+        is_resuming(vudev)) {
         vudev->user.reset_pending = true;
-    } else if (!is_loading(vudev)) {
-        /* what is being loaded comes in place of a device that was reset */
+    } else {
         reset(vudev);
     }
 }
