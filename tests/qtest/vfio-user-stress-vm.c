@@ -77,13 +77,47 @@ gint64 vfio_user_stress_vm_limit(void)
 /* The monitor */
 
 /* For give_up() */
+static pid_t pid;
 static char asked[32];
 static bool give_up_waits;
 
-/* Says what was not answered, and fails the test. */
+static char *read_of_task(const char *task, const char *name)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/%s", pid, task,
+                                            name);
+    char *text = NULL;
+
+    g_file_get_contents(path, &text, NULL, NULL);
+    return text ? g_strchomp(text) : g_strdup("?");
+}
+
+/* A thread that was long ready to run lacked a processor. */
+static void say_threads(void)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task", pid);
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *task;
+
+    while (dir && (task = g_dir_read_name(dir))) {
+        g_autofree char *name = read_of_task(task, "comm");
+        g_autofree char *where = read_of_task(task, "wchan");
+        g_autofree char *times = read_of_task(task, "schedstat");
+
+        fprintf(stderr, "# %s %s in %s; ran, was ready to run (ns), turns: "
+                "%s\n", task, name, where, times);
+    }
+}
+
+/*
+ * Says what was not answered, and fails the test.  Nothing is as it was anyway,
+ * so that a signal's handler may do all this.
+ */
 static void give_up(int signal)
 {
     fprintf(stderr, "# the monitor does not answer: %s\n", asked);
+    say_threads();
+    sleep(1);
+    say_threads();
     while (give_up_waits) {
         pause();
     }
@@ -198,12 +232,13 @@ static VFIOUserGuestCpu *driver(VFIOUserStressVM *vm)
     return &vm->guest->cpu[VFIO_USER_STRESS_DRIVER];
 }
 
-/* A VM that has migrated, or was stopped, would never do it. */
+/* A VM that has migrated, is about to, or was stopped, would never do it. */
 static void keep_running(VFIOUserStressVM *vm, gint64 deadline)
 {
     g_assert_cmpint(g_get_monotonic_time(), <, deadline);
-    if (!vfio_user_stress_vm_ping(vm)) {
-        vfio_user_stress_vm_do(vm, "{'execute': 'cont'}");
+    if (!vfio_user_stress_vm_ping(vm) &&
+        !vfio_user_stress_vm_do(vm, "{'execute': 'cont'}")) {
+        vfio_user_stress_vm_do(vm, "{'execute': 'migrate_cancel'}");
     }
     g_usleep(500);
 }
@@ -637,6 +672,7 @@ VFIOUserStressVM *vfio_user_stress_vm_new(const char *machine, uint32_t seed,
                           "-bios " VFIO_USER_GUEST_IMAGE " %s %s", machine,
                           getpid(), vm->memory_fd, VFIO_USER_STRESS_CPUS,
                           vm->q35 ? Q35_PORTS : "", vm->nic ? Q35_NIC : "");
+    pid = qtest_pid(vm->qts);
     for (unsigned i = 0; i < VFIO_USER_STRESS_CPUS; i++) {
         while (!qatomic_read(&vm->guest->cpu[i].boots)) {
             keep_running(vm, deadline);

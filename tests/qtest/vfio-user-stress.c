@@ -184,10 +184,6 @@ static void reset(Stress *s)
 
 static void stop(Stress *s)
 {
-    /* the end of a migration that nobody reads would come, see below */
-    if (s->sink >= 0) {
-        return;
-    }
     vfio_user_stress_vm_do(s->vm, "{'execute': 'stop'}");
     vfio_user_stress_vm_pass(s->vm, below(s, 50));
     vfio_user_stress_vm_do(s->vm, "{'execute': 'cont'}");
@@ -299,9 +295,13 @@ static void hand_over_sink(Stress *s)
     s->sink = fds[0];
 }
 
-static void start_migration(Stress *s, const char *uri, unsigned bandwidth,
-                            unsigned downtime_ms)
+static void start_migration(Stress *s, const char *uri, bool pauses,
+                            unsigned bandwidth, unsigned downtime_ms)
 {
+    vfio_user_stress_vm_do(s->vm, "{'execute': 'migrate-set-capabilities',"
+                           "'arguments': {'capabilities': [{'capability':"
+                           "'pause-before-switchover', 'state': %i}]}}",
+                           pauses);
     vfio_user_stress_vm_do(s->vm, "{'execute': 'migrate-set-parameters',"
                            "'arguments': {'max-bandwidth': %u,"
                            "'downtime-limit': %u}}", bandwidth, downtime_ms);
@@ -313,21 +313,20 @@ static void migrate(Stress *s)
 {
     if (!s->migrates) {
         /* slow ones remain in PRE_COPY for a while */
-        start_migration(s, "exec:cat >/dev/null", 1 << (18 + below(s, 10)),
-                        1 + below(s, 300));
+        start_migration(s, "exec:cat >/dev/null", false,
+                        1 << (18 + below(s, 10)), 1 + below(s, 300));
     }
 }
 
 /*
- * To a destination that does not read.  The VM must not stop for it: QEMU would
- * wait for it with its big lock, with devices of any kind.  So the processors
- * change more memory than goes out in a second.
+ * To a destination that does not read.  It pauses before its end, as QEMU would
+ * wait for the destination with its big lock, with devices of any kind.
  */
 static void migrate_unread(Stress *s)
 {
     if (!s->migrates) {
         hand_over_sink(s);
-        start_migration(s, "fd:sink", 256 * KiB, 1);
+        start_migration(s, "fd:sink", true, 256 * KiB, 1);
     }
 }
 
@@ -360,7 +359,9 @@ static void look_at_migration(Stress *s)
         return;
     }
     status = vfio_user_stress_vm_status(s->vm, "query-migrate");
-    if (g_strv_contains(ends, status)) {
+    if (g_str_equal(status, "pre-switchover")) {
+        cancel(s);
+    } else if (g_strv_contains(ends, status)) {
         s->migrates = false;
         drop(s);
         vfio_user_stress_vm_do(s->vm, "{'execute': 'cont'}");
