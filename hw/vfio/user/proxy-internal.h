@@ -284,6 +284,9 @@ void proxy_await_room_locked(VFIOUserProxy *p);
 /* The receive thread listens, whoever may be about to call. */
 void proxy_listen_locked(VFIOUserProxy *p);
 
+/* It does not, for a while, where a server only answers. */
+void proxy_put_reading_off_locked(VFIOUserProxy *p);
+
 /* The receive thread's part of losing the connection. */
 void proxy_ignore_socket_locked(VFIOUserProxy *p);
 

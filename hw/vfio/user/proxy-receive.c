@@ -353,6 +353,15 @@ static void proxy_set_timer_locked(VFIOUserProxy *p, long ns)
     p->calls_seen = p->stats.calls;
 }
 
+void proxy_put_reading_off_locked(VFIOUserProxy *p)
+{
+    vfio_user_assert_locked(&p->lock);
+    if (p->interest == EPOLLIN && !p->reading && !p->stats.requests) {
+        proxy_set_interest_locked(p, 0);
+        proxy_set_timer_locked(p, PUT_OFF_NS);
+    }
+}
+
 /* Nobody reads: the next waiter shall, else the receive thread. */
 static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
 {

@@ -414,6 +414,9 @@ static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
         }
         slot = proxy_claim_slot_locked(p, call->deadline);
         usable = proxy_usable_locked(p);
+        if (slot && call->reply_may_lie) {
+            proxy_put_reading_off_locked(p);
+        }
         if (slot) {
             return proxy_fill_slot_locked(p, slot, call, use);
         }

@@ -104,6 +104,7 @@ typedef struct VFIOUserCall {
      * out; the payload is 16 bytes then, see proxy-stray.c.
      */
     const char *optional;
+    bool reply_may_lie;         /* is short and nobody waits: more calls come */
 
     /* The reply, until vfio_user_call_clear(). */
     const uint8_t *reply;
