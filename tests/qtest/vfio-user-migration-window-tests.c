@@ -1,15 +1,17 @@
 /*
  * qtest of the vfio-user client: a device that runs on while it is saved
  *
- * The VM is stopped and continued, or the guest is reset, in the middle of a
- * migration.  With migration v1 a server may keep its record of dirty pages
- * only while its device saves: what the device writes in between must arrive.
+ * The VM is stopped and continued, or the guest is reset or woken, in the
+ * middle of a migration.  With migration v1 a server may keep its record of
+ * dirty pages only while its device saves: what the device writes in between
+ * must arrive.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 
+#include "libqos/pci-pc.h"
 #include "qobject/qdict.h"
 #include "vfio-user-pair.h"
 #include "vfio-user-tests.h"
@@ -20,6 +22,15 @@
 #define SENT MiB
 
 #define WRITTEN 0x600df00d
+
+/* Power management of PIIX4 */
+#define PM_DEVICE QPCI_DEVFN(1, 3)
+#define PM_BASE 0x40
+#define PM_PORTS 0x600
+#define PM_ENABLE 0x80
+#define PM_CONTROL 4
+#define SLEEP_TYPE_S3 (1 << 10)
+#define SLEEP_ENABLE (1 << 13)
 
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 
@@ -57,6 +68,10 @@ static const Order reset = {
     "system_reset", { { ON(VFIO_USER_DEVICE_RESET, .nth = 1), DO_HOLD } }
 };
 
+static const Order wakeup = {
+    "system_wakeup", { { ON(VFIO_USER_DEVICE_RESET, .nth = 1), DO_HOLD } }
+};
+
 typedef struct Server {
     const char *name;
     const VFIOUserMigrationModel *second;       /* NULL: of migration v1 */
@@ -83,18 +98,23 @@ static VFIOUserPair *new_pair(const Server *s)
 }
 
 /* Migrates until some of the memory was sent. */
+static void start_slowly(VFIOUserPair *pair)
+{
+    qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
+    vfio_user_pair_set(pair, "max-bandwidth", MiB);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait_sent(pair, SENT);
+}
+
 static VFIOUserPair *begin(const Server *s, bool paused)
 {
     VFIOUserPair *pair = new_pair(s);
 
-    qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
     if (paused) {
         qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                                  "{'execute': 'stop'}");
     }
-    vfio_user_pair_set(pair, "max-bandwidth", MiB);
-    vfio_user_pair_start(pair);
-    vfio_user_pair_wait_sent(pair, SENT);
+    start_slowly(pair);
     return pair;
 }
 
@@ -211,6 +231,33 @@ static void test_reset_late(const void *opaque)
     finish_paused(pair, &reset);
 }
 
+/* What firmware and a driver of ACPI do, for S3 */
+static void send_to_sleep(QTestState *qts)
+{
+    QPCIBus *bus = qpci_new_pc(qts, NULL);
+
+    bus->config_writel(bus, PM_DEVICE, PM_BASE, PM_PORTS);
+    bus->config_writeb(bus, PM_DEVICE, PM_ENABLE, 1);
+    qpci_free_pc(bus);
+    qtest_outw(qts, PM_PORTS + PM_CONTROL, SLEEP_TYPE_S3 | SLEEP_ENABLE);
+    qtest_qmp_eventwait(qts, "SUSPEND");
+}
+
+/* The device runs on while the guest sleeps; to wake resets it, and at once. */
+static void test_woken(const void *opaque)
+{
+    VFIOUserPair *pair = new_pair(opaque);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    send_to_sleep(qts);
+    start_slowly(pair);
+    g_assert_true(vfio_user_server_runs(server));
+    give(pair, &wakeup);
+    qtest_qmp_eventwait(qts, "WAKEUP");
+    finish(pair);
+}
+
 /* With migration v1 the way from STOP to a state that saves is by RUNNING. */
 static void test_paused(const void *opaque)
 {
@@ -241,5 +288,6 @@ void vfio_user_add_migration_window_tests(void)
         add(&servers[i], "reset", test_reset);
         add(&servers[i], "reset-paused", test_reset_paused);
         add(&servers[i], "reset-late", test_reset_late);
+        add(&servers[i], "woken", test_woken);
     }
 }

@@ -41,7 +41,7 @@ static GArray *direct_ranges(VFIOUserContainer *c)
 static bool is_looked_at(void)
 {
     /* one that is cancelled at once is set up all the same */
-    return runstate_is_running() &&
+    return vfio_user_devices_run() &&
            (migration_is_running() || migration_thread_is_self());
 }
 
@@ -118,7 +118,7 @@ static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
 static void count_rest(VFIOUserContainer *c, bool tracked)
 {
     c->counted &= tracked == c->dirty.tracked;
-    if (!runstate_is_running() && !c->counted) {
+    if (!vfio_user_devices_run() && !c->counted) {
         c->counted = true;
         vfio_user_container_each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
     }
@@ -146,7 +146,7 @@ void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
         return;
     }
     /* the last look for a VM that migrates: what is written later is lost */
-    if (!runstate_is_running()) {
+    if (!vfio_user_devices_run()) {
         vfio_user_iova_freeze(&c->iova);
     }
     covered = covered_maps(c, first, MIN(last, UINT64_MAX - 1));
@@ -161,7 +161,7 @@ void vfio_user_container_prepare_look(VFIOUserContainer *c,
 {
     assert(bql_locked());
     *look = (VFIOUserLook) { };
-    if (!runstate_is_running()) {
+    if (!vfio_user_devices_run()) {
         c->record_late |= c->record_wanted;
         return;
     }

@@ -16,6 +16,7 @@
 #ifndef HW_VFIO_USER_CONTAINER_H
 #define HW_VFIO_USER_CONTAINER_H
 
+#include "system/runstate.h"
 #include "hw/vfio/vfio-container.h"
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/dirty.h"
@@ -53,6 +54,12 @@ struct VFIOUserContainer {
 
 /* Serves the server's requests; the opaque is the container. */
 extern const VFIOUserMemoryOps vfio_user_container_memory_ops;
+
+/* Whether the VM has its devices run, which they do while the guest sleeps. */
+static inline bool vfio_user_devices_run(void)
+{
+    return runstate_is_live(runstate_get());
+}
 
 /**
  * vfio_user_container_new:

@@ -763,12 +763,12 @@ static bool end_saving(VFIOUserMigration *m)
     if (!m->gone) {
         warn_of_late_write_locked(m);
     }
-    if (runstate_is_running() && is_to_run_on_locked(m)) {
+    if (vfio_user_devices_run() && is_to_run_on_locked(m)) {
         return true;
     }
     vfio_user_migration_drop_chunk_locked(m);
     if (!m->gone && vfio_user_proxy_state(m->proxy) == VFIO_USER_UP) {
-        vfio_user_migration_follow_vm_locked(m, runstate_is_running());
+        vfio_user_migration_follow_vm_locked(m, vfio_user_devices_run());
     }
     return false;
 }

@@ -108,7 +108,7 @@ static void save_on_locked(VFIOUserMigration *m)
 
     vfio_user_mig_assert_locked(&m->lock);
     if (!m->save.active || m->save.error || is_lost(m) ||
-        !runstate_is_running() || m->d.state != VFIO_USER_MIG_RUNNING ||
+        !vfio_user_devices_run() || m->d.state != VFIO_USER_MIG_RUNNING ||
         !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY)) {
         return;
     }
@@ -241,7 +241,7 @@ static int before_look(NotifierWithReturn *notifier, void *data, Error **errp)
     PrecopyNotifyData *look = data;
 
     if (look->reason == PRECOPY_NOTIFY_BEFORE_BITMAP_SYNC &&
-        !runstate_is_running()) {
+        !vfio_user_devices_run()) {
         stand_still(m);
     }
     return 0;
@@ -340,7 +340,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
      * it is stopped.  Ours do not know the registers of other devices.
      */
     m->common.mig_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
-    m->vm_running = runstate_is_running();
+    m->vm_running = vfio_user_devices_run();
     m->vm_change = qdev_add_vm_change_state_handler(vbasedev->dev,
                                                     vm_state_changed, NULL, m);
     migration_add_notifier(&m->notifier, migration_changed);
