@@ -25,6 +25,9 @@
 /* On a machine that is busy */
 #define SLACK_MS 2000
 
+/* A time-out of those that are waited for */
+#define SHORT_MS 300
+
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 #define SIZE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 24)
 #define DATA(at) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, \
@@ -348,6 +351,76 @@ static void test_silent_end_eject(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
+/* A request to run is lost, by a server that answers all others. */
+typedef struct LostEnd {
+    const char *name;
+    const VFIOUserModel *const *model;
+    VFIOUserWhen begun;
+    VFIOUserRule rules[3];
+    VFIOUserWhen again;
+} LostEnd;
+
+#define ASKED ON(VFIO_USER_DEVICE_FEATURE, \
+                 AT_FEATURE(VFIO_DEVICE_FEATURE_GET | \
+                            VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE))
+
+static const LostEnd lost_ends[] = {
+    /* by way of STOP_COPY, of which it is asked as well */
+    { "1/lost-end", &vfio_user_mig_region, ON(VFIO_USER_REGION_READ, SIZE),
+      { { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 2), DO_HOLD },
+        { ON(VFIO_USER_REGION_READ, STATE, .nth = 2), DO_PATCH,
+          sizeof(VFIOUserRegionRW), BYTES(VFIO_DEVICE_STATE_V1_SAVING) } },
+      ON(VFIO_USER_REGION_WRITE, STATE, .nth = 3) },
+    { "2/lost-end", &vfio_user_mig_pre_copy,
+      ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)),
+      { { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING), .nth = 1),
+          DO_HOLD },
+        { ASKED, DO_PATCH, sizeof(VFIOUserDeviceFeature),
+          BYTES(VFIO_USER_MIG_PRE_COPY) } },
+      ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING), .nth = 2) },
+};
+
+static VFIOUserMigVM *cancel_unheard(const LostEnd *row)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run_faulty(*row->model, NULL,
+                                                    SHORT_MS);
+
+    vfio_user_mig_vm_fill(vm, SEED);
+    qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
+    vfio_user_mig_set(vm, "max-bandwidth", MiB);
+    vfio_user_mig_downtime(vm, 0);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_wait(vm->server[0], row->begun);
+    vfio_user_server_forget(vm->server[0]);
+    vfio_user_server_set_rules(vm->server[0], row->rules);
+    g_assert_cmpuint(time_it(vm, "migrate_cancel"), <, SLACK_MS);
+    vfio_user_mig_wait(vm, "cancelled");
+    return vm;
+}
+
+/* It is asked for its state, and told again. */
+static void test_lost_end(const void *opaque)
+{
+    const LostEnd *row = opaque;
+    VFIOUserMigVM *vm = cancel_unheard(row);
+
+    vfio_user_server_wait(vm->server[0], row->again);
+    vfio_user_mig_set(vm, "max-bandwidth", GiB);
+    start_at_last(vm);
+    vfio_user_mig_wait(vm, "completed");
+    vfio_user_mig_vm_free(vm);
+}
+
+/* QEMU ends while a thread waits for the server. */
+static void test_lost_end_quit(const void *opaque)
+{
+    const LostEnd *row = opaque;
+    VFIOUserMigVM *vm = cancel_unheard(row);
+
+    vfio_user_server_wait(vm->server[0], row->rules[0].when);
+    vfio_user_mig_vm_free(vm);
+}
+
 /* The destination's, when it loads */
 static const Silent silent_loads[] = {
     { "1/silent-resuming", &vfio_user_mig_region,
@@ -640,6 +713,14 @@ void vfio_user_add_migration_lock_tests(void)
         add("eject", servers[i], test_eject);
         add("eject-silent", servers[i], test_eject_silent);
         add("eject-unread", servers[i], test_eject_unread);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(lost_ends); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/migration-lock/%s",
+                                                lost_ends[i].name);
+        g_autofree char *quit = g_strdup_printf("%s-quit", path);
+
+        qtest_add_data_func(path, &lost_ends[i], test_lost_end);
+        qtest_add_data_func(quit, &lost_ends[i], test_lost_end_quit);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(silents); i++) {
         add_silent(&silents[i], "", test_silent_otherwise);

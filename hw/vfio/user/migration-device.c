@@ -111,13 +111,16 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
 
     /* in order on the socket: this comes after the change that timed out */
     if (d->uncertain) {
-        ret = d->told == to ? 0 : take_arc(d, to, &err);
-        if (ret == 0 || ret == -ETIMEDOUT) {
+        ret = d->told == to ? vfio_user_mig_ask_state(d, &err)
+                            : take_arc(d, to, &err);
+        if (ret == -ETIMEDOUT) {
             error_propagate(errp, err);
             return ret;
         }
-        error_free(err);
-        d->state = VFIO_USER_MIG_ERROR;
+        if (ret < 0) {
+            error_free(err);
+            d->state = VFIO_USER_MIG_ERROR;
+        }
     }
     if (d->state == VFIO_USER_MIG_ERROR) {
         ret = leave_error(d, errp);

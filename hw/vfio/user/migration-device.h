@@ -142,8 +142,9 @@ int vfio_user_mig_ask_state(VFIOUserMigDevice *d, Error **errp);
  * @to: RUNNING, STOP, STOP_COPY, RESUMING or PRE_COPY
  *
  * Takes arc after arc.  From ERROR by a reset, of which QEMU's user is told.
- * Waits no longer than one call may take for a server that does not answer, and
- * tells it nothing twice.
+ * Waits no longer than one call may take for a server that does not answer.
+ * What it was told and has not answered it is not told again before it has said
+ * in which state the device is.
  *
  * Returns 0; or -errno with @errp set and d->state where the device has
  * stopped on its way.

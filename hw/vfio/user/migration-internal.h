@@ -123,6 +123,9 @@ void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
  */
 VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m);
 
+/* To be called by who begins to save: the migration's thread, or the main one */
+void vfio_user_migration_set_thread(void);
+
 /* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
 

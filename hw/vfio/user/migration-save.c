@@ -62,6 +62,10 @@ static void say_why(VFIOUserMigration *m, Error **errp)
 
 int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err)
 {
+    if (vfio_user_migration_is_cancelled()) {
+        error_free(err);        /* nobody asks why */
+        return ret;
+    }
     say_why(m, &err);
     if (m->saving) {
         vfio_user_migration_set_reason(err);
@@ -298,6 +302,7 @@ int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
     VFIOUserMigration *m = opaque;
     int ret;
 
+    vfio_user_migration_set_thread();
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
     ret = begin_saving(m, errp);
     if (ret == 0) {

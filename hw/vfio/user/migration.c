@@ -459,9 +459,20 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
     return m->prepared ? 0 : -EOPNOTSUPP;
 }
 
+/*
+ * Whether this is the thread of a migration.  Only that one may look at QEMU's
+ * migration at any time: when QEMU quits, it ends before other threads do.
+ */
+static __thread bool migrates;
+
+void vfio_user_migration_set_thread(void)
+{
+    migrates = migration_thread_is_self();
+}
+
 bool vfio_user_migration_is_cancelled(void)
 {
-    return migration_thread_is_self() &&
+    return migrates &&
            qatomic_read(&migrate_get_current()->state) ==
            MIGRATION_STATUS_CANCELLING;
 }
