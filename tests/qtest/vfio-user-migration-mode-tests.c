@@ -203,8 +203,8 @@ static void test_postcopy_shared_destination(const void *opaque)
     vfio_user_mig_listen_and_stay(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(to, "failed");
-    /* QEMU 10.0 prints what query-migrate says in 11.1 */
-    why = vfio_user_mig_why(to);
+    why = vfio_user_mig_reason(to);
+    g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, "share the VM's memory"));
     vfio_user_mig_wait(from, "failed");
     vfio_user_mig_wait_running(from);

@@ -528,7 +528,7 @@ char *vfio_user_mig_said(VFIOUserMigVM *vm)
     return text;
 }
 
-static char *error_desc(VFIOUserMigVM *vm)
+char *vfio_user_mig_reason(VFIOUserMigVM *vm)
 {
     QDict *answer = query(vm, "query-migrate");
     char *text = g_strdup(qdict_get_try_str(answer, "error-desc"));
@@ -540,7 +540,7 @@ static char *error_desc(VFIOUserMigVM *vm)
 char *vfio_user_mig_why(VFIOUserMigVM *vm)
 {
     g_autofree char *said = vfio_user_mig_said(vm);
-    g_autofree char *desc = error_desc(vm);
+    g_autofree char *desc = vfio_user_mig_reason(vm);
 
     return g_strconcat(said, desc, NULL);
 }
@@ -549,7 +549,7 @@ void vfio_user_mig_check_why(VFIOUserMigVM *vm, const char *what,
                              unsigned device)
 {
     g_autofree char *said = vfio_user_mig_said(vm);
-    g_autofree char *desc = error_desc(vm);
+    g_autofree char *desc = vfio_user_mig_reason(vm);
     g_autofree char *failed =
         g_strdup_printf("vfio-user %s (device dut%u): %s the device failed",
                         vfio_user_server_path(vm->server[device]), device,

@@ -169,7 +169,10 @@ int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm);
 /* What the VM said so far. */
 char *vfio_user_mig_said(VFIOUserMigVM *vm);
 
-/* Likewise, and behind it what query-migrate gives as the reason. */
+/* Why its migration has failed, as query-migrate says, or NULL. */
+char *vfio_user_mig_reason(VFIOUserMigVM *vm);
+
+/* Both, one behind the other. */
 char *vfio_user_mig_why(VFIOUserMigVM *vm);
 
 /*

@@ -289,9 +289,12 @@ bool vfio_user_migration_is_loading(const VFIOUserMigration *m)
 
 int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
+    ERRP_GUARD();
     VFIOUserMigration *m = opaque;
 
     if (!vfio_user_migration_check_postcopy(m, errp)) {
+        /* some versions of QEMU report it, and keep no reason */
+        vfio_user_migration_set_reason(error_copy(*errp));
         return -EOPNOTSUPP;
     }
     m->loading = true;
