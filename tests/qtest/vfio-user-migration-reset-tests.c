@@ -122,6 +122,22 @@ static void test_loadvm(const void *opaque)
     vfio_user_mig_vm_check(vm, SEED);
 }
 
+/* A reset out of S3 stops the VM, and QEMU tells no device. */
+static void test_loadvm_asleep(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
+
+    add_disk(vm);
+    order(vm, "savevm one");
+    vfio_user_mig_sleep(vm->qts);
+    system_reset(vm);
+    order(vm, "loadvm one");
+    cont(vm);
+    g_assert_true(vfio_user_server_runs(vm->server[0]));
+    vfio_user_mig_vm_check(vm, SEED);
+}
+
 /* Likewise where the VM is to stay paused. */
 static void test_loadvm_paused(const void *opaque)
 {
@@ -391,6 +407,7 @@ void vfio_user_add_migration_reset_tests(void)
 
     for (unsigned i = 0; i < ARRAY_SIZE(servers); i++) {
         add("loadvm", servers[i], test_loadvm);
+        add("loadvm-asleep", servers[i], test_loadvm_asleep);
         add("loadvm-paused", servers[i], test_loadvm_paused);
         add("savevm", servers[i], test_savevm);
         add("before", servers[i], test_reset_before);

@@ -11,8 +11,8 @@
 
 #include "qemu/osdep.h"
 
-#include "libqos/pci-pc.h"
 #include "qobject/qdict.h"
+#include "vfio-user-migration-rig.h"
 #include "vfio-user-pair.h"
 #include "vfio-user-tests.h"
 
@@ -22,15 +22,6 @@
 #define SENT MiB
 
 #define WRITTEN 0x600df00d
-
-/* Power management of PIIX4 */
-#define PM_DEVICE QPCI_DEVFN(1, 3)
-#define PM_BASE 0x40
-#define PM_PORTS 0x600
-#define PM_ENABLE 0x80
-#define PM_CONTROL 4
-#define SLEEP_TYPE_S3 (1 << 10)
-#define SLEEP_ENABLE (1 << 13)
 
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 
@@ -231,18 +222,6 @@ static void test_reset_late(const void *opaque)
     finish_paused(pair, &reset);
 }
 
-/* What firmware and a driver of ACPI do, for S3 */
-static void send_to_sleep(QTestState *qts)
-{
-    QPCIBus *bus = qpci_new_pc(qts, NULL);
-
-    bus->config_writel(bus, PM_DEVICE, PM_BASE, PM_PORTS);
-    bus->config_writeb(bus, PM_DEVICE, PM_ENABLE, 1);
-    qpci_free_pc(bus);
-    qtest_outw(qts, PM_PORTS + PM_CONTROL, SLEEP_TYPE_S3 | SLEEP_ENABLE);
-    qtest_qmp_eventwait(qts, "SUSPEND");
-}
-
 /* The device runs on while the guest sleeps; to wake resets it, and at once. */
 static void test_woken(const void *opaque)
 {
@@ -250,7 +229,7 @@ static void test_woken(const void *opaque)
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
-    send_to_sleep(qts);
+    vfio_user_mig_sleep(qts);
     start_slowly(pair);
     g_assert_true(vfio_user_server_runs(server));
     give(pair, &wakeup);

@@ -203,7 +203,9 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
         /* first, since the device may write before its server answers */
         vfio_user_container_let_write(vfio_user_migration_container(m));
     }
-    if (m->vm_running != running && !is_lost(m)) {
+    /* QEMU loads devices that it told of no stop, as after a reset out of S3 */
+    if (!is_lost(m) && (m->vm_running != running ||
+                        (running && vfio_user_migration_is_idle_locked(m)))) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm_locked(m, running);
