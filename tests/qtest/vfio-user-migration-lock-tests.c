@@ -55,6 +55,19 @@ static void eject(VFIOUserMigVM *vm)
                     SLACK_MS * G_TIME_SPAN_MILLISECOND);
 }
 
+/* Where one was ejected; returns whether QEMU takes it. */
+static bool plug(VFIOUserMigVM *vm, VFIOUserServer *server)
+{
+    QDict *response = qtest_qmp(vm->qts, "{'execute': 'device_add',"
+                                "'arguments': {'driver': 'vfio-user-pci',"
+                                "'addr': '4', 'socket': %s}}",
+                                vfio_user_server_path(server));
+    bool taken = qdict_haskey(response, "return");
+
+    qobject_unref(response);
+    return taken;
+}
+
 /* A stream of which the beginning is read */
 
 /* Memory and some of the device, which has as much as anybody wants. */
@@ -339,12 +352,15 @@ static void test_silent_end(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* Likewise for one that is unplugged meanwhile. */
+/* Likewise for one that is unplugged meanwhile, and another takes its place. */
 static void test_silent_end_eject(const void *opaque)
 {
-    VFIOUserMigVM *vm = cancel_silent(opaque);
+    const Silent *row = opaque;
+    VFIOUserMigVM *vm = cancel_silent(row);
+    g_autoptr(VFIOUserServer) server = vfio_user_server_new(*row->model, NULL);
 
     eject(vm);
+    g_assert_true(plug(vm, server));
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_mig_wait(vm, "completed");
@@ -487,6 +503,30 @@ static void test_eject(const void *opaque)
     see_data(vm, 3);
     eject(vm);
     check_ejected(vm);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* Another device comes as soon as QEMU takes one, before it has cleaned up. */
+static void test_eject_plug(const void *opaque)
+{
+    VFIOUserModel endless = endless_model(opaque);
+    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+    g_autoptr(GPtrArray) servers = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)vfio_user_server_free);
+
+    for (int i = 0; i < 8; i++) {
+        gint64 end = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+        VFIOUserServer *server = vfio_user_server_new(&endless, NULL);
+
+        g_ptr_array_add(servers, server);
+        start_at_last(vm);
+        vfio_user_mig_wait(vm, "active");
+        eject(vm);
+        while (!plug(vm, server)) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+    }
+    vfio_user_mig_wait_running(vm);
     vfio_user_mig_vm_free(vm);
 }
 
@@ -711,6 +751,7 @@ void vfio_user_add_migration_lock_tests(void)
         add("unread", servers[i], test_unread);
         add("silent", servers[i], test_silent);
         add("eject", servers[i], test_eject);
+        add("eject-plug", servers[i], test_eject_plug);
         add("eject-silent", servers[i], test_eject_silent);
         add("eject-unread", servers[i], test_eject_unread);
     }

@@ -42,6 +42,7 @@ struct VFIOUserMigration {
     bool saving, loading;
     bool prepared;              /* is to be saved, once there is a stream */
     unsigned workers;           /* threads that call the server for it */
+    QLIST_ENTRY(VFIOUserMigration) next;        /* of those left behind */
 
     /* A thread ends the save. */
     QemuMutex ending_lock;
@@ -123,7 +124,7 @@ void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
  */
 VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m);
 
-/* To be called by who begins to save: the migration's thread, or the main one */
+/* For who begins to save: the migration's thread, or the main one */
 void vfio_user_migration_set_thread(void);
 
 /* Returns 0, or -ENODEV with @errp set where the device was unplugged. */

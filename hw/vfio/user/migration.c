@@ -306,12 +306,58 @@ static int migration_changed(NotifierWithReturn *notifier, MigrationEvent *e,
 {
     VFIOUserMigration *m = container_of(notifier, VFIOUserMigration, notifier);
 
-    if (e->type == MIG_EVENT_SETUP) {
+    if (e->type == MIG_EVENT_SETUP && !m->gone) {
         m->saving = true;
         vfio_migration_reset_bytes_transferred();
         register_end(m);
     }
     return 0;
+}
+
+static char *stream_id(VFIODevice *vbasedev)
+{
+    g_autofree char *path = vmstate_if_get_id(VMSTATE_IF(vbasedev->dev));
+
+    return g_strdup_printf("%s/vfio", path ?: "vfio-user");
+}
+
+/* Not while QEMU goes over its list of them */
+static void forget_handlers(VFIOUserMigration *m)
+{
+    migration_remove_notifier(&m->notifier);
+    unregister_savevm(NULL, m->end_id, m);
+    unregister_savevm(NULL, m->id, m);
+}
+
+/* Of devices that were unplugged; the main loop's */
+static QLIST_HEAD(, VFIOUserMigration) left_behind =
+    QLIST_HEAD_INITIALIZER(left_behind);
+
+/*
+ * Another device may come where one was, and be called the same in QEMU's
+ * stream, which ends QEMU.  It may not while a VM is saved: of the one that has
+ * failed, QEMU's clean-up is all that is left.  But what loads is looked at.
+ */
+static bool take_place(VFIODevice *vbasedev, Error **errp)
+{
+    g_autofree char *id = stream_id(vbasedev);
+    VFIOUserMigration *m, *next;
+
+    QLIST_FOREACH_SAFE(m, &left_behind, next, next) {
+        if (!g_str_equal(m->id, id)) {
+            continue;
+        }
+        if (m->loading) {
+            error_setg(errp, "vfio-user %s: the device that was in its place is"
+                       " still being loaded", vbasedev->name);
+            return false;
+        }
+        forget_handlers(m);
+        if (m->saving) {
+            vfio_user_migration_save_cleanup(m);
+        }
+    }
+    return true;
 }
 
 static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
@@ -320,7 +366,6 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
                                         uint64_t flags)
 {
     VFIOUserMigration *m = g_new0(VFIOUserMigration, 1);
-    g_autofree char *path = vmstate_if_get_id(VMSTATE_IF(vbasedev->dev));
     g_autofree char *device = qdev_get_human_name(vbasedev->dev);
 
     m->vbasedev = vbasedev;
@@ -330,7 +375,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     m->who.version = d->ops->version;
     m->flags = flags;
     m->d = *d;
-    m->id = g_strdup_printf("%s/vfio", path ?: "vfio-user");
+    m->id = stream_id(vbasedev);
     m->end_id = g_strdup_printf("%s-end", m->id);
     vfio_user_mig_lock_init(&m->lock, m->proxy);
     qemu_mutex_init(&m->ending_lock);
@@ -402,6 +447,9 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     *m = NULL;
     if (!vfio_user_mig_find(&d, vbasedev, &flags, &why_not)) {
         return block_migration(vbasedev, udev, why_not, errp);
+    }
+    if (!take_place(vbasedev, errp)) {
+        return false;
     }
     *m = new_migration(vbasedev, &d, who, flags);
     if (!block_cpr(*m, vbasedev, errp) || !begin_running(*m, errp)) {
@@ -484,14 +532,12 @@ unsigned vfio_user_migration_version(const VFIOUserMigration *m)
     return m->d.ops->version;
 }
 
-/* In the main loop, and not while QEMU goes over its list of handlers. */
-static void free_migration(void *opaque)
+static void free_migration(VFIOUserMigration *m)
 {
-    VFIOUserMigration *m = opaque;
-
-    migration_remove_notifier(&m->notifier);
-    unregister_savevm(NULL, m->end_id, m);
-    unregister_savevm(NULL, m->id, m);
+    if (m->gone) {
+        QLIST_REMOVE(m, next);
+    }
+    forget_handlers(m);
     g_queue_clear_full(&m->save.rest, (GDestroyNotify)vfio_user_mig_piece_free);
     vfio_user_mig_lock_destroy(&m->lock);
     qemu_cond_destroy(&m->ended);
@@ -508,17 +554,9 @@ static void free_migration(void *opaque)
  * Whether QEMU may still call the handlers.  A migration that has been prepared
  * and then does not begin ends without a word.
  */
-static bool is_in_use(VFIOUserMigration *m)
+static bool is_called(VFIOUserMigration *m)
 {
-    return m->saving || m->loading || m->workers ||
-           (m->prepared && migration_is_running());
-}
-
-static void free_if_unused(VFIOUserMigration *m)
-{
-    if (m->gone && !is_in_use(m)) {
-        aio_bh_schedule_oneshot(qemu_get_aio_context(), free_migration, m);
-    }
+    return m->saving || m->loading || (m->prepared && migration_is_running());
 }
 
 static void worker_done(void *opaque)
@@ -526,7 +564,9 @@ static void worker_done(void *opaque)
     VFIOUserMigration *m = opaque;
 
     m->workers--;
-    free_if_unused(m);
+    if (m->gone && !m->workers && !is_called(m)) {
+        free_migration(m);
+    }
 }
 
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
@@ -536,16 +576,31 @@ void vfio_user_migration_start_worker(VFIOUserMigration *m,
     vfio_user_mig_worker_start(work, worker_done, m);
 }
 
+static void forget(void *opaque)
+{
+    forget_handlers(opaque);
+    worker_done(opaque);
+}
+
+/* QEMU goes over its list of handlers now. */
+static void forget_if_gone(VFIOUserMigration *m)
+{
+    if (m->gone) {
+        m->workers++;
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), forget, m);
+    }
+}
+
 void vfio_user_migration_saved(VFIOUserMigration *m)
 {
     m->prepared = m->saving = false;
-    free_if_unused(m);
+    forget_if_gone(m);
 }
 
 void vfio_user_migration_loaded(VFIOUserMigration *m)
 {
     m->loading = false;
-    free_if_unused(m);
+    forget_if_gone(m);
 }
 
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp)
@@ -587,6 +642,7 @@ static void leave_behind(VFIOUserMigration *m)
     }
     vfio_user_proxy_fail(m->proxy, err);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    QLIST_INSERT_HEAD(&left_behind, m, next);
     qatomic_set(&m->gone, true);
     m->d.udev = NULL;
     m->vbasedev = NULL;
@@ -599,7 +655,10 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         migrate_del_blocker(&m->cpr_blocker);
         qemu_del_vm_change_state_handler(m->vm_change);
         precopy_remove_notifier(&m->look_notifier);
-        if (is_in_use(m)) {
+        if (!is_called(m)) {
+            forget_handlers(m);
+        }
+        if (is_called(m) || m->workers) {
             leave_behind(m);
         } else {
             free_migration(m);
