@@ -24,8 +24,8 @@
 #define LINE_WORDS 8
 
 /* As many words are looked at before the first of them is marked. */
-#define BLOCK_WORDS 2048
-QEMU_BUILD_BUG_ON(BLOCK_WORDS % LINE_WORDS);
+#define BLOCK_LINES 256
+#define BLOCK_WORDS (BLOCK_LINES * LINE_WORDS)
 
 static uint8_t dirty_clients(void)
 {
@@ -68,21 +68,39 @@ static void call_in(ram_addr_t ram_addr, uint8_t clients)
     }
 }
 
-/* Of a block, those that are far apart; the others come one after the other. */
-static void call_in_lines(ram_addr_t ram_addr, const uint64_t *words)
+static bool any_in_line(const uint64_t *words)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < LINE_WORDS; i++) {
+        any |= words[i];
+    }
+    return any;
+}
+
+/* Lines that are far apart, or many one after the other */
+static void mark_block(ram_addr_t ram_addr, uint64_t *words)
 {
     uint64_t line = LINE_WORDS * WORD_BITS * qemu_real_host_page_size();
     uint8_t clients = dirty_clients();
+    bool any[BLOCK_LINES];
+    unsigned n;
 
     RCU_READ_LOCK_GUARD();
-    for (unsigned i = 0; i < BLOCK_WORDS; i += LINE_WORDS, ram_addr += line) {
-        uint64_t any = 0;
-
-        for (unsigned j = 0; j < LINE_WORDS; j++) {
-            any |= words[i + j];
+    for (unsigned i = 0; i < BLOCK_LINES; i++) {
+        any[i] = any_in_line(words + i * LINE_WORDS);
+        if (any[i]) {
+            call_in(ram_addr + i * line, clients);
         }
-        if (any) {
-            call_in(ram_addr, clients);
+    }
+    for (unsigned i = 0; i < BLOCK_LINES; i += n) {
+        for (n = 1; i + n < BLOCK_LINES && any[i + n] == any[i]; n++) {
+            continue;
+        }
+        if (any[i]) {
+            physical_memory_set_dirty_lebitmap(
+                (unsigned long *)words + i * LINE_WORDS, ram_addr + i * line,
+                n * LINE_WORDS * WORD_BITS);
         }
     }
 }
@@ -102,10 +120,11 @@ static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
             continue;
         }
         if (n == BLOCK_WORDS) {
-            call_in_lines(ram_addr, words);
-        }
-        physical_memory_set_dirty_lebitmap((unsigned long *)words,
+            mark_block(ram_addr, words);
+        } else {
+            physical_memory_set_dirty_lebitmap((unsigned long *)words,
                                                ram_addr, n * WORD_BITS);
+        }
     }
 }
 
