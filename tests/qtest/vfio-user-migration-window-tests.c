@@ -11,6 +11,8 @@
 
 #include "qemu/osdep.h"
 
+#include "hw/pci/pci.h"
+#include "libqos/pci-pc.h"
 #include "qobject/qdict.h"
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-pair.h"
@@ -75,7 +77,7 @@ static const Server servers[] = {
     { "2-unrecorded", &unrecorded, &cont2 },
 };
 
-static VFIOUserPair *new_pair(const Server *s)
+static const VFIOUserModel *model_of(const Server *s)
 {
     static VFIOUserModel model;
 
@@ -85,7 +87,12 @@ static VFIOUserPair *new_pair(const Server *s)
     } else {
         model = vfio_user_model_migration1(&migration1);
     }
-    return vfio_user_pair_new(true, &model, &model);
+    return &model;
+}
+
+static VFIOUserPair *new_pair(const Server *s)
+{
+    return vfio_user_pair_new(true, model_of(s), model_of(s));
 }
 
 /* Migrates until some of the memory was sent. */
@@ -109,12 +116,12 @@ static VFIOUserPair *begin(const Server *s, bool paused)
     return pair;
 }
 
-static void write_now(VFIOUserPair *pair)
+static void write_to(VFIOUserPair *pair, uint64_t address)
 {
     const uint32_t value = WRITTEN;
 
-    g_assert_true(vfio_user_server_write(pair->server[VFIO_USER_SOURCE], AREA,
-                                         &value, sizeof(value)));
+    g_assert_true(vfio_user_server_write(pair->server[VFIO_USER_SOURCE],
+                                         address, &value, sizeof(value)));
 }
 
 static void expect(VFIOUserPair *pair, const Order *order)
@@ -125,36 +132,46 @@ static void expect(VFIOUserPair *pair, const Order *order)
     vfio_user_server_forget(server);
 }
 
-/* In the middle of which the device writes. */
-static void see(VFIOUserPair *pair, const Order *order)
+/* In the middle of which the device writes, to @address. */
+static void see(VFIOUserPair *pair, const Order *order, uint64_t address)
 {
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
     vfio_user_server_wait(server, order->rules[0].when);
-    write_now(pair);
+    write_to(pair, address);
     vfio_user_server_release(server);
 }
 
-static void give(VFIOUserPair *pair, const Order *order)
+static void give(VFIOUserPair *pair, const Order *order, uint64_t address)
 {
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     QDict *response;
 
     expect(pair, order);
     qtest_qmp_send(qts, "{'execute': %s}", order->command);
-    see(pair, order);
+    see(pair, order, address);
     response = qtest_qmp_receive(qts);
     g_assert_true(qdict_haskey(response, "return"));
     qobject_unref(response);
 }
 
-static void finish(VFIOUserPair *pair)
+static void arrive(VFIOUserPair *pair)
 {
     vfio_user_pair_set(pair, "max-bandwidth", GiB);
     vfio_user_pair_wait(pair, "completed");
     qtest_qmp_eventwait(pair->qts[VFIO_USER_DESTINATION], "RESUME");
-    g_assert_cmphex(qtest_readl(pair->qts[VFIO_USER_DESTINATION], AREA), ==,
+}
+
+static void check(VFIOUserPair *pair, uint64_t address)
+{
+    g_assert_cmphex(qtest_readl(pair->qts[VFIO_USER_DESTINATION], address), ==,
                     WRITTEN);
+}
+
+static void finish(VFIOUserPair *pair)
+{
+    arrive(pair);
+    check(pair, AREA);
     vfio_user_pair_free(pair);
 }
 
@@ -165,7 +182,7 @@ static void test_cont(const void *opaque)
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
-    give(pair, s->cont);
+    give(pair, s->cont, AREA);
     finish(pair);
 }
 
@@ -176,7 +193,7 @@ static void test_cont_paused(const void *opaque)
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'cont'}");
-    write_now(pair);
+    write_to(pair, AREA);
     finish(pair);
 }
 
@@ -184,14 +201,14 @@ static void test_reset(const void *opaque)
 {
     VFIOUserPair *pair = begin(opaque, false);
 
-    give(pair, &reset);
+    give(pair, &reset, AREA);
     finish(pair);
 }
 
 /* A paused VM is saved, for which the device runs once more. */
 static void finish_paused(VFIOUserPair *pair, const Order *order)
 {
-    see(pair, order);
+    see(pair, order, AREA);
     vfio_user_pair_wait(pair, "completed");
     vfio_user_pair_wait_loaded(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
@@ -232,7 +249,7 @@ static void test_woken(const void *opaque)
     vfio_user_mig_sleep(qts);
     start_slowly(pair);
     g_assert_true(vfio_user_server_runs(server));
-    give(pair, &wakeup);
+    give(pair, &wakeup, AREA);
     qtest_qmp_eventwait(qts, "WAKEUP");
     finish(pair);
 }
@@ -247,6 +264,47 @@ static void test_paused(const void *opaque)
     expect(pair, &cont1);
     vfio_user_pair_start(pair);
     finish_paused(pair, &cont1);
+}
+
+/* Memory that the guest takes away while the VM is paused */
+
+/* Of all memory the largest is sent first. */
+#define CARD "-object memory-backend-memfd,id=card,size=128M,share=on" \
+             " -device ivshmem-plain,memdev=card,master=on,addr=5"
+#define CARD_BAR 2
+#define CARD_AT 0xe0000000
+#define CARD_PAGE (CARD_AT + 5 * MiB)
+
+static void set_card(VFIOUserPair *pair, VFIOUserSide side, bool on)
+{
+    QPCIBus *bus = qpci_new_pc(pair->qts[side], NULL);
+    int devfn = QPCI_DEVFN(5, 0);
+
+    bus->config_writel(bus, devfn, PCI_BASE_ADDRESS_0 + 4 * CARD_BAR, CARD_AT);
+    bus->config_writew(bus, devfn, PCI_COMMAND, on ? PCI_COMMAND_MEMORY : 0);
+    qpci_free_pc(bus);
+}
+
+/*
+ * The server hears of that when the device runs again, and may have used the
+ * memory until then.
+ */
+static void test_unmapped_late(const void *opaque)
+{
+    const Server *s = opaque;
+    VFIOUserPair *pair = vfio_user_pair_new_with(CARD, model_of(s),
+                                                 model_of(s));
+
+    set_card(pair, VFIO_USER_SOURCE, true);
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'stop'}");
+    set_card(pair, VFIO_USER_SOURCE, false);
+    start_slowly(pair);
+    give(pair, s->cont, CARD_PAGE);
+    arrive(pair);
+    set_card(pair, VFIO_USER_DESTINATION, true);
+    check(pair, CARD_PAGE);
+    vfio_user_pair_free(pair);
 }
 
 static void add(const Server *s, const char *name,
@@ -268,5 +326,6 @@ void vfio_user_add_migration_window_tests(void)
         add(&servers[i], "reset-paused", test_reset_paused);
         add(&servers[i], "reset-late", test_reset_late);
         add(&servers[i], "woken", test_woken);
+        add(&servers[i], "unmapped-late", test_unmapped_late);
     }
 }

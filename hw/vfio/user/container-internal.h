@@ -22,9 +22,13 @@ void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
 /* Sends what has waited, unless it has to wait on. */
 void vfio_user_container_catch_up(VFIOUserContainer *c);
 
-/* Send; await the answer outside a transaction. */
+/*
+ * Send; await the answer outside a transaction.  @direct: the server may have
+ * written to the map without a message, and may go on until it is unmapped.
+ */
 void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map);
-void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map);
+void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
+                                    bool direct);
 
 /* Awaits the answers to what was sent in a transaction. */
 void vfio_user_container_finish(VFIOUserContainer *c);

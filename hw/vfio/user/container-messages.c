@@ -34,11 +34,16 @@ typedef struct Message {
     };
     int fd;                     /* borrowed from the memory's backend */
     uint64_t iova;              /* as in the message, aligned */
+    MemoryRegion *direct;       /* an unmap's: the server may write to it, */
+    ram_addr_t ram_addr;        /* here; referenced */
 } Message;
 
 static void message_free(Message *m)
 {
     vfio_user_call_clear(&m->call);
+    if (m->direct) {
+        memory_region_unref(m->direct);
+    }
     g_free(m);
 }
 
@@ -154,6 +159,10 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
     g_hash_table_remove_all(c->postponed_maps);
     c->in_transaction = true;
     while ((m = g_queue_pop_head(c->postponed))) {
+        if (m->direct) {
+            /* since the device runs it may have used what it still had */
+            vfio_user_dirty_mark(m->ram_addr, m->unmap.size);
+        }
         send_now(c, m);
     }
     c->in_transaction = in_transaction;
@@ -281,9 +290,11 @@ void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map)
     container_send(c, m);
 }
 
-void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map)
+void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
+                                    bool direct)
 {
     Message *m = g_new(Message, 1);
+    ram_addr_t in_block;
 
     *m = (Message) {
         .unmap = {
@@ -299,6 +310,12 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map)
             .reply_max = sizeof(m->unmap),
         },
     };
+    if (direct) {
+        m->ram_addr = vfio_user_container_ram_addr(map);
+        m->direct = memory_region_from_host(
+            (void *)(uintptr_t)map->translated_addr, &in_block);
+        memory_region_ref(m->direct);
+    }
     trace_vfio_user_container_unmap(vfio_user_proxy_name(c->proxy),
                                     map->iova, map->size + 1);
     container_send(c, m);

@@ -177,18 +177,19 @@ static void add_map(VFIOUserContainer *c, const DMAMap *map)
 
 static void remove_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    bool unmapped;
+    bool direct, unmapped;
 
     vfio_user_container_catch_up(c);
-    unmapped = vfio_user_container_is_direct(c, map) &&
+    direct = vfio_user_container_is_direct(c, map);
+    unmapped = direct &&
                vfio_user_dirty_unmap(&c->dirty, map->iova, map->size + 1,
                                      vfio_user_container_ram_addr(map),
                                      vfio_user_container_is_stopped(c));
     vfio_user_iova_remove(&c->iova, map);
-    hold_region((void *)(uintptr_t)map->translated_addr, false);
     if (vfio_user_container_is_usable(c) && !unmapped) {
-        vfio_user_container_send_unmap(c, map);
+        vfio_user_container_send_unmap(c, map, direct);
     }
+    hold_region((void *)(uintptr_t)map->translated_addr, false);
 }
 
 /*
