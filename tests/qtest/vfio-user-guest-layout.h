@@ -27,6 +27,7 @@
 #define VFIO_USER_GUEST_ROAM 4          /* one access to any of the windows */
 #define VFIO_USER_GUEST_INTERRUPTS 5    /* for ever: halt and count them */
 #define VFIO_USER_GUEST_COPY 6          /* value times, by one instruction */
+#define VFIO_USER_GUEST_CALL 7          /* a function copied and changed */
 
 /* Or'ed to one: until the test makes it idle. */
 #define VFIO_USER_GUEST_AGAIN 0x100
@@ -44,7 +45,7 @@ typedef struct VFIOUserGuestOrder {
     uint32_t space;             /* VFIO_USER_GUEST_IN_ */
     uint32_t size;              /* bytes: 1, 2 or 4, which is 0 as well */
     uint32_t address;
-    uint32_t value;
+    uint32_t value;             /* CALL: what it is to return, and did */
     uint32_t expected;          /* reads of anything else are counted */
     uint32_t flip;              /* bits of value that change each time */
     uint32_t address2;          /* WRITE_BOTH; COPY, to memory */

@@ -537,8 +537,90 @@ static void test_unanswered_late(void)
     check_unanswered(SHORT_MS, 600);
 }
 
+/* Code that a guest changes */
+
+#define CODE 0xa000             /* in the guest's memory, nobody's */
+#define STATE MiB               /* bytes of the device's */
+#define VALUE VFIO_USER_GUEST_CPU(0, order.value)
+#define COMMAND VFIO_USER_GUEST_CPU(0, order.command)
+
+/* The guest has a function return @value, by changing its code. */
+static void check_call(const VFIOUserGuest *guest, uint32_t value)
+{
+    vfio_user_guest_order(guest->rig->qts, 0, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_CALL,
+        .address = CODE,
+        .value = value,
+    });
+    vfio_user_guest_check(guest, COMMAND, VFIO_USER_GUEST_IDLE);
+    g_assert_cmphex(vfio_user_guest_word(guest, VALUE), ==, value);
+}
+
+#define MIGRATION                                                      \
+    .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,     \
+    .filling = STATE,                                                  \
+    .pre_copy = STATE
+
+static bool has_migrated(QTestState *qts)
+{
+    QDict *response = qtest_qmp(qts, "{'execute': 'query-migrate'}");
+    QDict *answer = qdict_get_qdict(response, "return");
+    bool is = g_str_equal(qdict_get_str(answer, "status"), "completed");
+
+    qobject_unref(response);
+    return is;
+}
+
+static void set_bandwidth(QTestState *qts, uint64_t bandwidth)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-set-parameters',"
+                             "'arguments': {'max-bandwidth': %" PRIu64 "}}",
+                             bandwidth);
+}
+
+/* Meanwhile the server writes to the page of the code. */
+static void save_and_go_on(VFIOUserGuest *guest)
+{
+    gint64 deadline = vfio_user_guest_soon();
+    QTestState *qts = guest->rig->qts;
+    const uint32_t data = 0x12345678;
+
+    set_bandwidth(qts, STATE / 10);
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate',"
+                             "'arguments': {'uri': 'exec:cat >/dev/null'}}");
+    vfio_user_server_see(guest->rig->server, VFIO_USER_MIG_DATA_READ);
+    g_assert_true(vfio_user_server_write(guest->rig->server, CODE + 0x100,
+                                         &data, sizeof(data)));
+    set_bandwidth(qts, GiB);
+    while (!has_migrated(qts)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+}
+
+/*
+ * That page is dirty, which QEMU must not take for a page whose translated code
+ * is gone.
+ */
+static void test_code(const void *opaque)
+{
+    VFIOUserModel model = vfio_user_model;
+    VFIOUserGuest guest;
+
+    model.migration = *(const VFIOUserMigrationModel *)opaque;
+    vfio_user_guest_begin(&guest, "-accel tcg", 1, &model, NULL);
+    check_call(&guest, 0x1111);
+    save_and_go_on(&guest);
+    check_call(&guest, 0x2222);
+    check_call(&guest, 0x3333);
+    vfio_user_guest_end(&guest);
+}
+
 void vfio_user_add_vcpu_tests(void)
 {
+    static const VFIOUserMigrationModel recorded = { MIGRATION,
+                                                     .record = { 4 * KiB } };
+    static const VFIOUserMigrationModel unrecorded = { MIGRATION };
     static void (*const stops)(QTestState *qts) = stop_and_go_on;
     static void (*const plugs)(QTestState *qts) = fail_to_plug;
 
@@ -555,6 +637,10 @@ void vfio_user_add_vcpu_tests(void)
                             test_waited_for);
         qtest_add_data_func("/vfio-user/vcpu/and-failing-plugs", &plugs,
                             test_waited_for);
+        qtest_add_data_func("/vfio-user/vcpu/code-recorded", &recorded,
+                            test_code);
+        qtest_add_data_func("/vfio-user/vcpu/code-unrecorded", &unrecorded,
+                            test_code);
         qtest_add_func("/vfio-user/vcpu/unanswered", test_unanswered);
         qtest_add_func("/vfio-user/vcpu/unanswered-late",
                        test_unanswered_late);

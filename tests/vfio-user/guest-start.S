@@ -71,6 +71,14 @@ intx_entry:
         popal
         lretl   $4
 
+        /* Returns a constant that guests change where they have copied this. */
+        .globl  constant, constant_value, constant_end
+constant:
+        movl    $0, %eax
+        .set    constant_value, . - 4
+        ret
+constant_end:
+
         .section .reset, "ax"
         .code16
         jmp     start

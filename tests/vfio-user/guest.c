@@ -222,6 +222,19 @@ static void copy_order(const Order *order)
     }
 }
 
+/* Code that changes, as kernels change theirs */
+static void call_order(Order *order)
+{
+    Word8 *to = (Word8 *)order->address;
+    unsigned value_at = constant_value - constant;
+
+    for (unsigned i = 0; i < constant_end - constant; i++) {
+        to[i] = constant[i];
+    }
+    *(Word32 *)(to + value_at) = order->value;
+    order->value = ((uint32_t (*)(void))order->address)();
+}
+
 /* Marsaglia's xorshift */
 static uint32_t random_word(Word32 *seed)
 {
@@ -345,6 +358,9 @@ static void carry_out(Cpu *cpu, uint32_t command)
         break;
     case VFIO_USER_GUEST_COPY:
         copy_order(&cpu->order);
+        break;
+    case VFIO_USER_GUEST_CALL:
+        call_order(&cpu->order);
         break;
     case VFIO_USER_GUEST_INTERRUPTS:
         interrupts_order();

@@ -27,12 +27,15 @@
 #define BLOCK_LINES 256
 #define BLOCK_WORDS (BLOCK_LINES * LINE_WORDS)
 
+/*
+ * Not DIRTY_MEMORY_CODE, which tells TCG that a page has no translated code:
+ * what the guest changes of its code there would have no effect.
+ */
 static uint8_t dirty_clients(void)
 {
-    uint8_t clients = tcg_enabled() ? DIRTY_CLIENTS_ALL : DIRTY_CLIENTS_NOCODE;
-
-    return global_dirty_tracking ? clients
-                                 : clients & ~(1 << DIRTY_MEMORY_MIGRATION);
+    return global_dirty_tracking ?
+           DIRTY_CLIENTS_NOCODE :
+           DIRTY_CLIENTS_NOCODE & ~(1 << DIRTY_MEMORY_MIGRATION);
 }
 
 void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
@@ -146,23 +149,26 @@ static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
     }
 }
 
-/* Of pages of any size. */
+/* Of pages of any size, and with TCG of all. */
 static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
-                       const uint64_t *bits)
+                       const void *bits)
 {
     uint64_t nbits = DIV_ROUND_UP(size, pgsize);
-    uint64_t i = find_first_bit((const unsigned long *)bits, nbits);
+    uint64_t i = find_first_bit(bits, nbits);
 
     while (i < nbits) {
-        vfio_user_dirty_mark(ram_addr + i * pgsize, pgsize);
-        i = find_next_bit((const unsigned long *)bits, nbits, i + 1);
+        uint64_t end = find_next_zero_bit(bits, nbits, i);
+
+        vfio_user_dirty_mark(ram_addr + i * pgsize, (end - i) * pgsize);
+        i = find_next_bit(bits, nbits, end);
     }
 }
 
 void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
                                uint64_t pgsize, const void *bits)
 {
-    if (pgsize == qemu_real_host_page_size()) {
+    /* with TCG, physical_memory_set_dirty_lebitmap() counts code as well */
+    if (pgsize == qemu_real_host_page_size() && !tcg_enabled()) {
         mark_host_pages(ram_addr, size, (uint64_t *)bits);
     } else {
         mark_pages(ram_addr, size, pgsize, bits);
