@@ -64,25 +64,43 @@ static const VFIOUserTripAction *choose_action(GRand *rand,
         unsigned i = g_rand_int_range(rand, 0, vfio_user_trip_nr_actions);
 
         action = &vfio_user_trip_actions[i];
-    } while (action->not_if & phase->is);
+    } while (action->not_if & phase->is || action->only_if & ~phase->is);
     return action;
 }
 
 #define BIT_OF(name) (1u << VFIO_USER_TRIP_ ## name)
 
 /* Any, but with what they need and without what they exclude */
-static unsigned choose_capabilities(GRand *rand)
+static unsigned choose_capabilities(GRand *rand, unsigned needed, bool shared)
 {
     unsigned bits = g_rand_int(rand) & g_rand_int(rand);
 
     bits &= (1u << VFIO_USER_TRIP_CAPABILITIES) - 1;
+    bits |= needed;
     if (bits & BIT_OF(SWITCHOVER_ACK) || g_rand_boolean(rand)) {
         bits |= BIT_OF(RETURN_PATH);
+    }
+    if (shared) {
+        bits &= ~BIT_OF(POSTCOPY);
+    }
+    if (bits & BIT_OF(POSTCOPY)) {
+        bits &= ~BIT_OF(MULTIFD);
     }
     if (bits & BIT_OF(MULTIFD)) {
         bits &= ~BIT_OF(XBZRLE);
     }
     return bits;
+}
+
+/*
+ * Without PRE_COPY a device is saved after the pause before the switchover,
+ * where no phase waits for it.
+ */
+static bool may_lack_pre_copy(const VFIOUserTripPlan *plan)
+{
+    return plan->phase->version == 2 &&
+           !(plan->phase->is & VFIO_USER_TRIP_PRE_COPY) &&
+           !(plan->capabilities & BIT_OF(PAUSE));
 }
 
 static VFIOUserTripPlan choose(Random *r, unsigned number)
@@ -92,9 +110,12 @@ static VFIOUserTripPlan choose(Random *r, unsigned number)
     VFIOUserTripPlan plan = { .phase = choose_phase(number) };
 
     plan.action = choose_action(rand, plan.phase);
-    plan.capabilities = choose_capabilities(rand);
-    plan.shared = g_rand_boolean(rand) ||
-                  plan.phase->is & VFIO_USER_TRIP_SHARED;
+    plan.shared = !(plan.action->needs & BIT_OF(POSTCOPY)) &&
+                  (g_rand_boolean(rand) ||
+                   plan.phase->is & VFIO_USER_TRIP_SHARED);
+    plan.capabilities = choose_capabilities(rand, plan.action->needs,
+                                            plan.shared);
+    plan.no_pre_copy = g_rand_boolean(rand) && may_lack_pre_copy(&plan);
     plan.stays = g_rand_boolean(rand);
     plan.seed = g_rand_int(rand);
     g_rand_free(rand);
@@ -107,10 +128,11 @@ static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
 {
     GString *text = g_string_new(NULL);
 
-    g_string_printf(text, "seed=%u only=%u: v%u, %s, %s, %s memory%s", r->seed,
-                    number, plan->phase->version, plan->phase->name,
+    g_string_printf(text, "seed=%u only=%u: v%u, %s, %s, %s memory%s%s",
+                    r->seed, number, plan->phase->version, plan->phase->name,
                     plan->action->name, plan->shared ? "shared" : "unshared",
-                    plan->stays ? ", destination stays" : "");
+                    plan->stays ? ", destination stays" : "",
+                    plan->no_pre_copy ? ", no PRE_COPY" : "");
     for (unsigned i = 0; i < VFIO_USER_TRIP_CAPABILITIES; i++) {
         if (plan->capabilities >> i & 1) {
             g_string_append_printf(text, ", %s", vfio_user_trip_capability(i));

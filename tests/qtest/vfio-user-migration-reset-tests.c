@@ -15,6 +15,7 @@
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
 #include "vfio-user-migration-rig.h"
+#include "vfio-user-sleep.h"
 #include "vfio-user-tests.h"
 
 #define SEED 1618
@@ -130,7 +131,7 @@ static void test_loadvm_asleep(const void *opaque)
 
     add_disk(vm);
     order(vm, "savevm one");
-    vfio_user_mig_sleep(vm->qts);
+    vfio_user_sleep(vm->qts);
     system_reset(vm);
     order(vm, "loadvm one");
     cont(vm);

@@ -39,15 +39,6 @@ static VFIOUserPersonality small;
 #define REGION_CHUNK (REGION_STATE / (VFIO_USER_MIG_REGION_PIECES - 1))
 static const VFIOUserModelMigration1 chunks = { REGION_CHUNK, 4 * KiB };
 
-/* Power management of PIIX4 */
-#define PM_DEVICE QPCI_DEVFN(1, 3)
-#define PM_BASE 0x40
-#define PM_PORTS 0x600
-#define PM_ENABLE 0x80
-#define PM_CONTROL 4
-#define SLEEP_TYPE_S3 (1 << 10)
-#define SLEEP_ENABLE (1 << 13)
-
 static void __attribute__((constructor)) make_models(void)
 {
     stop_copy = vfio_user_model;
@@ -400,17 +391,6 @@ void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,
     g_assert_nonnull(strstr(text, vfio_user_server_path(vm->server[0])));
     g_assert_nonnull(strstr(text, why));
     qobject_unref(response);
-}
-
-void vfio_user_mig_sleep(QTestState *qts)
-{
-    QPCIBus *bus = qpci_new_pc(qts, NULL);
-
-    bus->config_writel(bus, PM_DEVICE, PM_BASE, PM_PORTS);
-    bus->config_writeb(bus, PM_DEVICE, PM_ENABLE, 1);
-    qpci_free_pc(bus);
-    qtest_outw(qts, PM_PORTS + PM_CONTROL, SLEEP_TYPE_S3 | SLEEP_ENABLE);
-    qtest_qmp_eventwait(qts, "SUSPEND");
 }
 
 void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why)

@@ -128,9 +128,6 @@ void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_listen_and_stay(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 
-/* What firmware and a driver of ACPI do for S3, on the machine pc */
-void vfio_user_mig_sleep(QTestState *qts);
-
 /* Fails the test unless a migration is refused for @vm's device, for @why. */
 void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why);
 void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,

@@ -16,6 +16,7 @@
 #include "qobject/qdict.h"
 #include "vfio-user-migration-rig.h"
 #include "vfio-user-pair.h"
+#include "vfio-user-sleep.h"
 #include "vfio-user-tests.h"
 
 /* What is sent at first, slowly, of the memory. */
@@ -246,7 +247,7 @@ static void test_woken(const void *opaque)
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
-    vfio_user_mig_sleep(qts);
+    vfio_user_sleep(qts);
     start_slowly(pair);
     g_assert_true(vfio_user_server_runs(server));
     give(pair, &wakeup, AREA);

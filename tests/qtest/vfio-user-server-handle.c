@@ -182,6 +182,13 @@ void vfio_user_server_wait_client(VFIOUserServer *s, bool there)
     }
 }
 
+bool vfio_user_server_has_client(VFIOUserServer *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    return s->conn >= 0;
+}
+
 void vfio_user_server_forget(VFIOUserServer *s)
 {
     QEMU_LOCK_GUARD(&s->lock);

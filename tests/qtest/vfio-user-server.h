@@ -62,6 +62,7 @@ void vfio_user_server_hang_up_twin(VFIOUserServer *s);
 
 /* Waits until a client is there, or until none is. */
 void vfio_user_server_wait_client(VFIOUserServer *s, bool there);
+bool vfio_user_server_has_client(VFIOUserServer *s);
 
 /* The log */
 

@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 
+#include "vfio-user-sleep.h"
 #include "vfio-user-trip.h"
 
 #define PCIHP_EJECT 0xae08
@@ -37,6 +38,14 @@ static void stop_cont(VFIOUserTrip *t)
     order(t, "cont");
 }
 
+/* The device runs on, until the guest is woken, which resets it. */
+static void go_to_sleep(VFIOUserTrip *t)
+{
+    t->asleep = true;
+    t->was_reset = true;
+    vfio_user_sleep(t->vm[VFIO_USER_SOURCE]->qts);
+}
+
 static void reset(VFIOUserTrip *t)
 {
     t->was_reset = true;
@@ -50,6 +59,11 @@ static void cancel(VFIOUserTrip *t)
     if (!(t->plan->phase->is & VFIO_USER_TRIP_WAITS)) {
         vfio_user_mortal_settle(t->vm[VFIO_USER_SOURCE]);
     }
+}
+
+static void postcopy(VFIOUserTrip *t)
+{
+    order(t, "migrate-start-postcopy");
 }
 
 /* The following two are refused, the guest's ejection is not. */
@@ -71,6 +85,26 @@ static void eject(VFIOUserTrip *t)
 {
     t->ejected = true;
     qtest_outl(t->vm[VFIO_USER_SOURCE]->qts, PCIHP_EJECT, EJECT_SLOT);
+}
+
+/* A server that does not answer before QEMU gives up */
+
+static bool has_given_up(VFIOUserTrip *t, VFIOUserSide side)
+{
+    g_autofree char *status = vfio_user_trip_status(t, side);
+
+    return !vfio_user_mortal_lives(t->vm[side]) ||
+           !vfio_user_server_has_client(t->server[side]) ||
+           !g_strcmp0(status, "failed") || !g_strcmp0(status, "cancelled");
+}
+
+static void stall(VFIOUserTrip *t)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+
+    while (!has_given_up(t, t->plan->phase->side)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
 }
 
 /* Deaths */
@@ -106,12 +140,17 @@ static void kill_destination(VFIOUserTrip *t)
 const VFIOUserTripAction vfio_user_trip_actions[] = {
     { "nothing", nothing },
     { "stop", stop },
-    { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_FAST, true },
+    { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_FAST, .takes_time = true },
     { "reset", reset },
+    { "sleep", go_to_sleep, LATER },
     { "cancel", cancel },
+    { "postcopy", postcopy,
+      LATER | VFIO_USER_TRIP_FAST | VFIO_USER_TRIP_SHARED, .takes_time = true,
+      .needs = 1 << VFIO_USER_TRIP_POSTCOPY },
     { "plug", plug },
     { "unplug", unplug },
     { "eject", eject, LATER },
+    { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_lose = true },
     { "hang-up-source", hang_up_source },
     { "hang-up-destination", hang_up_destination },
     { "kill-source", kill_source },

@@ -19,6 +19,7 @@
 #define NOBODY 2
 
 #define IDLE_US 1000            /* between two questions */
+#define LONG_MS 10000           /* for what a device writes without a pause */
 
 static gint64 soon(void)
 {
@@ -88,12 +89,26 @@ static unsigned find_owner(VFIOUserTrip *t)
 
 /* What runs */
 
-static bool runs(VFIOUserTrip *t, VFIOUserSide side)
+static bool vm_is(VFIOUserTrip *t, VFIOUserSide side, const char *wanted)
 {
     g_autofree char *status = vfio_user_mortal_ask(t->vm[side], "query-status",
                                                    "status");
 
-    return !g_strcmp0(status, "running");
+    return !g_strcmp0(status, wanted);
+}
+
+/* What the user or the guest has turned off, a user can turn on. */
+static void turn_on(VFIOUserTrip *t, VFIOUserSide owner)
+{
+    if (t->stopped) {
+        t->stopped = false;
+        g_assert_true(vfio_user_mortal_do(t->vm[owner], "{'execute': 'cont'}"));
+    }
+    if (t->asleep && vm_is(t, owner, "suspended")) {
+        t->asleep = false;
+        g_assert_true(vfio_user_mortal_do(t->vm[owner],
+                                          "{'execute': 'system_wakeup'}"));
+    }
 }
 
 /* Only this one: the other neither runs nor begins to. */
@@ -101,15 +116,12 @@ static void check_runs(VFIOUserTrip *t, VFIOUserSide owner)
 {
     gint64 deadline = soon();
 
-    while (!runs(t, owner)) {
-        if (t->stopped) {
-            t->stopped = false;
-            g_assert_true(vfio_user_mortal_do(t->vm[owner],
-                                              "{'execute': 'cont'}"));
-        }
+    while (!vm_is(t, owner, "running")) {
+        turn_on(t, owner);
         pass(deadline);
     }
-    g_assert_false(runs(t, !owner));
+    g_assert_false(vm_is(t, !owner, "running"));
+    g_assert_false(vm_is(t, !owner, "suspended"));
 }
 
 /* What it says */
@@ -124,13 +136,21 @@ static char *why_of(VFIOUserTrip *t, VFIOUserSide side)
     return g_strconcat(said, desc, NULL);
 }
 
+/* The server has gone, or QEMU has given it up. */
+static bool is_lost(VFIOUserTrip *t, VFIOUserSide side)
+{
+    return t->hung_up[side] ||
+           (t->plan->action->may_lose &&
+            !vfio_user_server_has_client(t->server[side]));
+}
+
 /* Whoever has lost its server names it, unless something else ended it. */
 static void check_lost(VFIOUserTrip *t, VFIOUserSide side)
 {
     const char *path = vfio_user_server_path(t->server[side]);
     gint64 deadline = soon();
 
-    while (t->hung_up[side] && vfio_user_mortal_lives(t->vm[side])) {
+    while (is_lost(t, side) && vfio_user_mortal_lives(t->vm[side])) {
         g_autofree char *why = why_of(t, side);
 
         if (strstr(why, path)) {
@@ -189,7 +209,7 @@ static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
 
 static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
 {
-    if (t->hung_up[owner] || t->ejected) {
+    if (is_lost(t, owner) || t->ejected) {
         return;
     }
     if (t->was_reset) {
@@ -227,6 +247,7 @@ void vfio_user_trip_end(VFIOUserTrip *t)
     unsigned owner;
 
     vfio_user_trip_set(t, "max-bandwidth", 4 * GiB);
+    vfio_user_trip_set(t, "downtime-limit", LONG_MS);
     owner = find_owner(t);
     vfio_user_writer_stop(&t->writer);
     if (owner == NOBODY) {

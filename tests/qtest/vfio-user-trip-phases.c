@@ -20,6 +20,8 @@
 #define SHARED VFIO_USER_TRIP_SHARED
 #define FAST VFIO_USER_TRIP_FAST
 #define CANCELS VFIO_USER_TRIP_CANCELS
+#define PRE_COPY VFIO_USER_TRIP_PRE_COPY
+#define HOLDS VFIO_USER_TRIP_HOLDS
 
 #define SLOW_RATE (2 * MiB)
 #define SLOW_SENT (512 * KiB)   /* where the phase begins */
@@ -49,33 +51,36 @@
                   VFIO_USER_FEATURE_DMA_LOGGING_ ## what), .nth = (n))
 
 const VFIOUserTripPhase vfio_user_trip_phases[] = {
-    { 1, "record", FROM, PAGES(START, 1), SHARED },
-    { 1, "pre-copy", FROM, STATE(1) },
-    { 1, "data", FROM, DATA1(READ, 2), FAST },
+    { 1, "record", FROM, PAGES(START, 1), HOLDS | SHARED },
+    { 1, "pre-copy", FROM, STATE(1), HOLDS },
+    { 1, "data", FROM, DATA1(READ, 2), HOLDS | FAST },
     { 1, "memory", FROM, .is = SLOW },
-    { 1, "look", FROM, PAGES(GET_BITMAP, 2), SHARED | FAST },
-    { 1, "stop-copy", FROM, STATE(2), WAITS | STOPS },
-    { 1, "last-data", FROM, DATA1(READ, 2), WAITS | STOPS | PAUSED, STATE(2) },
-    { 1, "saved", FROM, STATE(3), WAITS | STOPS | PAUSED },
-    { 1, "resuming", TO, STATE(1), WAITS },
-    { 1, "load", TO, DATA1(WRITE, 2), WAITS },
-    { 1, "run", TO, STATE(2), STOPS | PAUSED },
-    { 1, "back", FROM, STATE(1), SLOW | WAITS | CANCELS },
+    { 1, "look", FROM, PAGES(GET_BITMAP, 2), HOLDS | SHARED | FAST },
+    { 1, "stop-copy", FROM, STATE(2), HOLDS | WAITS | STOPS },
+    { 1, "last-data", FROM, DATA1(READ, 2), HOLDS | WAITS | STOPS | PAUSED,
+      STATE(2) },
+    { 1, "saved", FROM, STATE(3), HOLDS | WAITS | STOPS | PAUSED },
+    { 1, "resuming", TO, STATE(1), HOLDS | WAITS },
+    { 1, "load", TO, DATA1(WRITE, 2), HOLDS | WAITS },
+    { 1, "run", TO, STATE(2), HOLDS | STOPS | PAUSED },
+    { 1, "back", FROM, STATE(1), HOLDS | SLOW | WAITS | CANCELS },
 
-    { 2, "record", FROM, LOGGING(SET, START, 1), SHARED },
-    { 2, "pre-copy", FROM, BECOMES(PRE_COPY, 1) },
-    { 2, "data", FROM, DATA2(READ, 2), FAST },
+    { 2, "record", FROM, LOGGING(SET, START, 1), HOLDS | SHARED },
+    { 2, "pre-copy", FROM, BECOMES(PRE_COPY, 1), HOLDS | PRE_COPY },
+    { 2, "data", FROM, DATA2(READ, 2), HOLDS | FAST | PRE_COPY },
     { 2, "memory", FROM, .is = SLOW },
-    { 2, "look", FROM, LOGGING(GET, REPORT, 2), SHARED | FAST },
-    { 2, "stop-copy", FROM, BECOMES(STOP_COPY, 1), WAITS | STOPS },
-    { 2, "last-data", FROM, DATA2(READ, 2), WAITS | STOPS | PAUSED,
+    { 2, "look", FROM, LOGGING(GET, REPORT, 2), HOLDS | SHARED | FAST },
+    { 2, "stop-copy", FROM, BECOMES(STOP_COPY, 1), HOLDS | WAITS | STOPS },
+    { 2, "last-data", FROM, DATA2(READ, 2), HOLDS | WAITS | STOPS | PAUSED,
       BECOMES(STOP_COPY, 1) },
-    { 2, "saved", FROM, BECOMES(STOP, 1), WAITS | STOPS | PAUSED },
-    { 2, "resuming", TO, BECOMES(RESUMING, 1), WAITS },
-    { 2, "load", TO, DATA2(WRITE, 2), WAITS },
-    { 2, "loaded", TO, BECOMES(STOP, 2), STOPS | PAUSED },
-    { 2, "run", TO, BECOMES(RUNNING, 1), STOPS | PAUSED },
-    { 2, "back", FROM, BECOMES(RUNNING, 1), SLOW | WAITS | CANCELS },
+    { 2, "saved", FROM, BECOMES(STOP, 1),
+      HOLDS | WAITS | STOPS | PAUSED | PRE_COPY },
+    { 2, "resuming", TO, BECOMES(RESUMING, 1), HOLDS | WAITS },
+    { 2, "load", TO, DATA2(WRITE, 2), HOLDS | WAITS },
+    { 2, "loaded", TO, BECOMES(STOP, 2), HOLDS | STOPS | PAUSED },
+    { 2, "run", TO, BECOMES(RUNNING, 1), HOLDS | STOPS | PAUSED },
+    { 2, "back", FROM, BECOMES(RUNNING, 1),
+      HOLDS | SLOW | WAITS | CANCELS | PRE_COPY },
 };
 const unsigned vfio_user_trip_nr_phases = ARRAY_SIZE(vfio_user_trip_phases);
 

@@ -19,16 +19,17 @@
 #define GUEST_WRITES 64         /* in one go */
 #define DEVICE_SIZE (6 * MiB)   /* that the device writes to */
 
-/* Longer than anything is held back here. */
+/* Longer than anything is held back, unless that is to be too long */
 #define TIMEOUT_MS 30000
+#define SHORT_MS 500
 
 /* Models of both versions: some reads in each phase */
 
-static const VFIOUserModel *model_of(unsigned version)
+static const VFIOUserModel *model_of(const VFIOUserTripPlan *plan)
 {
     static const VFIOUserPersonality small = { .most_read = 64 * KiB };
     static const VFIOUserModelMigration1 chunks = { 16 * KiB, 4 * KiB };
-    static VFIOUserModel models[2];
+    static VFIOUserModel models[3];
 
     if (!models[0].num_regions) {
         models[0] = vfio_user_model_migration1(&chunks);
@@ -40,8 +41,11 @@ static const VFIOUserModel *model_of(unsigned version)
             .pre_copy = 250000,
             .record = { 4 * KiB },
         };
+        models[2] = models[1];
+        models[2].migration.flags = VFIO_USER_MODEL_STOP_COPY;
+        models[2].migration.pre_copy = 0;
     }
-    return &models[version - 1];
+    return &models[plan->no_pre_copy ? 2 : plan->phase->version - 1];
 }
 
 /* Capabilities */
@@ -56,12 +60,14 @@ const char *vfio_user_trip_capability(VFIOUserTripCapability capability)
         [VFIO_USER_TRIP_XBZRLE] = "xbzrle",
         [VFIO_USER_TRIP_AUTO_CONVERGE] = "auto-converge",
         [VFIO_USER_TRIP_LATE_BLOCK] = "late-block-activate",
+        [VFIO_USER_TRIP_POSTCOPY] = "postcopy-ram",
     };
 
     return names[capability];
 }
 
-static void set_capabilities(VFIOUserTrip *t, VFIOUserSide side)
+/* Returns whether the host knows them. */
+static bool set_capabilities(VFIOUserTrip *t, VFIOUserSide side, unsigned bits)
 {
     QList *list = qlist_new();
 
@@ -69,13 +75,12 @@ static void set_capabilities(VFIOUserTrip *t, VFIOUserSide side)
         QDict *entry = qdict_new();
 
         qdict_put_str(entry, "capability", vfio_user_trip_capability(i));
-        qdict_put_bool(entry, "state", t->plan->capabilities >> i & 1);
+        qdict_put_bool(entry, "state", bits >> i & 1);
         qlist_append(list, entry);
     }
-    g_assert_true(vfio_user_mortal_do(t->vm[side], "{'execute':"
-                                      " 'migrate-set-capabilities',"
-                                      " 'arguments': {'capabilities': %p}}",
-                                      list));
+    return vfio_user_mortal_do(t->vm[side], "{'execute':"
+                               " 'migrate-set-capabilities',"
+                               " 'arguments': {'capabilities': %p}}", list);
 }
 
 /* The monitor */
@@ -170,11 +175,17 @@ static void start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
                         shared ? ",memory-backend=ram" : "",
                         shared ? "-object memory-backend-memfd,id=ram,"
                                  "size=64M,share=on " : "",
-                        vfio_user_server_path(t->server[side]), TIMEOUT_MS,
+                        vfio_user_server_path(t->server[side]),
+                        t->plan->action->may_lose ? SHORT_MS : TIMEOUT_MS,
                         more);
+    unsigned postcopy = 1 << VFIO_USER_TRIP_POSTCOPY;
+    unsigned capabilities = t->plan->capabilities;
 
     t->vm[side] = vfio_user_mortal_new(args);
-    set_capabilities(t, side);
+    if (!(capabilities & postcopy) ||
+        !set_capabilities(t, side, capabilities)) {
+        g_assert_true(set_capabilities(t, side, capabilities & ~postcopy));
+    }
 }
 
 static void start_writer(VFIOUserTrip *t)
@@ -192,8 +203,7 @@ VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan)
     t->plan = plan;
     t->rand = g_rand_new_with_seed(plan->seed);
     for (unsigned i = 0; i < 2; i++) {
-        t->server[i] = vfio_user_server_new(model_of(plan->phase->version),
-                                            NULL);
+        t->server[i] = vfio_user_server_new(model_of(plan), NULL);
         start_vm(t, i, i == VFIO_USER_SOURCE ? "" : "-incoming defer");
         t->fds[i] = vfio_user_mortal_count(t->vm[i], "fd");
         t->threads[i] = vfio_user_mortal_count(t->vm[i], "task");

@@ -32,6 +32,8 @@ typedef enum VFIOUserTripIs {
     VFIO_USER_TRIP_CANCELS = 1 << 4,    /* was cancelled */
     VFIO_USER_TRIP_SHARED = 1 << 5,     /* only if memory is shared */
     VFIO_USER_TRIP_FAST = 1 << 6,       /* comes with the rest of memory */
+    VFIO_USER_TRIP_PRE_COPY = 1 << 7,   /* only if the server has that state */
+    VFIO_USER_TRIP_HOLDS = 1 << 8,      /* a server does not answer */
 } VFIOUserTripIs;
 
 typedef struct VFIOUserTripPhase {
@@ -49,7 +51,10 @@ typedef struct VFIOUserTripAction {
     const char *name;
     void (*run)(VFIOUserTrip *t);
     unsigned not_if;            /* VFIOUserTripIs */
+    unsigned only_if;
     bool takes_time;            /* the migration is not to end before it has */
+    bool may_lose;              /* the device, with a message */
+    unsigned needs;             /* capabilities, a bit each */
 } VFIOUserTripAction;
 
 /* Capabilities that work together and with any server. */
@@ -61,6 +66,7 @@ typedef enum VFIOUserTripCapability {
     VFIO_USER_TRIP_XBZRLE,
     VFIO_USER_TRIP_AUTO_CONVERGE,
     VFIO_USER_TRIP_LATE_BLOCK,
+    VFIO_USER_TRIP_POSTCOPY,            /* unshared memory; not all hosts */
     VFIO_USER_TRIP_CAPABILITIES
 } VFIOUserTripCapability;
 
@@ -69,6 +75,7 @@ typedef struct VFIOUserTripPlan {
     const VFIOUserTripAction *action;
     unsigned capabilities;      /* a bit each */
     bool shared;                /* memory, with the servers */
+    bool no_pre_copy;           /* of the server, migration v2 */
     bool stays;                 /* the destination, if it fails */
     uint32_t seed;              /* of what the guest writes */
 } VFIOUserTripPlan;
@@ -82,6 +89,7 @@ struct VFIOUserTrip {
     bool stopped;               /* by the user */
     bool was_reset;
     bool ejected;
+    bool asleep;                /* the guest */
     uint32_t fill;              /* of the device's memory */
     uint8_t *memory;            /* a copy of what the guest wrote */
     VFIOUserWriter writer;
