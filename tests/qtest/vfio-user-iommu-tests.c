@@ -115,6 +115,32 @@ static void check_broken(VFIOUserRig *rig)
                     UINT32_MAX);
 }
 
+/* On the command line */
+
+#define SLOT 4
+#define SWAPPED "-machine q35,memory-backend=ram -nodefaults -m 64 "           \
+                "-object memory-backend-memfd,id=ram,size=64M,share=on "       \
+                "-device vfio-user-pci,addr=4,socket=%s "                      \
+                "-device intel-iommu,caching-mode=on"
+
+/* It translates for a device that comes before it as well. */
+static void test_swapped(void)
+{
+    g_autoptr(VFIOUserServer) server = vfio_user_server_new(NULL, NULL);
+    QTestState *qts = qtest_initf(SWAPPED, vfio_user_server_path(server));
+    VFIOUserMap map;
+
+    vtd_init(qts, 0, SLOT << 3);
+    vtd_set(qts, IOVA, RAM, READ | WRITE);
+    vtd_command(qts, GCMD_TRANSLATE);
+    g_assert_true(vfio_user_server_map(server, IOVA, &map));
+    g_assert_cmphex(map.size, ==, PAGE);
+    g_assert_false(vfio_user_server_map(server, RAM, &map));
+    g_assert_cmpuint(vfio_user_server_maps(server), ==, 1);
+    qtest_quit(qts);
+    vfio_user_server_wait_client(server, false);
+}
+
 /* Maps and unmaps */
 
 static void test_pages(gconstpointer args)
@@ -504,6 +530,7 @@ void vfio_user_add_iommu_tests(void)
         qtest_add_data_func(path, &faults[i], test_fault);
     }
     qtest_add_data_func("/vfio-user/iommu/pages-shared", MACHINE, test_pages);
+    qtest_add_func("/vfio-user/iommu/swapped", test_swapped);
     qtest_add_func("/vfio-user/iommu/ranges", test_ranges);
     qtest_add_func("/vfio-user/iommu/changed", test_changed);
     qtest_add_func("/vfio-user/iommu/huge", test_huge);

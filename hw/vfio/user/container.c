@@ -319,6 +319,7 @@ static void container_stop(VFIOUserContainer *c)
     VFIOContainer *container = VFIO_IOMMU(c);
 
     vfio_listener_unregister(container);
+    container->initialized = false;
     QLIST_SAFE_REMOVE(container, next);
     vfio_address_space_put(container->space);
     ram_block_uncoordinated_discard_disable(false);

@@ -42,6 +42,7 @@ struct VFIOUserPCIDevice {
     VFIOUserPCISignals signals;
     VFIOUserMigration *migration;               /* NULL: the server has none */
     VMChangeStateEntry *vm_change;
+    Notifier machine_done;
     unsigned steps_done;
     bool in_use;                /* realized: a loss is nobody else's to tell */
 };

@@ -21,6 +21,7 @@
 #include "qemu/module.h"
 #include "hw/pci/pci.h"
 #include "system/runstate.h"
+#include "system/system.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/vfio-migration-internal.h"
 #include "hw/vfio/user/base.h"
@@ -76,16 +77,35 @@ typedef struct Step {
     void (*back)(VFIOUserPCIDevice *vudev);
 } Step;
 
+/* The vIOMMU may come after the device on the command line. */
+static void follow_iommu(Notifier *notifier, void *unused)
+{
+    VFIOUserPCIDevice *vudev = container_of(notifier, VFIOUserPCIDevice,
+                                            machine_done);
+    AddressSpace *as = pci_device_iommu_address_space(PCI_DEVICE(vudev));
+
+    if (as != VFIO_IOMMU(vudev->container)->space->as) {
+        vfio_user_container_detach(vudev->container);
+        vfio_user_container_attach(vudev->container, as, &error_fatal);
+    }
+}
+
 static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
 {
     AddressSpace *as =
         pci_device_iommu_address_space(PCI_DEVICE(vudev));
 
-    return vfio_user_container_attach(vudev->container, as, errp);
+    if (!vfio_user_container_attach(vudev->container, as, errp)) {
+        return false;
+    }
+    vudev->machine_done.notify = follow_iommu;
+    qemu_add_machine_init_done_notifier(&vudev->machine_done);
+    return true;
 }
 
 static void disconnect_memory(VFIOUserPCIDevice *vudev)
 {
+    qemu_remove_machine_init_done_notifier(&vudev->machine_done);
     vfio_user_container_detach(vudev->container);
 }
 
