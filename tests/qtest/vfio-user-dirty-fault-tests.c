@@ -19,7 +19,7 @@
 
 #define DELAY_MS (VFIO_USER_PAIR_TIMEOUT_MS / 10)
 
-#define SAYS "; the server keeps no record of what it writes"
+#define SAYS "; the server does not track dirty pages"
 
 typedef enum Outcome {
     ARRIVES,                    /* it keeps no record, and the user is told */
@@ -80,12 +80,12 @@ static const Row second[] = {
     { "start-empty", { START(), DO_LENGTH, 0 }, FAILS, "connection lost" },
     { "start-long", { START(), DO_LENGTH, 4096 }, FAILS, "connection lost" },
     { "start-no-page-size", { START(), DO_PATCH, 8, BYTES(0, 0) }, ARRIVES,
-      "dirty pages of 0x0 bytes" },
+      "invalid dirty page size 0x0" },
     { "start-odd-page-size", { START(), DO_PATCH, 8, BYTES(0, 0x30) }, ARRIVES,
-      "dirty pages of 0x3000 bytes" },
+      "invalid dirty page size 0x3000" },
     { "start-huge-page-size",
       { START(), DO_PATCH, 8, BYTES(0, 0, 0, 0, 0, 0, 0, 0x80) }, ARRIVES,
-      "dirty pages of 0x8000000000000000 bytes" },
+      "invalid dirty page size 0x8000000000000000" },
     { "start-dies", { START(), DO_CUT, 0 }, FAILS, "connection lost" },
     { "report-refused", { REPORT(), DO_FAIL, EIO }, ARRIVES,
       "answered an error: Input/output error" },

@@ -29,7 +29,7 @@
 #define MOVED 11                /* leads elsewhere */
 #define READ_ONLY 45
 
-#define UNTRACKED "keeps no record"
+#define UNTRACKED "does not track"
 #define START_LOGGING \
     (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_START)
 #define REPORT(...) \

@@ -156,7 +156,7 @@ static void test_size(const void *opaque)
     g_assert_cmpuint(sum, <=, SIZE);
     g_assert_cmpuint(sum, >=, SIZE - 1 * MiB);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
-                                         "keeps no record"), ==, 0);
+                                         "does not track"), ==, 0);
 }
 
 void vfio_user_add_dirty_size_tests(void)

@@ -15,7 +15,7 @@
 #include "vfio-user-tests.h"
 #include "vfio-user-writer.h"
 
-#define UNTRACKED "the server keeps no record of what it writes"
+#define UNTRACKED "the server does not track dirty pages"
 
 #define START (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_START)
 #define STOP (VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOGGING_STOP)

@@ -483,7 +483,7 @@ static void test_max_maps(void)
     model.version = "{\"capabilities\":{\"max_dma_maps\":100,"
                     "\"max_msg_fds\":8}}";
     rig = full(&model);
-    check_not_plugged(rig, 0, "no more than 100 DMA maps");
+    check_not_plugged(rig, 0, "at most 100 DMA maps");
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP), ==,
                      100);
 

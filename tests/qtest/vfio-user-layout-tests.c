@@ -136,7 +136,7 @@ static void test_migrated(const void *second)
     vfio_user_pair_wait(pair, "completed");
     check_alive(pair, VFIO_USER_SOURCE);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
-                                         "keeps no record"), ==, 0);
+                                         "does not track"), ==, 0);
     command(qts, "cont");
     check_alive(pair, VFIO_USER_SOURCE);
     check_shared(server, qts);

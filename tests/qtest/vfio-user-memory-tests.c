@@ -433,7 +433,7 @@ typedef struct Unfit {
 static const Unfit unfits[] = {
     { "pages-of-2-mib",
       "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":1075838976}}", { },
-      "the server maps pages of 0x200000 bytes, which the range at" },
+      "the server maps pages of 0x200000 bytes, the range at" },
     { "pages-of-4-gib",
       "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":4294967296}}", { },
       "the server maps pages of 0x100000000 bytes" },
@@ -441,7 +441,7 @@ static const Unfit unfits[] = {
       "{\"capabilities\":{\"max_msg_fds\":8,\"pgsizes\":9223372036854775808}}",
       { }, "the server maps pages of 0x8000000000000000 bytes" },
     { "1-map", "{\"capabilities\":{\"max_msg_fds\":8,\"max_dma_maps\":1}}",
-      { }, "the server takes no more than 1 DMA maps" },
+      { }, "the server accepts at most 1 DMA maps" },
     { "refusal", NULL, { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOSPC },
       "DMA_MAP: the server answered an error: No space left on device" },
     { "late-refusal", NULL,

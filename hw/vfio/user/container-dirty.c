@@ -1,8 +1,8 @@
 /*
  * vfio-user container: dirty tracking
  *
- * Which maps the server is asked about, and what is to happen where it keeps
- * no record.  Asks nothing itself: dirty.c does.
+ * Decides for which maps dirty bitmaps are fetched, and marks memory dirty that
+ * the server does not track.  The messages are in dirty.c.
  *
  * Threads and locks: see container.h.
  *
@@ -25,7 +25,7 @@ static void collect_direct(VFIOUserContainer *c, const DMAMap *map,
     }
 }
 
-/* What the server may write to by descriptor. */
+/* The ranges that the server can write to through a descriptor. */
 static GArray *direct_ranges(VFIOUserContainer *c)
 {
     GArray *ranges = g_array_new(false, false, sizeof(VFIOUserLoggingRange));
@@ -36,11 +36,12 @@ static GArray *direct_ranges(VFIOUserContainer *c)
 
 /*
  * While the VM runs, the migration thread calls the server without the big QEMU
- * lock, before it sends the first page; see vfio_user_container_look().
+ * lock, the first time before it sends a page; see
+ * vfio_user_container_live_sync().
  */
-static bool is_looked_at(void)
+static bool has_live_sync(void)
 {
-    /* one that is cancelled at once is set up all the same */
+    /* a migration that is cancelled immediately is set up all the same */
     return vfio_user_devices_run() &&
            (migration_is_running() || migration_thread_is_self());
 }
@@ -52,42 +53,42 @@ int vfio_user_container_track(const VFIOContainer *container, bool start,
     g_autoptr(GArray) ranges = NULL;
 
     VFIO_USER_BUDGET_GUARD(c->proxy, VFIO_USER_BUDGET_ORDINARY);
-    qatomic_set(&c->record_wanted, start && is_looked_at());
-    c->record_late = false;
+    qatomic_set(&c->start_pending, start && has_live_sync());
+    c->start_late = false;
     if (!start) {
         vfio_user_dirty_stop(&c->dirty);
         return 0;
     }
-    vfio_user_dirty_want(&c->dirty);
-    c->counted = false;
-    if (!c->record_wanted) {
+    vfio_user_dirty_enable(&c->dirty);
+    c->untracked_marked = false;
+    if (!c->start_pending) {
         ranges = direct_ranges(c);
         vfio_user_dirty_start(&c->dirty, ranges, NULL);
     }
     return 0;
 }
 
-static void collect_covered(VFIOUserContainer *c, const DMAMap *map,
+static void collect_tracked(VFIOUserContainer *c, const DMAMap *map,
                             void *opaque)
 {
     if (vfio_user_container_is_direct(c, map) &&
         vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
-        const VFIOUserDirtyMap covered = {
+        const VFIOUserDirtyMap tracked = {
             .iova = map->iova,
             .size = map->size + 1,
             .ram_addr = vfio_user_container_ram_addr(map),
         };
 
-        g_array_append_val((GArray *)opaque, covered);
+        g_array_append_val((GArray *)opaque, tracked);
     }
 }
 
-static GArray *covered_maps(VFIOUserContainer *c, uint64_t first,
+static GArray *tracked_maps(VFIOUserContainer *c, uint64_t first,
                             uint64_t last)
 {
     GArray *maps = g_array_new(false, false, sizeof(VFIOUserDirtyMap));
 
-    vfio_user_container_each_map(c, first, last, collect_covered, maps);
+    vfio_user_container_each_map(c, first, last, collect_tracked, maps);
     return maps;
 }
 
@@ -103,7 +104,8 @@ void vfio_user_container_mark(VFIOUserContainer *c)
     vfio_user_container_each_map(c, 0, UINT64_MAX - 1, mark_map, NULL);
 }
 
-static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+static void mark_map_if_untracked(VFIOUserContainer *c, const DMAMap *map,
+                                  void *opaque)
 {
     if (!vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
         mark_map(c, map, NULL);
@@ -111,105 +113,108 @@ static void count_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
 }
 
 /*
- * What is not on record may have been written to at any time.  To say so while
- * the device runs would be true for ever; it is said once, when the VM has
- * stopped and the device with it.
+ * The server may write to untracked memory at any time.  If it were marked
+ * dirty while the device runs, it would be dirty again at every sync and
+ * migration would not converge.  It is marked once, when the VM and the device
+ * have stopped.
  */
-static void count_rest(VFIOUserContainer *c, bool tracked)
+static void mark_untracked(VFIOUserContainer *c, bool tracked)
 {
-    c->counted &= tracked == c->dirty.tracked;
-    if (!vfio_user_devices_run() && !c->counted) {
-        c->counted = true;
-        vfio_user_container_each_map(c, 0, UINT64_MAX - 1, count_map, NULL);
+    c->untracked_marked &= tracked == c->dirty.tracked;
+    if (!vfio_user_devices_run() && !c->untracked_marked) {
+        c->untracked_marked = true;
+        vfio_user_container_each_map(c, 0, UINT64_MAX - 1,
+                                     mark_map_if_untracked, NULL);
     }
 }
 
-void vfio_user_container_let_write(VFIOUserContainer *c)
+void vfio_user_container_allow_writes(VFIOUserContainer *c)
 {
     assert(bql_locked());
-    c->counted = false;
+    c->untracked_marked = false;
     vfio_user_iova_thaw(&c->iova);
 }
 
 /*
- * By map, and marked where the map leads: with a vIOMMU the guest's tables may
- * say something else by now, or nothing, of what was written to.
+ * Goes through the maps and marks the memory that each map points to.  With a
+ * vIOMMU, the guest's page tables may translate the IOVA differently by now, or
+ * not at all.
  */
 void vfio_user_container_sync(VFIOContainer *container, hwaddr first,
                               hwaddr last)
 {
     VFIOUserContainer *c = VFIO_IOMMU_USER(container);
     bool tracked = c->dirty.tracked;
-    g_autoptr(GArray) covered = NULL;
+    g_autoptr(GArray) maps = NULL;
 
-    if (is_looked_at()) {
+    if (has_live_sync()) {
         return;
     }
-    /* the last look for a VM that migrates: what is written later is lost */
+    /* this is the last sync of a migration: a later write would be lost */
     if (!vfio_user_devices_run()) {
         vfio_user_iova_freeze(&c->iova);
     }
-    covered = covered_maps(c, first, MIN(last, UINT64_MAX - 1));
+    maps = tracked_maps(c, first, MIN(last, UINT64_MAX - 1));
     vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
-    vfio_user_dirty_fetch(&c->dirty, covered, NULL);
+    vfio_user_dirty_fetch(&c->dirty, maps, NULL);
     vfio_user_budget_end(c->proxy);
-    count_rest(c, tracked);
+    mark_untracked(c, tracked);
 }
 
-void vfio_user_container_prepare_look(VFIOUserContainer *c,
-                                      VFIOUserLook *look)
+void vfio_user_container_prepare_live_sync(VFIOUserContainer *c,
+                                           VFIOUserLiveSync *sync)
 {
     assert(bql_locked());
-    *look = (VFIOUserLook) { };
+    *sync = (VFIOUserLiveSync) { };
     if (!vfio_user_devices_run()) {
-        c->record_late |= c->record_wanted;
+        c->start_late |= c->start_pending;
         return;
     }
-    c->looking = true;
-    if (c->record_wanted) {
-        qatomic_set(&c->record_wanted, false);
-        look->record = direct_ranges(c);
-        look->late = c->record_late;
+    c->live_sync = true;
+    if (c->start_pending) {
+        qatomic_set(&c->start_pending, false);
+        sync->start = direct_ranges(c);
+        sync->late = c->start_late;
     } else {
-        look->covered = covered_maps(c, 0, UINT64_MAX - 1);
+        sync->fetch = tracked_maps(c, 0, UINT64_MAX - 1);
     }
 }
 
-bool vfio_user_container_wants_record(VFIOUserContainer *c)
+bool vfio_user_container_start_pending(VFIOUserContainer *c)
 {
-    return qatomic_read(&c->record_wanted);
+    return qatomic_read(&c->start_pending);
 }
 
-int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
-                             Error **errp)
+int vfio_user_container_live_sync(VFIOUserContainer *c,
+                                  const VFIOUserLiveSync *sync, Error **errp)
 {
     assert(!bql_locked());
-    if (look->record) {
-        return vfio_user_dirty_start(&c->dirty, look->record, errp);
+    if (sync->start) {
+        return vfio_user_dirty_start(&c->dirty, sync->start, errp);
     }
-    return look->covered ? vfio_user_dirty_fetch(&c->dirty, look->covered,
-                                                 errp) : 0;
+    return sync->fetch ? vfio_user_dirty_fetch(&c->dirty, sync->fetch, errp)
+                       : 0;
 }
 
-void vfio_user_container_finish_look(VFIOUserContainer *c,
-                                     const VFIOUserLook *look)
+void vfio_user_container_finish_live_sync(VFIOUserContainer *c,
+                                          const VFIOUserLiveSync *sync)
 {
     assert(bql_locked());
-    if (look->late) {
+    if (sync->late) {
         vfio_user_container_mark(c);
     }
-    for (guint i = 0; i < c->made->len; i++) {
-        const VFIOUserDirtyMap *map = &g_array_index(c->made, VFIOUserDirtyMap,
-                                                     i);
+    for (guint i = 0; i < c->new_maps->len; i++) {
+        const VFIOUserDirtyMap *map = &g_array_index(c->new_maps,
+                                                     VFIOUserDirtyMap, i);
 
         vfio_user_dirty_mark(map->ram_addr, map->size);
     }
-    g_array_set_size(c->made, 0);
-    c->looking = false;
+    g_array_set_size(c->new_maps, 0);
+    c->live_sync = false;
 }
 
-void vfio_user_look_clear(VFIOUserLook *look)
+void vfio_user_live_sync_clear(VFIOUserLiveSync *sync)
 {
-    g_clear_pointer(&look->record, g_array_unref);
-    g_clear_pointer(&look->covered, g_array_unref);
+    g_clear_pointer(&sync->start, g_array_unref);
+    g_clear_pointer(&sync->fetch, g_array_unref);
 }

@@ -1,7 +1,5 @@
 /*
- * vfio-user container: what its files share
- *
- * Private to container*.c.
+ * vfio-user container: private to container*.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,30 +9,30 @@
 
 #include "hw/vfio/user/container.h"
 
-/* Messages: within a budget */
+/* Messages.  The caller has a budget. */
 
-/* Whether they still make sense. */
+/* Whether messages can still be sent. */
 bool vfio_user_container_is_usable(VFIOUserContainer *c);
 
-/* Where a failure ends; takes @err. */
+/* Handles a failure.  Takes ownership of @err. */
 void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
 
-/* Sends what has waited, unless it has to wait on. */
+/* Sends the postponed messages, unless the device is still stopped. */
 void vfio_user_container_catch_up(VFIOUserContainer *c);
 
 /*
- * Send; await the answer outside a transaction.  @direct: the server may have
- * written to the map without a message, and may go on until it is unmapped.
+ * Send a message and, outside a transaction, wait for the reply.  @direct: the
+ * server can write to the map without a message until it is unmapped.
  */
 void vfio_user_container_send_map(VFIOUserContainer *c, const DMAMap *map);
 void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
                                     bool direct);
 
-/* Awaits the answers to what was sent in a transaction. */
+/* Waits for the replies to the messages of a transaction. */
 void vfio_user_container_finish(VFIOUserContainer *c);
 void vfio_user_container_message_free(void *m);
 
-/* Whether the server may have written to it without a message. */
+/* Whether the server can write to the map without a message. */
 bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
 
 /* Maps */
@@ -42,8 +40,8 @@ bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
 ram_addr_t vfio_user_container_ram_addr(const DMAMap *map);
 
 /*
- * Calls @func for every map that overlaps the range, ascending; it must not
- * change maps.
+ * Calls @func for every map that overlaps the range, in ascending order.  @func
+ * must not change maps.
  */
 void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                   uint64_t last,
@@ -51,7 +49,7 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
                                                const DMAMap *map,
                                                void *opaque), void *opaque);
 
-/* Dirty tracking: the class's ops */
+/* Dirty tracking: ops of the class */
 
 int vfio_user_container_track(const VFIOContainer *container, bool start,
                               Error **errp);

@@ -1,14 +1,16 @@
 /*
  * vfio-user container: messages about maps
  *
- * DMA_MAP and DMA_UNMAP, and where a failure of them ends.  Within a
- * transaction of the memory listener they are sent one behind the other and
- * awaited at its commit; outside, each is awaited, since a doorbell that is no
- * message may overtake one.  Knows no list of maps.
+ * DMA_MAP and DMA_UNMAP, and how their failures are handled.  Within a
+ * transaction of the memory listener, messages are sent one after another, and
+ * its commit waits for the replies.  Outside a transaction each message waits
+ * for its reply, because a doorbell that is not a message could overtake it.
+ * Does not know the list of maps.
  *
- * A device that migration has stopped takes no such message, in libvfio-user,
- * and uses no memory.  What changes in the meantime waits in the order in which
- * it came; a map that goes before the server heard of it leaves no trace.
+ * libvfio-user rejects these messages for a device that migration has stopped,
+ * and such a device accesses no memory.  Messages are postponed until it runs
+ * and are then sent in the same order.  A map that is removed before its
+ * DMA_MAP was sent sends nothing.
  *
  * Threads and locks: see container.h.
  *
@@ -25,7 +27,7 @@
 #include "hw/vfio/user/container-internal.h"
 #include "trace.h"
 
-/* One DMA_MAP or DMA_UNMAP on its way. */
+/* One DMA_MAP or DMA_UNMAP, in flight or postponed. */
 typedef struct Message {
     VFIOUserCall call;
     union {
@@ -33,9 +35,10 @@ typedef struct Message {
         VFIOUserDMAUnmap unmap;
     };
     int fd;                     /* borrowed from the memory's backend */
-    uint64_t iova;              /* as in the message, aligned */
-    MemoryRegion *direct;       /* an unmap's: the server may write to it, */
-    ram_addr_t ram_addr;        /* here; referenced */
+    uint64_t iova;              /* aligned copy of the message's, a hash key */
+    /* DMA_UNMAP: the region, referenced, if the server can write to it */
+    MemoryRegion *direct;
+    ram_addr_t ram_addr;        /* of the map, if direct */
 } Message;
 
 static void message_free(Message *m)
@@ -83,8 +86,8 @@ bool vfio_user_container_is_stopped(VFIOUserContainer *c)
 }
 
 /*
- * Returns the map of a range that the server has not heard of, or NULL.  A
- * guest decides how many there are.
+ * Returns the link of the postponed DMA_MAP of a range, or NULL.  The guest
+ * controls how many maps there are, hence the hash table.
  */
 static GList *postponed_map(VFIOUserContainer *c, uint64_t iova, uint64_t size)
 {
@@ -115,10 +118,13 @@ static void postpone_unmap(VFIOUserContainer *c, Message *m)
     message_free(m);
 }
 
-/* Sends; awaits the answer outside a transaction. */
-static void send_now(VFIOUserContainer *c, Message *taken)
+/*
+ * Sends and, outside a transaction, waits for the reply.  Takes ownership of
+ * @message.
+ */
+static void container_send_now(VFIOUserContainer *c, Message *message)
 {
-    g_autoptr(Message) m = taken;
+    g_autoptr(Message) m = message;
     Error *err = NULL;
     int ret;
 
@@ -138,7 +144,7 @@ static void container_send(VFIOUserContainer *c, Message *m)
 {
     if (!vfio_user_container_is_stopped(c)) {
         vfio_user_container_catch_up(c);
-        send_now(c, m);
+        container_send_now(c, m);
     } else if (m->call.command == VFIO_USER_DMA_MAP) {
         postpone_map(c, m);
     } else {
@@ -160,10 +166,10 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
     c->in_transaction = true;
     while ((m = g_queue_pop_head(c->postponed))) {
         if (m->direct) {
-            /* since the device runs it may have used what it still had */
+            /* the device runs and may have written before this unmap */
             vfio_user_dirty_mark(m->ram_addr, m->unmap.size);
         }
-        send_now(c, m);
+        container_send_now(c, m);
     }
     c->in_transaction = in_transaction;
     if (!in_transaction) {
@@ -172,16 +178,16 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
 }
 
 /*
- * Says how memory is shared, where the user could have shared it and the
- * device does DMA.
+ * Warns once that memory is not shared and explains how to share it, if the
+ * device does DMA and the user could have shared the memory.
  */
 static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
 {
-    static bool said;
+    static bool warned;
 
-    if (!said && c->does_dma && mr && mr->owner &&
+    if (!warned && c->dma_enabled && mr && mr->owner &&
         object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
-        said = true;
+        warned = true;
         warn_report("vfio-user %s: guest memory '%s' is not shared: servers"
                     " that need shared memory will not work, others will be"
                     " slow; to share it, use -object memory-backend-memfd,"
@@ -190,20 +196,21 @@ static void advise_to_share(VFIOUserContainer *c, MemoryRegion *mr)
     }
 }
 
-static bool takes_fds(VFIOUserContainer *c)
+static bool accepts_fds(VFIOUserContainer *c)
 {
     return vfio_user_proxy_passes_fds(c->proxy) && c->caps->max_msg_fds;
 }
 
-/* A private mapping is no longer what the file holds once written to. */
+/* A write to a private mapping would not reach the file. */
 static bool is_shareable(RAMBlock *block)
 {
     return qemu_ram_is_shared(block) && qemu_ram_get_fd(block) >= 0;
 }
 
 /*
- * The descriptor through which the server can share the memory at @vaddr,
- * and where it is in its file; -1 where it is to go by message.
+ * Returns a descriptor with which the server can map the memory at @vaddr, and
+ * sets @offset to the position in its file.  Returns -1 if the server has to
+ * access the memory by message.
  */
 static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
 {
@@ -211,7 +218,7 @@ static int shared_fd(VFIOUserContainer *c, void *vaddr, uint64_t *offset)
     MemoryRegion *mr;
 
     *offset = 0;
-    if (!takes_fds(c)) {
+    if (!accepts_fds(c)) {
         return -1;
     }
     mr = memory_region_from_host(vaddr, &in_block);
@@ -230,7 +237,7 @@ static int find_shareable(RAMBlock *block, void *opaque)
 
 bool vfio_user_container_shares_memory(VFIOUserContainer *c)
 {
-    return takes_fds(c) && qemu_ram_foreach_block(find_shareable, NULL);
+    return accepts_fds(c) && qemu_ram_foreach_block(find_shareable, NULL);
 }
 
 static void advise_for_map(VFIOUserContainer *c, const DMAMap *map,
@@ -243,8 +250,8 @@ static void advise_for_map(VFIOUserContainer *c, const DMAMap *map,
 
 void vfio_user_container_expect_dma(VFIOUserContainer *c)
 {
-    if (!c->does_dma) {
-        c->does_dma = true;
+    if (!c->dma_enabled) {
+        c->dma_enabled = true;
         vfio_user_container_each_map(c, 0, UINT64_MAX - 1, advise_for_map,
                                      NULL);
     }

@@ -1,12 +1,12 @@
 /*
  * vfio-user container
  *
- * The list of maps, kept as hw/vfio wants it; what the server's requests reach
- * through it.  What is sent for a change is in container-messages.c.
+ * Keeps the list of maps as hw/vfio asks for it, and serves the server's
+ * requests from it.  The messages for a change are in container-messages.c.
  *
- * A failure before the container is in use fails the device; a later one costs
- * the connection and so the device.  hw/vfio ends the VM over some, so it is
- * told of none.
+ * Until the container is initialized, a failure fails realize.  A later one
+ * closes the connection, and the device is lost.  The ops never return an error
+ * to hw/vfio, because it terminates QEMU on some errors.
  *
  * Threads and locks: see the header.
  *
@@ -27,8 +27,8 @@
 /* The server's requests */
 
 /*
- * From hold to release the range does not go, and no lock is held but RCU's:
- * guest memory is copied and sent meanwhile, by what does not block.
+ * From hold to release the range stays mapped.  Only the RCU read lock is held,
+ * while guest memory is copied or is sent without blocking.
  */
 static int memory_hold(void *opaque, uint64_t iova, uint64_t size, bool write,
                        const struct iovec **iov, unsigned *niov)
@@ -48,8 +48,8 @@ static int memory_hold(void *opaque, uint64_t iova, uint64_t size, bool write,
 }
 
 /*
- * Tells migration and translated code what was written, as a device's DMA
- * does.
+ * Marks written memory dirty for migration and invalidates translated code, as
+ * the DMA of any device does.
  */
 static void memory_release(void *opaque, bool written)
 {
@@ -76,11 +76,12 @@ const VFIOUserMemoryOps vfio_user_container_memory_ops = {
 };
 
 /*
- * Registers that a device lets QEMU map come and go with every interrupt, are
- * no memory to share, and copying from them is no access that their device
- * would expect: a server is not told of them, and refused DMA to them.
+ * The mapped registers of a device are not passed to the server, which cannot
+ * do DMA to them.  They are mapped and unmapped with every interrupt, they
+ * cannot be shared, and a copy of them is not an access that their device
+ * expects.
  */
-static bool is_registers(void *vaddr)
+static bool is_device_registers(void *vaddr)
 {
     ram_addr_t offset;
     MemoryRegion *mr = memory_region_from_host(vaddr, &offset);
@@ -90,7 +91,7 @@ static bool is_registers(void *vaddr)
 
 /* Maps */
 
-/* Keeps the memory at @vaddr while the server may ask for it, or lets it go. */
+/* Takes or drops a reference to the memory region at @vaddr. */
 static void hold_region(void *vaddr, bool hold)
 {
     ram_addr_t offset;
@@ -127,20 +128,20 @@ void vfio_user_container_each_map(VFIOUserContainer *c, uint64_t first,
     }
 }
 
-/* Whether the server can map it; has failed the container if not. */
+/* Returns whether the server can map @map.  If not, fails the container. */
 static bool check_map(VFIOUserContainer *c, const DMAMap *map)
 {
     uint64_t page = c->caps->pgsizes & -c->caps->pgsizes;
     Error *err = NULL;
 
     if (vfio_user_iova_count(&c->iova) >= c->caps->max_dma_maps) {
-        error_setg(&err, "vfio-user %s: the server takes no more than %u DMA"
+        error_setg(&err, "vfio-user %s: the server accepts at most %u DMA"
                    " maps", vfio_user_proxy_name(c->proxy),
                    c->caps->max_dma_maps);
     } else if ((map->iova | (map->size + 1)) & (page - 1)) {
         error_setg(&err, "vfio-user %s: the server maps pages of 0x%" PRIx64
-                   " bytes, which the range at 0x%" PRIx64 " of 0x%" PRIx64
-                   " bytes is not made of", vfio_user_proxy_name(c->proxy),
+                   " bytes, the range at 0x%" PRIx64 " of 0x%" PRIx64
+                   " bytes is not aligned", vfio_user_proxy_name(c->proxy),
                    page, map->iova, map->size + 1);
     } else {
         return true;
@@ -149,28 +150,28 @@ static bool check_map(VFIOUserContainer *c, const DMAMap *map)
     return false;
 }
 
-/* What a look that is under way hears of it, it takes for something else. */
-static void note_map(VFIOUserContainer *c, const DMAMap *map)
+/* A live sync would take the bits of a new map for those of an older one. */
+static void note_new_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    VFIOUserDirtyMap made = { .iova = map->iova, .size = map->size + 1 };
+    VFIOUserDirtyMap new_map = { .iova = map->iova, .size = map->size + 1 };
 
-    if (c->looking && vfio_user_container_is_direct(c, map)) {
-        made.ram_addr = vfio_user_container_ram_addr(map);
-        g_array_append_val(c->made, made);
+    if (c->live_sync && vfio_user_container_is_direct(c, map)) {
+        new_map.ram_addr = vfio_user_container_ram_addr(map);
+        g_array_append_val(c->new_maps, new_map);
     }
 }
 
 static void add_map(VFIOUserContainer *c, const DMAMap *map)
 {
-    bool told = vfio_user_container_is_usable(c) && check_map(c, map);
+    bool send = vfio_user_container_is_usable(c) && check_map(c, map);
 
-    note_map(c, map);
+    note_new_map(c, map);
 
-    /* first, since whoever is told may use it before it answers */
+    /* before DMA_MAP: the server may use the map before it replies */
     if (vfio_user_iova_insert(&c->iova, map)) {
         hold_region((void *)(uintptr_t)map->translated_addr, true);
     }
-    if (told) {
+    if (send) {
         vfio_user_container_send_map(c, map);
     }
 }
@@ -193,9 +194,9 @@ static void remove_map(VFIOUserContainer *c, const DMAMap *map)
 }
 
 /*
- * Servers want an unmap to match a map.  QEMU may mean several maps, none, or
- * a part of one: what is in the range goes map by map, and of one that reaches
- * beyond the range the rest comes back.
+ * Servers require that an unmap matches a map.  A range that QEMU unmaps may
+ * contain several maps, none, or a part of one.  Unmap each map that overlaps
+ * the range, and map again any part of it that is outside the range.
  */
 static void clear_range(VFIOUserContainer *c, hwaddr iova, ram_addr_t size)
 {
@@ -231,11 +232,11 @@ static int dma_unmap(const VFIOContainer *container, hwaddr iova,
 static void replace_map(VFIOUserContainer *c, const DMAMap *map)
 {
     uint64_t size = map->size + 1;
-    DMAMap is;
+    DMAMap old;
 
-    if (vfio_user_iova_find(&c->iova, map->iova, size, &is) &&
-        vfio_user_iova_covers(&is, map)) {
-        return;                 /* told again, as IOMMUs do */
+    if (vfio_user_iova_find(&c->iova, map->iova, size, &old) &&
+        vfio_user_iova_covers(&old, map)) {
+        return;                 /* IOMMUs notify the same map again */
     }
     clear_range(c, map->iova, size);
     add_map(c, map);
@@ -253,7 +254,7 @@ static int dma_map(const VFIOContainer *container, hwaddr iova, uint64_t size,
         !vfio_user_proxy_check(c->proxy, &err)) {
         vfio_user_container_failed(c, err);
     }
-    if (is_registers(vaddr)) {
+    if (is_device_registers(vaddr)) {
         return 0;
     }
     vfio_user_budget_begin(c->proxy, VFIO_USER_BUDGET_ORDINARY);
@@ -272,7 +273,7 @@ static void listener_begin(VFIOContainer *container)
     VFIO_IOMMU_USER(container)->in_transaction = true;
 }
 
-/* What hw/vfio cannot do about a change of memory, at run time. */
+/* hw/vfio could not follow a change of memory at run time. */
 static void listener_failed(VFIOContainer *container, Error *err)
 {
     vfio_user_container_failed(VFIO_IOMMU_USER(container), err);
@@ -325,7 +326,9 @@ static void container_stop(VFIOUserContainer *c)
     ram_block_uncoordinated_discard_disable(false);
 }
 
-/* Maps what is there; an error of ours is told without hw/vfio's words. */
+/*
+ * Maps the memory.  Our own errors are returned without a prefix from hw/vfio.
+ */
 static bool container_start(VFIOUserContainer *c, Error **errp)
 {
     VFIOContainer *container = VFIO_IOMMU(c);
@@ -348,19 +351,22 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
     VFIOContainer *container = VFIO_IOMMU(c);
     int ret;
 
-    /* hw/vfio asserts that it can map any page: what fits the server is ours */
+    /*
+     * hw/vfio asserts that every host page can be mapped.  The page sizes of
+     * the server are checked by check_map().
+     */
     container->pgsizes = qemu_real_host_page_size();
     container->dma_max_mappings = c->caps->max_dma_maps;
-    /* what a server keeps no record of counts as dirty */
+    /* memory that the server does not track is marked dirty */
     container->dirty_pages_supported = true;
     container->dirty_pgsizes = qemu_real_host_page_size();
     container->max_dirty_bitmap_size = c->caps->max_bitmap_size;
 
-    /* a server may keep what it mapped pinned, as the kernel does */
+    /* a server may pin the memory that it has mapped, as the kernel does */
     ret = ram_block_uncoordinated_discard_disable(true);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "cannot forbid the discarding of RAM,"
-                         " as by a balloon");
+        error_setg_errno(errp, -ret, "cannot disable the discarding of RAM,"
+                         " for example by a balloon");
         return false;
     }
     vfio_address_space_insert(vfio_address_space_get(as), container);
@@ -368,7 +374,7 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
         container_stop(c);
         return false;
     }
-    /* behind migration's, which has the device run first */
+    /* after migration's handler, which lets the device run */
     c->vm_change =
         qemu_add_vm_change_state_handler_prio(vm_changed, c, INT_MAX);
     return true;
@@ -388,7 +394,7 @@ static void container_init(Object *obj)
         g_ptr_array_new_with_free_func(vfio_user_container_message_free);
     c->postponed = g_queue_new();
     c->postponed_maps = g_hash_table_new(g_int64_hash, g_int64_equal);
-    c->made = g_array_new(false, false, sizeof(VFIOUserDirtyMap));
+    c->new_maps = g_array_new(false, false, sizeof(VFIOUserDirtyMap));
     vfio_user_iova_init(&c->iova);
 }
 
@@ -400,7 +406,7 @@ static void container_finalize(Object *obj)
     vfio_user_iova_destroy(&c->iova);
     g_ptr_array_unref(c->begun);
     g_hash_table_unref(c->postponed_maps);
-    g_array_unref(c->made);
+    g_array_unref(c->new_maps);
     g_queue_free_full(c->postponed, vfio_user_container_message_free);
     object_unref(OBJECT(c->proxy));
 }

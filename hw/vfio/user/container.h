@@ -1,14 +1,14 @@
 /*
  * vfio-user container
  *
- * Guest memory as one server may use it: the container's ops turn events of
- * the memory listener into DMA_MAP and DMA_UNMAP, and the list of maps tells
- * what the server's own requests may reach.  One container a device, since
- * every server has maps of its own.  Knows no PCI.
+ * The guest memory that one server may use.  The container's ops turn memory
+ * listener events into DMA_MAP and DMA_UNMAP requests.  The list of maps limits
+ * what the server's own requests can access.  Each device has its own
+ * container, because each server has its own maps.  Knows no PCI.
  *
  * Threads: the ops run under the big QEMU lock, which they assert, and wait for
- * the server within one budget; the list of maps has a lock of its own, for
- * whoever reads the connection.
+ * the server within one budget.  The list of maps has its own lock, because the
+ * thread that reads the connection uses it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,31 +31,33 @@ struct VFIOUserContainer {
     VFIOUserProxy *proxy;
     const VFIOUserCaps *caps;
 
-    bool does_dma;              /* the guest has let the device do it */
-    bool failed;                /* nothing is sent any more */
+    bool dma_enabled;           /* the guest has enabled DMA */
+    bool failed;                /* no more messages are sent */
     Error *error;               /* the first one, until the container starts */
     bool in_transaction;        /* of the memory listener */
-    GPtrArray *begun;           /* messages of it, unanswered; oldest first */
-    GQueue *postponed;          /* until the device is no longer stopped */
-    GHashTable *postponed_maps; /* its links that are DMA_MAPs, by address */
+    GPtrArray *begun;           /* its unanswered messages, oldest first */
+    GQueue *postponed;          /* messages to send when the device runs */
+    GHashTable *postponed_maps; /* links of postponed DMA_MAPs, by IOVA */
 
-    VFIOUserIOVA iova;          /* has a lock of its own */
-    const struct iovec *held;   /* what a request is at; who serves it */
+    VFIOUserIOVA iova;          /* has its own lock */
+    /* Memory of the current request; only the thread that serves it uses it */
+    const struct iovec *held;
     unsigned nheld;
 
     VFIOUserDirty dirty;
     VMChangeStateEntry *vm_change;
-    bool record_wanted;         /* it is for the next look to begin, */
-    bool record_late;           /* which comes after pages were sent */
-    bool looking;               /* between prepare_look and finish_look */
-    GArray *made;               /* VFIOUserDirtyMap: maps since then */
-    bool counted;               /* what no record covers, since it stopped */
+    bool start_pending;         /* the next live sync starts tracking */
+    bool start_late;            /* but pages may have been sent before */
+    bool live_sync;             /* between its prepare and its finish */
+    GArray *new_maps;           /* VFIOUserDirtyMap: added during live_sync */
+    /* Since the VM stopped, untracked memory has been marked dirty */
+    bool untracked_marked;
 };
 
-/* Serves the server's requests; the opaque is the container. */
+/* Serves the server's requests.  The opaque pointer is the container. */
 extern const VFIOUserMemoryOps vfio_user_container_memory_ops;
 
-/* Whether the VM has its devices run, which they do while the guest sleeps. */
+/* Whether devices run.  They do so even while the guest is suspended. */
 static inline bool vfio_user_devices_run(void)
 {
     return runstate_is_live(runstate_get());
@@ -63,22 +65,23 @@ static inline bool vfio_user_devices_run(void)
 
 /**
  * vfio_user_container_new:
- * @proxy: UP; a reference is taken
- * @caps: agreed with the server, stay the caller's
+ * @proxy: must be UP; the container takes a reference
+ * @caps: agreed with the server; owned by the caller
  *
- * Returns a container without maps.  The last reference goes when nobody reads
- * the connection any more.
+ * Returns a container without maps.  Drop the last reference only when no
+ * thread reads the connection any more.
  */
 VFIOUserContainer *vfio_user_container_new(VFIOUserProxy *proxy,
                                            const VFIOUserCaps *caps);
 
 /**
  * vfio_user_container_attach:
- * @as: what the device does DMA to
+ * @as: the address space that the device accesses by DMA
  *
- * Maps what is there now and follows its changes until detach.
+ * Maps the memory in @as and follows its changes until detach.
  *
- * Returns true, or false with @errp set: a map that the server refused.
+ * Returns true, or false with @errp set, for example if the server refused a
+ * map.
  */
 bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
                                 Error **errp);
@@ -93,75 +96,80 @@ void vfio_user_container_detach(VFIOUserContainer *c);
 /**
  * vfio_user_container_expect_dma:
  *
- * The guest lets the device do DMA: from now on users are told how memory is
- * shared that is not, once.
+ * The guest has enabled DMA for the device.  From now on, a map of memory that
+ * is not shared makes QEMU warn once and explain how to share it.
  */
 void vfio_user_container_expect_dma(VFIOUserContainer *c);
 
 /**
  * vfio_user_container_shares_memory:
  *
- * Returns whether the server gets memory of the VM by descriptor, or would
- * with the next map: it touches that behind QEMU's back.
+ * Returns whether the server can get, now or with a later map, a descriptor of
+ * guest memory.  It can access such memory without a message.
  */
 bool vfio_user_container_shares_memory(VFIOUserContainer *c);
 
 /**
  * vfio_user_container_mark:
  *
- * Counts all memory as dirty that the server may have written to without a
- * message.
+ * Marks all memory dirty that the server can write to without a message.
  */
 void vfio_user_container_mark(VFIOUserContainer *c);
 
 /**
- * vfio_user_container_let_write:
+ * vfio_user_container_allow_writes:
  *
- * To be called before the device runs, in a VM that does or for a reset: what
- * it writes from now on is to be looked for once more when the VM has stopped.
+ * Call this before the device runs, whether for a running VM or for a reset.
+ * Allows the server's DMA writes again.  When the VM stops the next time,
+ * untracked memory is marked dirty again.
  */
-void vfio_user_container_let_write(VFIOUserContainer *c);
+void vfio_user_container_allow_writes(VFIOUserContainer *c);
 
 /**
  * vfio_user_container_is_stopped:
  *
- * Returns whether migration has the device stopped, as it is in a VM that is
- * paused: the server takes hardly a message.
+ * Returns whether migration code has stopped the device, as it does when the VM
+ * is paused.  The server then accepts only a few commands.
  */
 bool vfio_user_container_is_stopped(VFIOUserContainer *c);
 
-/* What a look at the server's record is about: one of these, or nothing */
-typedef struct VFIOUserLook {
-    GArray *record;             /* to be begun, */
-    bool late;                  /* when the device may have written before */
-    GArray *covered;            /* by the record: to be asked for */
-} VFIOUserLook;
+/* What a live sync does: it starts tracking, fetches bitmaps, or nothing. */
+typedef struct VFIOUserLiveSync {
+    GArray *start;              /* VFIOUserLoggingRange: start tracking these */
+    bool late;                  /* the device may have written before that */
+    GArray *fetch;              /* VFIOUserDirtyMap: fetch their bitmaps */
+} VFIOUserLiveSync;
 
-void vfio_user_look_clear(VFIOUserLook *look);
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserLook, vfio_user_look_clear)
+void vfio_user_live_sync_clear(VFIOUserLiveSync *sync);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserLiveSync, vfio_user_live_sync_clear)
 
 /**
- * vfio_user_container_look:
- * @look: set by vfio_user_container_prepare_look()
+ * vfio_user_container_live_sync:
+ * @sync: set by vfio_user_container_prepare_live_sync()
  *
- * Has the server begin its record of what it writes, and later marks dirty what
- * is on it, without the big QEMU lock: while the VM runs, nobody waits.  The
- * last look, once the VM has stopped, is vfio_user_container_sync().
+ * Starts dirty tracking in the server the first time, and later fetches the
+ * dirty bitmaps and marks the pages dirty.  Called without the big QEMU lock,
+ * so that the running VM does not wait for the server.  The last sync, after
+ * the VM has stopped, is vfio_user_container_sync().
  *
- * Maps may change meanwhile, and what a server says of an address may be about
- * memory that was mapped there later: vfio_user_container_finish_look() counts
- * all of that as dirty.  It and prepare_look have the big QEMU lock.
+ * Maps may change during a live sync, and the server's bits for an IOVA may
+ * then be about memory that was mapped there later.
+ * vfio_user_container_finish_live_sync() marks all such memory dirty.  It and
+ * vfio_user_container_prepare_live_sync() need the big QEMU lock.
  *
  * Returns 0, or -ETIMEDOUT with @errp set.
  */
-void vfio_user_container_prepare_look(VFIOUserContainer *c,
-                                      VFIOUserLook *look);
-int vfio_user_container_look(VFIOUserContainer *c, const VFIOUserLook *look,
-                             Error **errp);
-void vfio_user_container_finish_look(VFIOUserContainer *c,
-                                     const VFIOUserLook *look);
+void vfio_user_container_prepare_live_sync(VFIOUserContainer *c,
+                                           VFIOUserLiveSync *sync);
+int vfio_user_container_live_sync(VFIOUserContainer *c,
+                                  const VFIOUserLiveSync *sync, Error **errp);
+void vfio_user_container_finish_live_sync(VFIOUserContainer *c,
+                                          const VFIOUserLiveSync *sync);
 
-/* Whether there is to be a record that no look has begun yet; any thread. */
-bool vfio_user_container_wants_record(VFIOUserContainer *c);
+/*
+ * Whether dirty tracking was requested and the next live sync has to start it.
+ * Any thread.
+ */
+bool vfio_user_container_start_pending(VFIOUserContainer *c);
 
 #endif /* HW_VFIO_USER_CONTAINER_H */

@@ -1,9 +1,10 @@
 /*
- * vfio-user dirty tracking: marks in QEMU's own record
+ * vfio-user dirty tracking: marks pages in QEMU's dirty bitmaps
  *
- * Bits of a server become bits of QEMU.  Most of a large memory is clean, what
- * is not lies far apart, and what a device fills is large: to find words, to
- * wait for memory, and to mark page by page are what would take the time.
+ * Copies the bits of a server's bitmap to QEMU's.  This is optimized for large
+ * memory that is mostly clean, with dirty pages far apart or in long runs: it
+ * skips clean words fast, prefetches words of QEMU's bitmaps, and marks runs of
+ * pages at once.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,16 +21,16 @@
 
 #define WORD_BITS 64
 
-/* So many words are looked at as one: they share a line of the cache. */
+/* Words of a cache line.  They are tested together. */
 #define LINE_WORDS 8
 
-/* As many words are looked at before the first of them is marked. */
+/* Words that are tested and prefetched before the first of them is marked. */
 #define BLOCK_LINES 256
 #define BLOCK_WORDS (BLOCK_LINES * LINE_WORDS)
 
 /*
- * Not DIRTY_MEMORY_CODE, which tells TCG that a page has no translated code:
- * what the guest changes of its code there would have no effect.
+ * Without DIRTY_MEMORY_CODE: that bit tells TCG that a page has no translated
+ * code.  TCG would then not notice when the guest changes its code.
  */
 static uint8_t dirty_clients(void)
 {
@@ -40,7 +41,7 @@ static uint8_t dirty_clients(void)
 
 void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
 {
-    /* most is dirty already for whom it does not concern; a look is cheaper */
+    /* most pages are already dirty for most clients; a test is cheaper */
     uint8_t clients = dirty_clients();
 
     clients = physical_memory_range_includes_clean(ram_addr, size, clients);
@@ -49,13 +50,13 @@ void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
 
 static bool is_full(const uint64_t *words, uint64_t n)
 {
-    /* each word is as the one before it */
+    /* each word equals the previous one */
     return words[0] == UINT64_MAX &&
            memcmp(words, words + 1, (n - 1) * sizeof(*words)) == 0;
 }
 
-/* Has a word of QEMU's record come into the cache, which will change. */
-static void call_in(ram_addr_t ram_addr, uint8_t clients)
+/* Prefetches the words of QEMU's bitmaps that will change, for writing. */
+static void prefetch_bitmaps(ram_addr_t ram_addr, uint8_t clients)
 {
     uint64_t page = ram_addr >> TARGET_PAGE_BITS;
 
@@ -81,7 +82,7 @@ static bool any_in_line(const uint64_t *words)
     return any;
 }
 
-/* Lines that are far apart, or many one after the other */
+/* Marks BLOCK_WORDS words; skips clean lines and merges adjacent dirty ones. */
 static void mark_block(ram_addr_t ram_addr, uint64_t *words)
 {
     uint64_t line = LINE_WORDS * WORD_BITS * qemu_real_host_page_size();
@@ -93,7 +94,7 @@ static void mark_block(ram_addr_t ram_addr, uint64_t *words)
     for (unsigned i = 0; i < BLOCK_LINES; i++) {
         any[i] = any_in_line(words + i * LINE_WORDS);
         if (any[i]) {
-            call_in(ram_addr + i * line, clients);
+            prefetch_bitmaps(ram_addr + i * line, clients);
         }
     }
     for (unsigned i = 0; i < BLOCK_LINES; i += n) {
@@ -131,7 +132,7 @@ static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
     }
 }
 
-/* Pages of the host's size, of which there may be no more than @size holds. */
+/* Marks pages of the host's page size.  @size need not be a multiple of it. */
 static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
 {
     uint64_t page = qemu_real_host_page_size();
@@ -140,7 +141,7 @@ static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
 
     mark_words(ram_addr, whole / WORD_BITS, bits);
     if (pages != whole) {
-        /* a server may fill words: what is beyond the range is not meant */
+        /* ignore bits beyond the range, which a server may have set */
         unsigned long last = bits[whole / WORD_BITS] &
                              MAKE_64BIT_MASK(0, pages - whole);
 
@@ -149,7 +150,7 @@ static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
     }
 }
 
-/* Of pages of any size, and with TCG of all. */
+/* Marks runs of pages: for other page sizes, and always with TCG. */
 static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
                        const void *bits)
 {
@@ -167,7 +168,7 @@ static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
 void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
                                uint64_t pgsize, const void *bits)
 {
-    /* with TCG, physical_memory_set_dirty_lebitmap() counts code as well */
+    /* with TCG, physical_memory_set_dirty_lebitmap() sets the code bit, too */
     if (pgsize == qemu_real_host_page_size() && !tcg_enabled()) {
         mark_host_pages(ram_addr, size, (uint64_t *)bits);
     } else {

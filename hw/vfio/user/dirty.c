@@ -1,8 +1,8 @@
 /*
  * vfio-user dirty tracking
  *
- * Two generations of messages and one record: START, STOP, and the bits of a
- * range.  See the header for what this file is not.
+ * Start and stop tracking, and fetch the dirty bitmap of a range, with
+ * DIRTY_PAGES or with DMA_LOGGING.  See the header for what this file is not.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,30 +17,38 @@
 #include "hw/vfio/user/dirty.h"
 #include "trace.h"
 
-/* Pages of other sizes are no pages: more bits, or more memory a bit. */
+/*
+ * Other page sizes of a server are rejected: they would need huge bitmaps or
+ * mark too much memory per bit.
+ */
 #define MIN_PGSIZE 512
 #define MAX_PGSIZE (1 * GiB)
 
 /*
- * Bytes of which libvfio-user, at 4 KiB a page, has the bits in one message and
- * more: who has smaller messages has another library, and gives bits in pieces.
+ * A message of libvfio-user, with pages of 4 KiB, holds the bits of at least
+ * this many bytes.  A server with smaller messages is not libvfio-user and
+ * reports a map's bitmap in pieces: the size of its maps is not limited.
  */
 #define MIN_WHOLE_MAP (16 * GiB)
 
-/* Sizes of bitmaps are multiples of this many bits. */
+/* The size of a bitmap is a multiple of this many bits. */
 #define WORD_BITS 64
 
 /*
- * Requests for bits that are under way: fewer than there are slots, and few of
- * those whose replies are long, which a server can send while others are taken.
+ * Limits for bitmap requests in flight: fewer than there are slots, and only a
+ * few with long replies, enough for the server to send one while QEMU processes
+ * another.
  */
 #define MAX_BEGUN 64
 #define MAX_BEGUN_BYTES (2 * MiB)
 
-/* Bits of no interest that cost less than a request without them. */
+/*
+ * A request covers two maps only if there are at most this many bits between
+ * them: transferring these is cheaper than a second request.
+ */
 #define MAX_HOLE (32 * KiB)
 
-/* Heads of a reply with a bitmap, in front of the bits. */
+/* Heads of replies with a bitmap; the bits follow. */
 typedef struct QEMU_PACKED PagesHead {
     VFIOUserDirtyPages pages;
     VFIOUserBitmapRange range;
@@ -72,15 +80,15 @@ void vfio_user_dirty_destroy(VFIOUserDirty *d)
     g_clear_pointer(&d->ranges, g_array_unref);
 }
 
-/* Bytes of bits for @size bytes of memory. */
+/* Bitmap bytes for @size bytes of memory. */
 static uint64_t bitmap_size(const VFIOUserDirty *d, uint64_t size)
 {
     return DIV_ROUND_UP(DIV_ROUND_UP(size, d->pgsize), WORD_BITS) * 8;
 }
 
 /*
- * Most bytes of bits in one message: what was negotiated for bitmaps, and for
- * messages.  Of the latter the head is taken off, as libvfio-user counts it.
+ * Most bitmap bytes in one message, from the negotiated maximum for bitmaps and
+ * for data.  The latter includes the head, as libvfio-user counts it.
  */
 static uint64_t max_bitmap(const VFIOUserDirty *d)
 {
@@ -100,15 +108,15 @@ uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d)
 
 /* Start and stop */
 
-/* There is no record from now on; takes @err, why. */
-static void give_up(VFIOUserDirty *d, Error *err)
+/* Tracking has failed because of @err.  Takes ownership of @err. */
+static void tracking_failed(VFIOUserDirty *d, Error *err)
 {
     qatomic_set(&d->tracked, false);
-    if (!d->said && vfio_user_proxy_state(d->proxy) == VFIO_USER_UP) {
-        d->said = true;
-        warn_report("%s; the server keeps no record of what it writes: while"
-                    " the VM migrates all memory that it may write to counts"
-                    " as dirty once the VM is stopped", error_get_pretty(err));
+    if (!d->warned && vfio_user_proxy_state(d->proxy) == VFIO_USER_UP) {
+        d->warned = true;
+        warn_report("%s; the server does not track dirty pages: during"
+                    " migration, all memory that it can write to is marked"
+                    " dirty once the VM is stopped", error_get_pretty(err));
     }
     error_free(err);
 }
@@ -123,7 +131,8 @@ static int start_pages(VFIOUserDirty *d, Error **errp)
         .command = VFIO_USER_DIRTY_PAGES,
         .head = &msg,
         .head_size = sizeof(msg),
-        .reply_max = sizeof(msg),   /* 0.9.1 has no payload; libvfio-user has */
+        /* 0.9.1 specifies an empty reply, libvfio-user returns the payload */
+        .reply_max = sizeof(msg),
     };
 
     d->pgsize = d->caps->migration_pgsize;
@@ -131,8 +140,8 @@ static int start_pages(VFIOUserDirty *d, Error **errp)
 }
 
 /*
- * The ranges have to fit into one message: what lies next to each other is
- * taken together, and if that is not enough, what is near each other.
+ * Reduces @ranges to at most @most, which fit into one message: joins adjacent
+ * ranges and, if that is not enough, ranges with gaps between them.
  */
 static void join_ranges(GArray *ranges, size_t most)
 {
@@ -175,8 +184,9 @@ static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
     int ret;
 
     if (room < sizeof(msg.start) + sizeof(VFIOUserLoggingRange)) {
-        error_setg(errp, "vfio-user %s: no range fits into a message",
-                   vfio_user_proxy_name(d->proxy));
+        error_setg(errp, "vfio-user %s: DMA_LOGGING_START: no range fits into"
+                   " a request of %zu bytes", vfio_user_proxy_name(d->proxy),
+                   room);
         return -E2BIG;
     }
     join_ranges(ranges, (room - sizeof(msg.start)) /
@@ -191,7 +201,8 @@ static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
     }
     if (call.reply_size < sizeof(msg)) {
         error_setg(errp, "vfio-user %s: DMA_LOGGING_START: a reply of %zu"
-                   " bytes", vfio_user_proxy_name(d->proxy), call.reply_size);
+                   " bytes is too short", vfio_user_proxy_name(d->proxy),
+                   call.reply_size);
         return -EPROTO;
     }
     memcpy(&msg, call.reply, sizeof(msg));
@@ -201,7 +212,7 @@ static int start_logging(VFIOUserDirty *d, GArray *ranges, Error **errp)
     return 0;
 }
 
-/* Not waited for: a record that goes on harms nobody. */
+/* Does not wait for the reply: it does no harm if tracking continues. */
 static void stop_pages(VFIOUserDirty *d)
 {
     VFIOUserDirtyPages msg = {
@@ -232,15 +243,15 @@ static void stop_logging(VFIOUserDirty *d)
     vfio_user_proxy_notify(d->proxy, &call, NULL);
 }
 
-void vfio_user_dirty_want(VFIOUserDirty *d)
+void vfio_user_dirty_enable(VFIOUserDirty *d)
 {
     assert(bql_locked());
-    d->wanted = true;
+    d->enabled = true;
     d->whole_maps = false;
     qatomic_set(&d->tracked, false);
 }
 
-static int start(VFIOUserDirty *d, GArray *maps, Error **errp)
+static int dirty_start(VFIOUserDirty *d, GArray *maps, Error **errp)
 {
     int ret = d->kind == VFIO_USER_DIRTY_BY_PAGES
               ? start_pages(d, errp)
@@ -248,7 +259,7 @@ static int start(VFIOUserDirty *d, GArray *maps, Error **errp)
 
     if (ret == 0 && (!is_power_of_2(d->pgsize) || d->pgsize < MIN_PGSIZE ||
                      d->pgsize > MAX_PGSIZE)) {
-        error_setg(errp, "vfio-user %s: dirty pages of 0x%" PRIx64 " bytes",
+        error_setg(errp, "vfio-user %s: invalid dirty page size 0x%" PRIx64,
                    vfio_user_proxy_name(d->proxy), d->pgsize);
         ret = -EPROTO;
     }
@@ -260,17 +271,17 @@ int vfio_user_dirty_start(VFIOUserDirty *d, GArray *maps, Error **errp)
     Error *err = NULL;
     int ret;
 
-    if (d->kind == VFIO_USER_DIRTY_BY_NOTHING || !maps->len ||
+    if (d->kind == VFIO_USER_DIRTY_UNSUPPORTED || !maps->len ||
         vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
         return 0;
     }
-    ret = start(d, maps, &err);
+    ret = dirty_start(d, maps, &err);
     if (ret == -ETIMEDOUT) {
         error_propagate(errp, err);
         return ret;
     }
     if (ret < 0) {
-        give_up(d, err);
+        tracking_failed(d, err);
         return 0;
     }
     qatomic_set(&d->tracked, true);
@@ -283,7 +294,7 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
     bool tracked = d->tracked;
 
     assert(bql_locked());
-    d->wanted = false;
+    d->enabled = false;
     qatomic_set(&d->tracked, false);
     if (!tracked || vfio_user_proxy_state(d->proxy) != VFIO_USER_UP) {
         return;
@@ -296,7 +307,7 @@ void vfio_user_dirty_stop(VFIOUserDirty *d)
     trace_vfio_user_dirty_stop(vfio_user_proxy_name(d->proxy));
 }
 
-/* Ranges are ascending, and there may be as many as a message can name. */
+/* For a binary search: there may be as many ranges as fit into a message. */
 static gint compare_range(gconstpointer range, gconstpointer iova)
 {
     const VFIOUserLoggingRange *r = range;
@@ -314,7 +325,7 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
     const VFIOUserLoggingRange *r;
     guint i;
 
-    /* a page that others have a part in: who asks for it, asks for them */
+    /* a bit must not cover memory outside the range */
     if (!qatomic_read(&d->tracked) || (iova | size) & (d->pgsize - 1)) {
         return false;
     }
@@ -330,14 +341,14 @@ bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
 
 /* Fetching */
 
-/* The bits that are asked for, in one message. */
+/* One request for a bitmap. */
 typedef struct Piece {
-    guint map;                  /* the first of those that it is about */
-    guint maps;                 /* how many they are */
+    guint map;                  /* index of the first map */
+    guint maps;                 /* number of maps */
     uint64_t iova;
     uint64_t size;
     uint64_t bitmap;            /* bytes */
-    uint64_t head;              /* bytes of a reply in front of the bits */
+    uint64_t head;              /* bytes of the reply before the bitmap */
     union {
         PagesHead pages;
         LoggingHead logging;
@@ -353,16 +364,17 @@ static void piece_free(Piece *p)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Piece, piece_free)
 
-/* All that is asked for at once. */
+/* A call of vfio_user_dirty_fetch(). */
 typedef struct Fetch {
     VFIOUserDirty *d;
     GArray *maps;               /* VFIOUserDirtyMap, ascending */
-    guint map;                  /* the next one to ask for, */
-    uint64_t offset;            /* and where in it */
-    GQueue begun;               /* Piece, the oldest first */
+    guint map;                  /* the next request starts in this map, */
+    uint64_t offset;            /* at this offset */
+    GQueue begun;               /* Piece, in flight, the oldest first */
     uint64_t begun_bytes;       /* of their bitmaps */
-    int error;                  /* -errno: nothing more is asked for, */
-    Error *why;                 /* and the record goes on */
+    /* An error that stops this fetch but not the server's tracking */
+    int error;                  /* -errno, or 0 */
+    Error *why;
 } Fetch;
 
 static VFIOUserDirtyMap *map_at(const Fetch *f, guint i)
@@ -399,22 +411,24 @@ static void prepare_logging(const VFIOUserDirty *d, Piece *p)
     p->call.head = &p->logging;
 }
 
-/* Whether a reply that begins with @echo has this many bytes in all. */
+/*
+ * Checks that a reply has @size bytes, and that bytes @at to @head of it are
+ * those of @echo, the request.
+ */
 static bool check_echo(const VFIOUserDirty *d, const VFIOUserCall *call,
                        const void *echo, size_t at, size_t head, size_t size,
                        Error **errp)
 {
     if (call->reply_size != size) {
-        error_setg(errp, "vfio-user %s: %s: a reply of %zu bytes where %zu"
-                   " hold the dirty bits asked for",
-                   vfio_user_proxy_name(d->proxy),
+        error_setg(errp, "vfio-user %s: %s: a reply of %zu bytes, expected"
+                   " %zu", vfio_user_proxy_name(d->proxy),
                    vfio_user_command_name(call->command), call->reply_size,
                    size);
         return false;
     }
     if (memcmp(call->reply + at, (const char *)echo + at, head - at)) {
-        error_setg(errp, "vfio-user %s: %s: the server answered with dirty"
-                   " bits of another range or page size than it was asked for",
+        error_setg(errp, "vfio-user %s: %s: the reply has the dirty bitmap"
+                   " of another range or page size",
                    vfio_user_proxy_name(d->proxy),
                    vfio_user_command_name(call->command));
         return false;
@@ -422,8 +436,9 @@ static bool check_echo(const VFIOUserDirty *d, const VFIOUserCall *call,
     return true;
 }
 
-/* Whether the request that begins at @iova may go on with the next map. */
-static bool goes_on(const Fetch *f, uint64_t iova, uint64_t end, guint next)
+/* Whether a request for @iova to @end can include the map with index @next. */
+static bool can_include(const Fetch *f, uint64_t iova, uint64_t end,
+                        guint next)
 {
     const VFIOUserDirty *d = f->d;
     const VFIOUserDirtyMap *map;
@@ -438,8 +453,8 @@ static bool goes_on(const Fetch *f, uint64_t iova, uint64_t end, guint next)
            vfio_user_dirty_covers(d, iova, map->iova + map->size - iova);
 }
 
-/* Whether anything is left to ask for: @f->map. */
-static bool is_left(Fetch *f)
+/* Whether another request is needed; advances @f->map to its first map. */
+static bool needs_request(Fetch *f)
 {
     while (f->map < f->maps->len && map_at(f, f->map)->asked) {
         f->map++;
@@ -448,7 +463,7 @@ static bool is_left(Fetch *f)
            f->map < f->maps->len;
 }
 
-/* What is to be asked for next, as much as a message holds. */
+/* Returns the next request, for as many bits as fit into a message. */
 static Piece *next_piece(Fetch *f)
 {
     uint64_t most = max_bitmap(f->d) * 8 * f->d->pgsize;
@@ -465,7 +480,7 @@ static Piece *next_piece(Fetch *f)
     }
     map->asked = true;
     f->offset = 0;
-    while (goes_on(f, p->iova, p->iova + p->size, p->map + p->maps)) {
+    while (can_include(f, p->iova, p->iova + p->size, p->map + p->maps)) {
         map = map_at(f, p->map + p->maps++);
         map->asked = true;
         p->size = map->iova + map->size - p->iova;
@@ -474,13 +489,14 @@ static Piece *next_piece(Fetch *f)
 }
 
 /*
- * Takes @err.  Without the big QEMU lock, a map may have been removed in the
- * meantime; the next fetch under the lock decides.
+ * Takes ownership of @err.  Without the big QEMU lock, the reason of an error
+ * reply may be that a map has been removed in the meantime.  Such an error ends
+ * tracking only if the next fetch under the lock gets it, too.
  */
 static void fetch_failed(Fetch *f, int ret, Error *err)
 {
     if (bql_locked() || ret == -EPROTO) {
-        give_up(f->d, err);
+        tracking_failed(f->d, err);
     } else if (!f->error) {
         f->error = ret;
         f->why = err;
@@ -513,7 +529,7 @@ static void begin_piece(Fetch *f)
     g_queue_push_tail(&f->begun, g_steal_pointer(&p));
 }
 
-/* Marks what of @map is in @p. */
+/* Marks the dirty pages of @map that are in the reply of @p. */
 static void mark_map(const VFIOUserDirty *d, const Piece *p,
                      const VFIOUserDirtyMap *map)
 {
@@ -537,10 +553,10 @@ static void mark_map(const VFIOUserDirty *d, const Piece *p,
 }
 
 /*
- * libvfio-user gives the bits of one map at a time: what it refuses is asked
- * for again, map by map.
+ * libvfio-user reports only one map at a time.  If it refused a request for
+ * several maps, requests them again one by one and returns true.
  */
-static bool is_refused(Fetch *f, const Piece *p, int ret)
+static bool retry_single_maps(Fetch *f, const Piece *p, int ret)
 {
     if (ret >= 0 || ret == -ETIMEDOUT || ret == -ECONNRESET || p->maps == 1) {
         return false;
@@ -561,11 +577,11 @@ static void finish_piece(Fetch *f)
     Error *err = NULL;
     int ret;
 
-    /* it may be late by the time that those before it took */
+    /* the server was busy with the earlier requests: restart the deadline */
     vfio_user_proxy_renew(d->proxy, &p->call);
     ret = vfio_user_proxy_finish(d->proxy, &p->call, &err);
     f->begun_bytes -= p->bitmap;
-    if (qatomic_read(&d->tracked) && is_refused(f, p, ret)) {
+    if (qatomic_read(&d->tracked) && retry_single_maps(f, p, ret)) {
         error_free(err);
         return;
     }
@@ -592,8 +608,8 @@ int vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp)
 {
     Fetch f = { .d = d, .maps = maps, .begun = G_QUEUE_INIT };
 
-    while (is_left(&f) || f.begun.length) {
-        if (is_left(&f) && f.begun.length < MAX_BEGUN &&
+    while (needs_request(&f) || f.begun.length) {
+        if (needs_request(&f) && f.begun.length < MAX_BEGUN &&
             f.begun_bytes < MAX_BEGUN_BYTES) {
             begin_piece(&f);
         } else {
@@ -623,7 +639,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     Error *err = NULL;
 
     assert(bql_locked());
-    if (!d->wanted) {
+    if (!d->enabled) {
         return false;
     }
     if (!qatomic_read(&d->tracked) || later ||
@@ -638,7 +654,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
     call.reply_max = msg.unmap.argsz;
     if (vfio_user_proxy_call(d->proxy, &call, &err) < 0) {
         vfio_user_dirty_mark(ram_addr, size);
-        give_up(d, err);
+        tracking_failed(d, err);
         return false;
     }
     if (check_echo(d, &call, &msg, sizeof(msg.unmap.argsz) +
@@ -648,7 +664,7 @@ bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
                                   call.reply + sizeof(msg));
     } else {
         vfio_user_dirty_mark(ram_addr, size);
-        give_up(d, err);
+        tracking_failed(d, err);
     }
     return true;
 }

@@ -1,14 +1,15 @@
 /*
  * vfio-user dirty tracking
  *
- * Which guest memory the server wrote to through descriptors, while a VM
- * migrates: starts and stops the server's record, fetches it in pieces, checks
- * it, and marks the pages dirty.  What the server writes by message is marked
- * by whoever serves the message.  Knows no maps and does not decide what is to
- * happen where a server keeps no record; the container does.
+ * Finds the guest memory that the server writes to through descriptors while a
+ * VM migrates: starts and stops dirty tracking in the server, fetches the dirty
+ * bitmaps in pieces, checks them, and marks the pages dirty.  DMA_WRITE marks
+ * its pages where it is served.  Knows no maps.  The container decides what
+ * happens if the server does not track dirty pages.
  *
- * Threads: any, under the big QEMU lock, which is asserted where the server is
- * asked.  Whoever calls has a budget for all pieces of what it wants.
+ * Threads: any.  Enable, stop and unmap assert the big QEMU lock; start, fetch
+ * and marking work with it or without.  The caller has one budget for all
+ * pieces of a fetch.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,54 +21,55 @@
 #include "hw/vfio/user/caps.h"
 #include "hw/vfio/user/proxy.h"
 
-/* By which messages the server is asked. */
+/* The messages used for dirty tracking. */
 typedef enum VFIOUserDirtyKind {
-    VFIO_USER_DIRTY_BY_NOTHING, /* by none: the device does not migrate */
-    VFIO_USER_DIRTY_BY_PAGES,   /* version 0.9.1: DIRTY_PAGES */
-    VFIO_USER_DIRTY_BY_LOGGING, /* later: DMA_LOGGING of DEVICE_FEATURE */
+    VFIO_USER_DIRTY_UNSUPPORTED, /* none: the device cannot migrate */
+    VFIO_USER_DIRTY_BY_PAGES,    /* version 0.9.1: DIRTY_PAGES */
+    VFIO_USER_DIRTY_BY_LOGGING,  /* later: DMA_LOGGING of DEVICE_FEATURE */
 } VFIOUserDirtyKind;
 
 typedef struct VFIOUserDirty {
     VFIOUserProxy *proxy;
     const VFIOUserCaps *caps;
-    VFIOUserDirtyKind kind;     /* set by who finds out, once */
-    bool wanted;                /* between start and stop */
-    bool tracked;               /* the server keeps a record */
-    uint64_t pgsize;            /* bytes for which a bit of it stands */
-    GArray *ranges;             /* of LOGGING: VFIOUserLoggingRange, sorted */
-    bool whole_maps;            /* the server has refused bits of several */
-    bool said;                  /* that the server keeps none */
+    VFIOUserDirtyKind kind;     /* set once, when the device is realized */
+    bool enabled;               /* between enable and stop */
+    bool tracked;               /* the server tracks dirty pages */
+    uint64_t pgsize;            /* bytes per bit of the server's bitmaps */
+    GArray *ranges;             /* BY_LOGGING: VFIOUserLoggingRange, sorted */
+    bool whole_maps;            /* the server refused a report of many maps */
+    bool warned;                /* that the server does not track */
 } VFIOUserDirty;
 
-/* A map that the record covers. */
+/* A map that the server tracks. */
 typedef struct VFIOUserDirtyMap {
     uint64_t iova;
     uint64_t size;              /* bytes */
-    ram_addr_t ram_addr;        /* where that memory is */
-    bool asked;                 /* of dirty.c: false */
+    ram_addr_t ram_addr;        /* of the mapped memory */
+    bool asked;                 /* private to dirty.c; initially false */
 } VFIOUserDirtyMap;
 
 /**
  * vfio_user_dirty_init:
- * @proxy: stays the caller's, as do @caps
+ * @proxy: owned by the caller
+ * @caps: owned by the caller
  */
 void vfio_user_dirty_init(VFIOUserDirty *d, VFIOUserProxy *proxy,
                           const VFIOUserCaps *caps);
 void vfio_user_dirty_destroy(VFIOUserDirty *d);
 
-/* From now on what the server may have written to is of interest. */
-void vfio_user_dirty_want(VFIOUserDirty *d);
+/* From now on, vfio_user_dirty_unmap() marks the pages that were written. */
+void vfio_user_dirty_enable(VFIOUserDirty *d);
 
 /**
  * vfio_user_dirty_start:
- * @maps: VFIOUserLoggingRange, ascending: what the server may write to by
- *        descriptor; may be changed
+ * @maps: VFIOUserLoggingRange, ascending: the memory that the server can write
+ *        to through descriptors; this function may change it
  *
- * Has the server begin a record.  Where it keeps none, or asks for what no
- * server can mean, the user is told once and @d->tracked stays false.  With the
- * big QEMU lock or without.
+ * Starts dirty tracking in the server.  If the server refuses or its reply is
+ * invalid, warns once and leaves @d->tracked false.  With the big QEMU lock or
+ * without.
  *
- * Returns 0, or -ETIMEDOUT with @errp set where the server says nothing.
+ * Returns 0, or -ETIMEDOUT with @errp set if the server does not reply.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_START of later servers.
  */
@@ -77,33 +79,33 @@ void vfio_user_dirty_stop(VFIOUserDirty *d);
 /**
  * vfio_user_dirty_max_map:
  *
- * Returns how many bytes a map may have at most for all of its bits to fit into
- * one message.  libvfio-user gives the bits of a whole map or none.
+ * Returns the maximum size of a map, in bytes, whose dirty bitmap fits into one
+ * message.  libvfio-user reports only the bitmaps of whole maps.
  */
 uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d);
 
 /**
  * vfio_user_dirty_covers:
  *
- * Returns whether the server's record holds all of a range of @size bytes, and
- * of no other memory in the same pages.
+ * Returns whether the server tracks all of a range of @size bytes, and its bits
+ * for the range cover no other memory.
  */
 bool vfio_user_dirty_covers(const VFIOUserDirty *d, uint64_t iova,
                             uint64_t size);
 
 /**
  * vfio_user_dirty_fetch:
- * @maps: VFIOUserDirtyMap, ascending; between them is nothing that is on
- *        record and asked for another time
+ * @maps: VFIOUserDirtyMap, ascending; no other tracked memory that is to be
+ *        fetched later lies between them
  *
- * Marks dirty what the server wrote to since the last time.  Many requests are
- * under way at once; where the version allows it, one is about many maps.
+ * Marks the pages dirty that the server wrote since the last fetch.  Many
+ * requests are in flight at a time.  With DMA_LOGGING, a request may cover
+ * several maps.
  *
- * An answer that makes no sense, or with the big QEMU lock one that is an
- * error, is the end of the record: the user is told, and @d->tracked becomes
- * false.
+ * An invalid reply ends dirty tracking, and so does an error reply to a caller
+ * that holds the big QEMU lock: warns once and sets @d->tracked to false.
  *
- * Returns 0, or -ETIMEDOUT with @errp set where the server says nothing.
+ * Returns 0, or -ETIMEDOUT with @errp set if the server does not reply.
  *
  * Specification: "VFIO_USER_DIRTY_PAGES"; DMA_LOGGING_REPORT of later servers.
  */
@@ -113,12 +115,13 @@ int vfio_user_dirty_fetch(VFIOUserDirty *d, GArray *maps, Error **errp);
  * vfio_user_dirty_unmap:
  * @iova: of a map
  * @size: bytes of the map, multiple of the target's page size
+ * @ram_addr: of the map
  * @later: the unmap cannot be sent now
  *
- * Unmaps, and marks dirty what the server wrote to by then, or all of it where
- * that cannot be known.
+ * If dirty tracking is enabled: unmaps, and marks the pages dirty that the
+ * server wrote before the unmap, or the whole map if they are not known.
  *
- * Returns false where a plain DMA_UNMAP is still to be sent.
+ * Returns false if the caller still has to send a plain DMA_UNMAP.
  * Specification: "VFIO_USER_DMA_UNMAP".
  */
 bool vfio_user_dirty_unmap(VFIOUserDirty *d, uint64_t iova, uint64_t size,
@@ -135,10 +138,10 @@ void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size);
 /**
  * vfio_user_dirty_mark_bits:
  * @size: bytes
- * @pgsize: bytes for which a bit stands, a power of two
- * @bits: of which those beyond @size do not count; 64-bit words, aligned
+ * @pgsize: bytes per bit, a power of two
+ * @bits: 64-bit words, aligned; bits beyond @size are ignored
  *
- * Marks those pages of a range dirty whose bits are set.
+ * Marks the pages of a range dirty whose bits are set.
  */
 void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
                                uint64_t pgsize, const void *bits);

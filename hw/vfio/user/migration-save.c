@@ -254,7 +254,7 @@ static int tell_server_locked(VFIOUserMigration *m, Error **errp)
 
     vfio_user_mig_assert_locked(&m->lock);
     m->save.told =
-        !vfio_user_container_wants_record(vfio_user_migration_container(m));
+        !vfio_user_container_start_pending(vfio_user_migration_container(m));
     if (m->d.uncertain) {
         vfio_user_mig_ask_state(&m->d, NULL);
     }
@@ -349,13 +349,13 @@ static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
     return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
 }
 
-static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
+static int look_locked(VFIOUserMigration *m, const VFIOUserLiveSync *look,
                        Error **errp)
 {
     int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
-    ret = vfio_user_container_look(vfio_user_migration_container(m), look,
+    ret = vfio_user_container_live_sync(vfio_user_migration_container(m), look,
                                    errp);
     if (ret == 0 && !m->save.told) {
         ret = tell_server_locked(m, errp);
@@ -363,7 +363,7 @@ static int look_locked(VFIOUserMigration *m, const VFIOUserLook *look,
     return ret;
 }
 
-static void call_server(VFIOUserMigration *m, const VFIOUserLook *look)
+static void call_server(VFIOUserMigration *m, const VFIOUserLiveSync *look)
 {
     Error *err = NULL;
     int ret;
@@ -384,18 +384,18 @@ static void call_server(VFIOUserMigration *m, const VFIOUserLook *look)
  */
 static void look(VFIOUserMigration *m)
 {
-    g_auto(VFIOUserLook) look = { };
+    g_auto(VFIOUserLiveSync) look = { };
 
     bql_lock();
     if (!m->gone) {
-        vfio_user_container_prepare_look(vfio_user_migration_container(m),
+        vfio_user_container_prepare_live_sync(vfio_user_migration_container(m),
                                          &look);
     }
     bql_unlock();
     call_server(m, &look);
     bql_lock();
     if (!m->gone) {
-        vfio_user_container_finish_look(vfio_user_migration_container(m),
+        vfio_user_container_finish_live_sync(vfio_user_migration_container(m),
                                         &look);
     }
     bql_unlock();

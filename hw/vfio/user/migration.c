@@ -201,7 +201,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     if (running) {
         check_loaded(m);
         /* first, since the device may write before its server answers */
-        vfio_user_container_let_write(vfio_user_migration_container(m));
+        vfio_user_container_allow_writes(vfio_user_migration_container(m));
     }
     /* QEMU loads devices that it told of no stop, as after a reset out of S3 */
     if (!is_lost(m) && (m->vm_running != running ||
@@ -224,7 +224,7 @@ static void stand_still(VFIOUserMigration *m)
 
     vm_state_changed(m, false, runstate_get());
     if (m->d.udev->reset_pending) {
-        vfio_user_container_let_write(vfio_user_migration_container(m));
+        vfio_user_container_allow_writes(vfio_user_migration_container(m));
         vfio_user_migration_reset_stopped(m);
     }
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
