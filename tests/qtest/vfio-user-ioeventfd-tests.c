@@ -397,7 +397,7 @@ static void test_ever_more(void)
     g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
 
     g_assert_nonnull(message);
-    g_assert_nonnull(strstr(message, "ever more"));
+    g_assert_nonnull(strstr(message, "more with every query"));
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_GET_REGION_IO_FDS,
                                           AT(0)), ==, 2);

@@ -1,11 +1,10 @@
 /*
- * vfio-user device: its ioeventfds
+ * vfio-user device: ioeventfds
  *
- * Asks the server for those of a region, and does a region write by one where
- * there is one.  What entries may say, ioeventfd knows; KVM is not its
- * business.
+ * Queries the ioeventfds of a region, and does region writes with them.  The
+ * entries are checked in ioeventfd.c.  Knows no KVM.
  *
- * Threads: those that have the big QEMU lock; any for signals.
+ * Threads: any, with the big QEMU lock; vfio_user_device_signal() also without.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,12 +17,12 @@
 #include "hw/vfio/user/device.h"
 #include "trace.h"
 
-/* Room for more entries than most servers have; others are asked twice. */
+/* Enough for most servers.  If not, the query is repeated. */
 #define FIRST_ARGSZ (4 * KiB)
 
-/* Returns the argsz of the reply, 0 where the server has no answer. */
-static uint32_t ask(VFIOUserDevice *udev, VFIOUserCall *call, uint32_t index,
-                    uint32_t argsz)
+/* Returns the argsz of the reply, 0 if the server returned an error. */
+static uint32_t query_ioeventfds(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint32_t index, uint32_t argsz)
 {
     VFIOUserRegionIOFds msg = { .argsz = argsz, .index = index };
 
@@ -42,9 +41,10 @@ static uint32_t ask(VFIOUserDevice *udev, VFIOUserCall *call, uint32_t index,
     return MAX(msg.argsz, sizeof(msg));
 }
 
-static void report(VFIOUserDevice *udev, const VFIOUserIOFdRegion *region,
-                   const VFIOUserIoeventfds *table,
-                   const VFIOUserIOFdRefusals *refusals)
+static void report_ioeventfds(VFIOUserDevice *udev,
+                              const VFIOUserIOFdRegion *region,
+                              const VFIOUserIoeventfds *table,
+                              const VFIOUserIOFdRefusals *refusals)
 {
     const char *name = vfio_user_proxy_name(udev->proxy);
     unsigned count = table ? vfio_user_ioeventfds_count(table) : 0;
@@ -59,7 +59,7 @@ static void report(VFIOUserDevice *udev, const VFIOUserIOFdRegion *region,
     }
     if (refusals->refused) {
         warn_report("vfio-user %s: DEVICE_GET_REGION_IO_FDS: region %u: %u of"
-                    " %u entries refused, writes there go by message; the"
+                    " %u entries refused, their writes are sent by message;"
                     " first: %s", name, region->index, refusals->refused,
                     refusals->entries, error_get_pretty(refusals->why));
     }
@@ -74,20 +74,20 @@ bool vfio_user_device_get_ioeventfds(VFIOUserDevice *udev,
     g_autoptr(GArray) entries = NULL;
     g_auto(VFIOUserCall) call = { };
     VFIOUserIoeventfds *table;
-    uint32_t argsz = ask(udev, &call, region->index, FIRST_ARGSZ);
+    uint32_t argsz = query_ioeventfds(udev, &call, region->index, FIRST_ARGSZ);
 
     if (argsz > FIRST_ARGSZ && argsz <= VFIO_USER_MAX_INFO) {
         uint32_t asked = argsz;
 
         vfio_user_call_clear(&call);
-        argsz = ask(udev, &call, region->index, asked);
+        argsz = query_ioeventfds(udev, &call, region->index, asked);
         argsz = argsz <= asked ? argsz : UINT32_MAX;
     }
     if (!argsz) {
         return vfio_user_proxy_check(udev->proxy, errp);
     }
     if (argsz > VFIO_USER_MAX_INFO) {
-        error_setg(errp, "more entries than it may have, or ever more");
+        error_setg(errp, "too many entries, or more with every query");
     } else {
         entries = vfio_user_ioeventfds_parse(region, call.reply,
                                              call.reply_size, call.reply_nfds,
@@ -102,7 +102,7 @@ bool vfio_user_device_get_ioeventfds(VFIOUserDevice *udev,
     table = vfio_user_ioeventfds_new(entries, call.reply_fds, call.reply_nfds,
                                      &refusals);
     call.reply_nfds = 0;
-    report(udev, region, table, &refusals);
+    report_ioeventfds(udev, region, table, &refusals);
     udev->ioeventfds[region->index] = table;
     return true;
 }

@@ -1,12 +1,12 @@
 /*
  * Interrupts of a vfio-user device
  *
- * Which interrupts the server has, which descriptors it gets for them, and
- * what is done about masks.  To the server an interrupt is an eventfd and
- * nothing else: who listens to it, QEMU or KVM, is not its business.
+ * Queries the interrupts of the server, passes eventfds to it, and masks and
+ * unmasks.  An interrupt of a server is just an eventfd: the server does not
+ * know whether QEMU or KVM listens to it.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock.  A vCPU waits for
- * the server only where it gives descriptors to a device with a direct path.
+ * the server only if it passes descriptors to a device with a direct path.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,10 +19,10 @@
 #include "hw/core/cpu.h"
 #include "hw/vfio/user/device-irqs.h"
 
-/* Interrupts of one index: what MSI-X can have. */
+/* Maximum number of interrupts per index: that of MSI-X. */
 #define MAX_IRQS 2048
 
-/* Returns 0 or -errno; -EPROTO where the answer makes no sense. */
+/* Returns 0 or -errno; -EPROTO if the reply is invalid. */
 static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
                         VFIOUserIRQInfo *info, Error **errp)
 {
@@ -43,7 +43,7 @@ static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
     memcpy(info, call.reply, sizeof(*info));
     if (info->index != index || info->count > MAX_IRQS) {
         error_setg(errp, "vfio-user %s: DEVICE_GET_IRQ_INFO: asked for index"
-                   " %u, the server answered index %u with %u interrupts",
+                   " %u, the reply has index %u with %u interrupts",
                    vfio_user_proxy_name(udev->proxy), index, info->index,
                    info->count);
         return -EPROTO;
@@ -65,10 +65,11 @@ int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
 }
 
 /*
- * One message.  A vCPU does not wait, neither for the answer nor for room: an
+ * Sends one message.  A vCPU does not wait for the reply or for free space: an
  * error is reported when it arrives, and a later command cannot overtake this
- * one.  A doorbell that is no command could: then the device would finish its
- * work and find no descriptor for its interrupt, which is lost.
+ * one.  With a direct path, a doorbell could overtake it: the device would
+ * finish its work before it has the descriptor, and lose the interrupt.  Then
+ * the vCPU waits.
  */
 static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
                         const void *data, size_t size,
@@ -92,13 +93,13 @@ static int send_irq_set(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
 }
 
 /*
- * Masks are posted.  A server without them answers an error that means nothing,
- * and the guest gains nothing by waiting.
+ * MASK and UNMASK are posted: the guest need not wait for them, and the error
+ * of a server that does not support them is ignored.
  */
 static int post_irq_set(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
                         uint32_t count)
 {
-    /* from the first on: QEMU's own server takes count for the range's end */
+    /* always start 0: QEMU's own server takes count for the end of the range */
     VFIOUserIRQSet msg = {
         .argsz = sizeof(msg),
         .flags = VFIO_IRQ_SET_DATA_NONE | flags,
@@ -131,9 +132,9 @@ void vfio_user_device_unmask_irqs(VFIODevice *vbasedev)
     }
 }
 
-/* What a SET_IRQS that the server took means for the masks it may keep. */
-static void follow_arming(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
-                          const int32_t *fds)
+/* Updates armed after a SET_IRQS, and unmasks if it armed the first one. */
+static void update_armed(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
+                         const int32_t *fds)
 {
     VFIOUserIRQs *irqs;
     bool armed = false;
@@ -168,9 +169,9 @@ static int post_mask(VFIOUserDevice *udev, uint32_t flags, uint32_t index,
 }
 
 /*
- * The eventfd that says when to unmask: KVM signals it when the guest has
- * dealt with the interrupt.  A server would write to it, not read from it, so
- * it stays here and each signal becomes a message.
+ * KVM signals the unmask eventfd when the guest has handled the interrupt.  It
+ * is not passed to the server, which would write to it instead of reading from
+ * it.  QEMU reads it and sends an UNMASK for each signal.
  */
 static void on_unmask_fd(void *opaque)
 {
@@ -192,11 +193,11 @@ static void drop_unmask_fd(VFIOUserDevice *udev)
     }
 }
 
-static int take_unmask_fd(VFIOUserDevice *udev, uint32_t index, int fd)
+static int set_unmask_fd(VFIOUserDevice *udev, uint32_t index, int fd)
 {
     drop_unmask_fd(udev);
     if (fd >= 0) {
-        /* its owner closes it without a word when KVM is to stop */
+        /* hw/vfio closes its own without notice when it stops using KVM */
         udev->unmask_fd = qemu_dup(fd);
         if (udev->unmask_fd < 0) {
             return -errno;
@@ -215,9 +216,9 @@ static int no_descriptors(VFIOUserDevice *udev, const char *why, Error **errp)
 }
 
 /*
- * Descriptors go in runs: of those that are there, as many as the server
- * takes in one message; of those that are not, all in one message without
- * any, which de-assigns them.
+ * Splits the descriptors into runs.  Valid descriptors are sent in messages
+ * with as many as the server accepts.  A run of -1 is sent in one message
+ * without descriptors, which de-assigns them.
  */
 static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
                         const int32_t *fds, Error **errp)
@@ -236,7 +237,7 @@ static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
             run++;
         }
         if (!run) {
-            return no_descriptors(udev, "the server takes no descriptors",
+            return no_descriptors(udev, "the server accepts no descriptors",
                                   errp);
         }
         msg.start += done;
@@ -252,8 +253,8 @@ static int send_irq_fds(VFIOUserDevice *udev, const VFIOUserIRQSet *set,
 }
 
 /*
- * Cuts off the interrupts that the server does not have.  Returns false where
- * nothing is left to be said.
+ * Truncates SET_IRQS to the interrupts that the server has.  Returns false if
+ * nothing is left to be sent.
  */
 static bool clip_irqs(VFIOUserDevice *udev, VFIOUserIRQSet *msg)
 {
@@ -264,7 +265,7 @@ static bool clip_irqs(VFIOUserDevice *udev, VFIOUserIRQSet *msg)
     }
     most = udev->irqs[msg->index].count;
     msg->count = MIN(wanted, most - MIN(msg->start, most));
-    /* a count of 0 is all of them */
+    /* a count of 0 means all interrupts of the index */
     return most && (msg->count || !wanted);
 }
 
@@ -274,11 +275,11 @@ static int set_irq_fds(VFIOUserDevice *udev, VFIOUserIRQSet *msg,
     int ret;
 
     if (!vfio_user_proxy_passes_fds(udev->proxy)) {
-        return no_descriptors(udev, "the socket passes no descriptors", errp);
+        return no_descriptors(udev, "the socket cannot pass descriptors", errp);
     }
     ret = send_irq_fds(udev, msg, fds, errp);
     if (ret == 0) {
-        follow_arming(udev, msg, fds);
+        update_armed(udev, msg, fds);
     }
     return ret;
 }
@@ -306,7 +307,7 @@ static int set_irqs(VFIOUserDevice *udev, const struct vfio_irq_set *irqs,
         return 0;
     }
     if (fds && irqs->flags & VFIO_IRQ_SET_ACTION_UNMASK && irqs->count == 1) {
-        return take_unmask_fd(udev, irqs->index, fds[0]);
+        return set_unmask_fd(udev, irqs->index, fds[0]);
     }
     if (fds) {
         return set_irq_fds(udev, &msg, fds, errp);
@@ -317,7 +318,7 @@ static int set_irqs(VFIOUserDevice *udev, const struct vfio_irq_set *irqs,
     ret = send_irq_set(udev, &msg, bools ? irqs->data : NULL,
                        bools ? msg.count : 0, NULL, 0, errp);
     if (ret == 0) {
-        follow_arming(udev, &msg, NULL);
+        update_armed(udev, &msg, NULL);
     }
     return ret;
 }
@@ -334,11 +335,11 @@ int vfio_user_device_set_irqs(VFIODevice *vbasedev, struct vfio_irq_set *irqs)
         error_free(err);
         return ret;
     }
-    /* hw/vfio would print a line each time that a guest tries */
+    /* return 0: hw/vfio would report every attempt of the guest */
     if (vfio_user_proxy_state(udev->proxy) == VFIO_USER_UP) {
         vfio_user_report(&udev->reports, err);
     } else {
-        error_free(err);        /* as was the connection, which was told of */
+        error_free(err);        /* the lost connection has been reported */
     }
     return 0;
 }
@@ -360,9 +361,9 @@ uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
     irqs->count = info.count;
     if (info.count < wanted) {
         warn_report("vfio-user %s: DEVICE_GET_IRQ_INFO: interrupt index %u has"
-                    " %u interrupts where the device has %u: the"
-                    " others never arrive", name, index, info.count, wanted);
+                    " %u interrupts, but the device has %u: the others are"
+                    " never delivered", name, index, info.count, wanted);
     }
-    /* usbvfiod has flags 0: there is no other way than by eventfd */
+    /* usbvfiod returns flags 0, but vfio-user interrupts are always eventfds */
     return info.count ? info.flags | VFIO_IRQ_INFO_EVENTFD : 0;
 }

@@ -1,8 +1,8 @@
 /*
  * Interrupts of a vfio-user device
  *
- * The member of VFIODeviceIOOps that deals with interrupts; device.h has what
- * the rooms above call.
+ * Private to device*.c: the member of VFIODeviceIOOps that sets interrupts.
+ * The functions for other files are in device.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

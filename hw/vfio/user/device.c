@@ -1,10 +1,11 @@
 /*
  * vfio-user device
  *
- * Errors: an op returns -errno and hw/vfio reports it, naming the device.  An
- * access by the guest that fails is reported here, as often as report.h allows;
- * it reads as all ones, and a write is dropped.  A device whose connection is
- * lost has been reported once, by whoever learned it; then all of them do so.
+ * Errors: an op returns -errno, and hw/vfio reports it with the device's name.
+ * A failed access by the guest is reported here, rate-limited by report.h:
+ * reads return all ones, writes are dropped.  A lost connection is reported
+ * only once, where it is detected; after that, accesses fail silently in the
+ * same way.
  *
  * Threads: see the header.
  *
@@ -20,20 +21,20 @@
 #include "hw/vfio/user/region-info.h"
 #include "trace.h"
 
-static bool is_lost(VFIOUserDevice *udev)
+static bool device_is_lost(VFIOUserDevice *udev)
 {
     return vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
 }
 
-/* What only guests access, and nothing of QEMU's. */
-static bool is_register(VFIOUserDevice *udev, uint8_t nr)
+/* Whether only the guest accesses the region, and not QEMU itself. */
+static bool is_guest_region(VFIOUserDevice *udev, uint8_t nr)
 {
     return nr < 64 && (udev->guest_regions & (1ULL << nr));
 }
 
 /* Handshake, information, reset */
 
-/* Takes the descriptor that the capabilities name out of the reply. */
+/* Takes the descriptor at fd_index of the capabilities out of the reply. */
 static bool take_twin_fd(VFIOUserDevice *udev, VFIOUserCall *call, int *fd,
                          Error **errp)
 {
@@ -44,8 +45,8 @@ static bool take_twin_fd(VFIOUserDevice *udev, VFIOUserCall *call, int *fd,
         return true;
     }
     if (index >= call->reply_nfds) {
-        error_setg(errp, "the twin socket is to be descriptor %u of %zu",
-                   index, call->reply_nfds);
+        error_setg(errp, "twin_socket: fd_index is %u, but the reply has only"
+                   " %zu descriptors", index, call->reply_nfds);
         return false;
     }
     *fd = call->reply_fds[index];
@@ -112,11 +113,12 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         return false;
     }
     memcpy(&msg, call.reply, sizeof(msg));
-    /* they are numbered in a byte */
+    /* hw/vfio has region numbers of 8 bits */
     if (!msg.num_regions || msg.num_regions > UINT8_MAX + 1) {
-        error_setg(errp, "vfio-user %s: DEVICE_GET_INFO: a device has 1 to %u"
-                   " regions, not %u", vfio_user_proxy_name(udev->proxy),
-                   UINT8_MAX + 1, msg.num_regions);
+        error_setg(errp, "vfio-user %s: DEVICE_GET_INFO: the device has %u"
+                   " regions, must be 1 to %u",
+                   vfio_user_proxy_name(udev->proxy), msg.num_regions,
+                   UINT8_MAX + 1);
         return false;
     }
     info->flags = msg.flags & ~VFIO_DEVICE_FLAGS_CAPS;
@@ -135,11 +137,11 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
     Error *err = NULL;
     int ret;
 
-    if (is_lost(udev)) {
+    if (device_is_lost(udev)) {
         return 0;
     }
     ret = vfio_user_proxy_call(udev->proxy, &call, &err);
-    if (ret == -ETIMEDOUT && is_lost(udev)) {
+    if (ret == -ETIMEDOUT && device_is_lost(udev)) {
         error_free(err);
         return 0;
     }
@@ -167,7 +169,7 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
         return ret;
     }
     memcpy(&msg, call.reply, sizeof(msg));
-    /* a GET is asked for its data; who sets knows them */
+    /* the reply to a GET must have all data, that to a SET need not */
     if (msg.flags != flags ||
         (!(flags & (VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PROBE)) &&
          call.reply_size != argsz)) {
@@ -183,8 +185,9 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
 }
 
 /*
- * hw/vfio asks for what the kernel answers with descriptors or with addresses
- * of QEMU's.  What a server is asked is asked by migration and dirty.
+ * Not sent to the server: hw/vfio asks for features that need the kernel's
+ * descriptors or QEMU's addresses.  The features that a server can have are
+ * queried by the migration and dirty tracking files.
  */
 static int device_feature(VFIODevice *vbasedev,
                           struct vfio_device_feature *feature)
@@ -193,9 +196,9 @@ static int device_feature(VFIODevice *vbasedev,
 }
 
 /*
- * Not asked of the server: hw/vfio does nothing with the answers.  It has no
- * part in the error interrupt, and whether MSI-X can be resized is found out by
- * vfio_user_device_learn_irqs().
+ * Not sent to the server, because hw/vfio does not use the result: it does not
+ * handle the error interrupt of this device, and vfio_user_device_learn_irqs()
+ * finds out whether MSI-X can be resized.
  */
 static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
 {
@@ -205,9 +208,10 @@ static int get_irq_info(VFIODevice *vbasedev, struct vfio_irq_info *info)
 }
 
 /*
- * The descriptor to map the region through, the caller's; -1 where it is to
- * go by message.  Of several the first is taken: libvfio-user sends the same
- * file once for each sparse area, as older texts have it.
+ * Returns a descriptor to map the region with, owned by the caller, or -1 if
+ * the region has to be accessed by message.  Uses the first of several
+ * descriptors: libvfio-user sends the same file once per sparse area, as older
+ * versions of the specification require.
  */
 static int take_region_fd(VFIODevice *vbasedev, VFIOUserCall *call,
                           const VFIOUserRegionInfo *asked)
@@ -279,7 +283,7 @@ static int get_region_info(VFIODevice *vbasedev, struct vfio_region_info *info,
 
 /* Regions */
 
-/* Callers try again on some errors: a server does not decide on that. */
+/* Callers retry on some errors; a server must not be able to cause that. */
 static int region_error(int ret)
 {
     return ret == -EAGAIN || ret == -EINTR ? -EIO : ret;
@@ -299,24 +303,25 @@ void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
 }
 
 /*
- * Whether what failed was an access by the guest, which is as good as done: it
- * is reported.  QEMU itself is to know of other failures.  Takes @err.
+ * Handles a failed access.  Returns true if the access is complete: that of a
+ * lost device, or one by the guest, which is reported.  Otherwise, the caller
+ * has to return the failure to QEMU.  Takes ownership of @err.
  */
-static bool settle_failure(VFIODevice *vbasedev, uint8_t nr, off_t off,
-                           uint32_t size, int ret, Error *err)
+static bool complete_failed_access(VFIODevice *vbasedev, uint8_t nr, off_t off,
+                                   uint32_t size, int ret, Error *err)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
-    Error *told = NULL;
-    bool lost = is_lost(udev);
-    bool settled = lost || is_register(udev, nr);
+    Error *report = NULL;
+    bool lost = device_is_lost(udev);
+    bool complete = lost || is_guest_region(udev, nr);
 
-    if (settled && !lost) {
-        error_setg(&told, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
+    if (complete && !lost) {
+        error_setg(&report, "%s (region %u, offset 0x%" PRIx64 ", %u bytes)",
                    error_get_pretty(err), nr, (uint64_t)off, size);
-        vfio_user_report(&udev->reports, told);
+        vfio_user_report(&udev->reports, report);
     }
     error_free(err);
-    return settled;
+    return complete;
 }
 
 static int bad_reply(VFIOUserDevice *udev, const VFIOUserCall *call,
@@ -328,8 +333,8 @@ static int bad_reply(VFIOUserDevice *udev, const VFIOUserCall *call,
     return -EPROTO;
 }
 
-/* Returns how many bytes were transferred, or -EIO if that is zero. */
-static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
+/* Returns @count, the bytes transferred, or -EIO if it is zero. */
+static int check_count(VFIOUserDevice *udev, const VFIOUserCall *call,
                        uint32_t count, uint32_t wanted, Error **errp)
 {
     if (!count) {
@@ -341,7 +346,6 @@ static int transferred(VFIOUserDevice *udev, const VFIOUserCall *call,
     return count;
 }
 
-/* One message of at most max_data_xfer_size; bytes read or -errno. */
 int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
                                  uint8_t nr, uint64_t off, uint32_t size,
                                  const uint8_t **data, Error **errp)
@@ -366,10 +370,10 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
         return bad_reply(udev, call, errp);
     }
     *data = call->reply + sizeof(msg);
-    return transferred(udev, call, msg.count, size, errp);
+    return check_count(udev, call, msg.count, size, errp);
 }
 
-/* @until: what the access may take in all, as in a call */
+/* @until: deadline of the whole access, as in VFIOUserCall */
 static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
                      uint32_t size, void *data, int64_t until, Error **errp)
 {
@@ -426,7 +430,7 @@ static int write_some(VFIOUserDevice *udev, uint8_t nr, uint64_t off,
     }
     memcpy(&msg, call.reply, sizeof(msg));
     return msg.region == nr && msg.count <= size ?
-           transferred(udev, &call, msg.count, size, errp) :
+           check_count(udev, &call, msg.count, size, errp) :
            bad_reply(udev, &call, errp);
 }
 
@@ -437,7 +441,7 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
     return write_some(udev, nr, off, size, data, post, 0, errp);
 }
 
-/* Whether an access is to a region of which there is a copy, all of it. */
+/* Whether the whole access is within the copy of a region. */
 static bool is_copied(const VFIOUserRegionCopy *copy, uint8_t nr, off_t off,
                       uint32_t size)
 {
@@ -479,7 +483,7 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         }
         done += ret;
     }
-    if (ret < 0 && settle_failure(vbasedev, nr, off, size, ret, err)) {
+    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, ret, err)) {
         memset(data, 0xff, size);
         done = size;
         ret = 0;
@@ -513,7 +517,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         }
         done += ret;
     }
-    if (ret < 0 && settle_failure(vbasedev, nr, off, size, ret, err)) {
+    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, ret, err)) {
         done = size;
         ret = 0;
     }

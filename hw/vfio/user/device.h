@@ -1,13 +1,12 @@
 /*
  * vfio-user device
  *
- * A device behind a connection, as hw/vfio sees one: the implementation of
- * VFIODeviceIOOps by messages, the handshake and the reset.  Knows no PCI:
- * what a region or an interrupt index means is not its business.
+ * Implements VFIODeviceIOOps, the handshake and the reset with messages to the
+ * server.  Knows no PCI: does not know what a region or an IRQ index means.
  *
- * Threads: the io ops are called from the main loop and from vCPUs, with the
- * big QEMU lock or without: a vCPU accesses guest_regions without it.  With it,
- * each op has a budget, see proxy.h, and none releases it.
+ * Threads: the io ops are called from the main loop and from vCPUs.  vCPUs
+ * access guest_regions without the big QEMU lock.  An op that is called with
+ * the lock has a budget, see proxy.h, and does not release the lock.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,104 +20,107 @@
 #include "hw/vfio/user/proxy.h"
 #include "hw/vfio/user/report.h"
 
-/* IRQ indexes of which the device keeps something; of others it does not. */
+/* Number of IRQ indexes that have state in VFIOUserDevice. */
 #define VFIO_USER_IRQ_INDEXES 8
 
-/* The first regions of a device, which may have ioeventfds. */
+/* Only regions with a lower index can have ioeventfds. */
 #define VFIO_USER_IOEVENTFD_REGIONS 6
 
-/* The interrupts of one index; under the big QEMU lock. */
+/* The interrupts of one index.  Protected by the big QEMU lock. */
 typedef struct VFIOUserIRQs {
-    bool known;                 /* by vfio_user_device_learn_irqs() */
-    bool unmask;                /* all of them once the first is armed */
-    bool armed;                 /* by now */
-    uint32_t count;             /* that the server has */
+    bool known;                 /* count was set by learn_irqs() */
+    bool unmask;                /* unmask all when the first is armed */
+    bool armed;                 /* at least one has a descriptor */
+    uint32_t count;             /* interrupts of the server */
 } VFIOUserIRQs;
 
 typedef struct VFIOUserDevice VFIOUserDevice;
 
-/* What the room above does, all of it. */
+/* Implemented by the PCI device.  All are required. */
 typedef struct VFIOUserDeviceOps {
     /*
-     * Resets the device with all that QEMU knows of it, with the big QEMU
-     * lock.  device_cold_reset() would do nothing in the middle of a reset of
-     * the VM.
+     * Resets the device and QEMU's state of it, under the big QEMU lock.
+     * device_cold_reset() would do nothing during a reset of the VM.
      */
     void (*reset)(VFIOUserDevice *udev);
     /*
-     * The device was reset by nobody's order but QEMU's, to leave an error.
-     * With locks of migration's and with the big QEMU lock or without: must
-     * not call the server.
+     * QEMU has reset the device to recover from an error; the guest did not ask
+     * for that.  Called with migration locks held, with the big QEMU lock or
+     * without.  Must not call the server.
      */
     void (*was_reset)(VFIOUserDevice *udev);
-    /* An UNMASK was sent on hw/vfio's behalf, with the big QEMU lock. */
+    /* Sent an UNMASK that hw/vfio asked for; under the big QEMU lock. */
     void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
-    /* Interrupts on their way go to the guest; with the big QEMU lock. */
+    /* Delivers pending interrupts to the guest; under the big QEMU lock. */
     void (*drain_irqs)(VFIOUserDevice *udev);
 } VFIOUserDeviceOps;
 
 /*
- * Answers in the server's place while a device is realized: what was checked
- * is what is used.  Bits that writes may change are those of @wmask.
+ * A copy of a region that replaces the server's while the device is realized:
+ * the server cannot change bytes after they were checked.  A write changes only
+ * the bits in @wmask.
  */
 typedef struct VFIOUserRegionCopy {
     uint8_t nr;
     uint32_t size;
-    uint8_t *bytes;             /* NULL: the server is asked */
+    uint8_t *bytes;             /* NULL: no copy, access the server */
     uint8_t *wmask;
 } VFIOUserRegionCopy;
 
 struct VFIOUserDevice {
-    VFIODeviceIOOps io_ops;             /* of the VFIODevice, which finds us */
+    VFIODeviceIOOps io_ops;     /* of the VFIODevice; for container_of() */
     const VFIOUserDeviceOps *ops;       /* constant */
     VFIOUserProxy *proxy;
     VFIOUserReports reports;
-    VFIOUserCaps caps;          /* agreed, constant after the handshake */
-    /* Commands that the server is not to be asked with */
+    VFIOUserCaps caps;          /* negotiated; constant after the handshake */
+    /* Do not send these commands */
     bool no_region_io_fds;
     bool no_device_feature;
-    /* Bit per region: nobody but the guest accesses it; constant in use. */
+    /* A bit per region that only the guest accesses; constant after realize */
     uint64_t guest_regions;
-    VFIOUserRegionCopy copy;            /* the big QEMU lock's */
-    /* By region, NULL where there are none; constant in use. */
+    VFIOUserRegionCopy copy;    /* protected by the big QEMU lock */
+    /* Per region, NULL if it has none; constant after realize */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
-    /* A write of the guest may overtake a message; constant in use. */
+    /* A guest's write can overtake a message; constant after realize */
     bool direct_path;
     VFIOUserIRQs irqs[VFIO_USER_IRQ_INDEXES];
     /*
-     * A reset of the VM that a stopped device does not take and that waits for
-     * it to run, or to be saved or loaded; the big QEMU lock's.
+     * The VM was reset while the device was stopped and could not be reset.
+     * The reset is done when the device runs, is saved or is loaded.  Protected
+     * by the big QEMU lock.
      */
     bool reset_pending;
-    /* A copy of the eventfd that wants UNMASK sent for @unmask_index, or -1 */
+    /* Duplicate of the eventfd that triggers UNMASK of @unmask_index, or -1 */
     int unmask_fd;
     uint32_t unmask_index;
 };
 
 /*
- * Who calls the server, and with which lock: vfio_user_device_read_region(),
- * _write_region(), _feature() and _reset() with the big QEMU lock or without,
- * and so do region_read and region_write of the io ops; all others with it.
- * With it they wait within the budget that is open, or within one of their own.
+ * Locks: vfio_user_device_read_region(), _write_region(), _feature(), _reset(),
+ * and the io ops region_read and region_write call the server with the big QEMU
+ * lock or without.  All others need the lock.  Under the lock they wait within
+ * the budget that is open, or within their own.
  */
 
 /**
  * vfio_user_device_handshake:
- * @twin_fd: set to the descriptor of the twin socket, which is the caller's,
- *           or to -1 where the server wants none
+ * @twin_fd: set to the descriptor of the twin socket, owned by the caller, or
+ *           to -1 if the server does not use one
  *
- * Proposes a version and capabilities and takes the server's answer.
+ * Proposes a version and capabilities, and checks the server's reply.
  * Specification: "VFIO_USER_VERSION".
  *
- * Returns true with @udev->caps filled and the proxy UP, or false with @errp.
+ * Returns true with @udev->caps filled and the proxy UP, or false with @errp
+ * set.
  */
 bool vfio_user_device_handshake(VFIOUserDevice *udev, int *twin_fd,
                                 Error **errp);
 
 /**
  * vfio_user_device_get_info:
- * @info: filled, but for capabilities
+ * @info: filled, without capabilities
  *
+ * Returns true, or false with @errp set.
  * Specification: "VFIO_USER_DEVICE_GET_INFO".
  */
 bool vfio_user_device_get_info(VFIOUserDevice *udev,
@@ -128,11 +130,11 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
  * vfio_user_device_init:
  * @vbasedev: initialized; gets the io_ops of @udev
  *
- * To be called before anything else, and before the proxy is there.
+ * Must be called first, before the proxy exists.
  */
 void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
                            const VFIOUserDeviceOps *ops);
-/* Nobody accesses the device any more. */
+/* The device must not be in use any more. */
 void vfio_user_device_destroy(VFIOUserDevice *udev);
 
 static inline VFIOUserDevice *vfio_user_device_of(VFIODevice *vbasedev)
@@ -142,10 +144,12 @@ static inline VFIOUserDevice *vfio_user_device_of(VFIODevice *vbasedev)
 
 /**
  * vfio_user_device_copy_region:
- * @size: bytes from its beginning
+ * @size: bytes, from the start of the region
  *
- * Reads a region as a whole, once: until vfio_user_device_drop_copy() whoever
- * accesses it through hw/vfio finds in it what was read now.
+ * Reads a region once.  Until vfio_user_device_drop_copy(), accesses through
+ * hw/vfio use this copy instead of the server.
+ *
+ * Returns true, or false with @errp set.
  */
 bool vfio_user_device_copy_region(VFIOUserDevice *udev, VFIODevice *vbasedev,
                                   uint8_t nr, uint32_t size, Error **errp);
@@ -154,8 +158,8 @@ void vfio_user_device_drop_copy(VFIOUserDevice *udev);
 /**
  * vfio_user_device_report:
  *
- * Reports an error that the guest can bring about, as often as report.h allows;
- * the text gets the device's name.
+ * Reports an error that the guest can cause, rate-limited by report.h.  The
+ * device's name is prepended to the text.
  */
 void G_GNUC_PRINTF(2, 3)
 vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...);
@@ -163,9 +167,10 @@ vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...);
 /**
  * vfio_user_device_get_irq_info:
  *
- * hw/vfio is not told: what it asks is asked by vfio_user_device_learn_irqs().
+ * For callers other than hw/vfio.  For hw/vfio, the server is queried by
+ * vfio_user_device_learn_irqs().
  *
- * Returns 0 or -errno; -EPROTO if the answer makes no sense.
+ * Returns 0 or -errno; -EPROTO if the reply is invalid.
  * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
  */
 int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
@@ -175,17 +180,16 @@ int vfio_user_device_get_irq_info(VFIOUserDevice *udev, uint32_t index,
  * vfio_user_device_learn_irqs:
  * @index: IRQ index, below VFIO_USER_IRQ_INDEXES
  * @wanted: interrupts that the guest may use
- * @unmask: see below
+ * @unmask: unmask all interrupts of the index when the first gets a descriptor.
+ *          Whether they are delivered is decided in QEMU, but a server may have
+ *          its own mask, initially set, without reporting it.
  *
- * Asks how many interrupts the server has; it is warned of a server that does
- * not say, or has fewer than @wanted.  Those that it has not are never armed.
+ * Queries how many interrupts the server has.  Warns if the server returns an
+ * error or has fewer than @wanted.  Interrupts that the server does not have
+ * are never armed.
  *
- * With @unmask all of them are unmasked when the first gets a descriptor:
- * whoever has armed them decides about delivery, but a server may keep a mask
- * of its own, set, and say nothing of it.
- *
- * Returns VFIO_IRQ_INFO_ flags, 0 where there are no interrupts that could
- * reach us; what every server can do where this one does not say.
+ * Returns VFIO_IRQ_INFO_ flags, or 0 if the server has no interrupts.  If the
+ * query failed, returns the flags that apply to every server.
  * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
  */
 uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
@@ -193,11 +197,11 @@ uint32_t vfio_user_device_learn_irqs(VFIOUserDevice *udev, uint32_t index,
 
 /**
  * vfio_user_device_feature:
- * @feature: argsz bytes; what is read or chosen by the server is put there
+ * @feature: argsz bytes; receives the data of the server's reply
  *
- * Returns 0 or -errno with @errp set; -EPROTO where the answer is for another
- * question or too short.  Specification: DEVICE_FEATURE of servers later than
- * 0.9.1.
+ * Returns 0 or -errno with @errp set; -EPROTO if the reply does not match the
+ * request or is too short.
+ * Specification: DEVICE_FEATURE of servers later than 0.9.1.
  */
 int vfio_user_device_feature(VFIOUserDevice *udev,
                              struct vfio_device_feature *feature,
@@ -205,14 +209,14 @@ int vfio_user_device_feature(VFIOUserDevice *udev,
 
 /**
  * vfio_user_device_read_region:
- * @call: has the data until vfio_user_call_clear()
+ * @call: owns the data until vfio_user_call_clear()
  * @size: 1 to max_data_xfer_size bytes
- * @data: set to the bytes that came
+ * @data: set to the bytes of the reply
  *
- * Reads for QEMU itself, which learns of every failure; a guest's accesses go
- * through region_read of the io ops.
+ * A read by QEMU itself, which has to handle failures.  The guest's accesses
+ * use region_read of the io ops.
  *
- * Returns how many bytes came, 1 or more, or -errno with @errp set.
+ * Returns the number of bytes read, 1 or more, or -errno with @errp set.
  * Specification: "VFIO_USER_REGION_READ".
  */
 int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
@@ -222,9 +226,12 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
 /**
  * vfio_user_device_write_region:
  * @size: of @data, 1 to vfio_user_caps_max_request() bytes
- * @post: do not wait for the server, unless it has too much to read
+ * @post: post the write, unless the connection is congested
  *
- * Likewise for a write.  Specification: "VFIO_USER_REGION_WRITE".
+ * A write by QEMU itself, which has to handle failures.
+ *
+ * Returns the number of bytes written, 1 or more, or -errno with @errp set.
+ * Specification: "VFIO_USER_REGION_WRITE".
  */
 int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
                                   uint64_t off, uint32_t size,
@@ -233,16 +240,17 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
 /**
  * vfio_user_device_unmask_irqs:
  *
- * For a device that was reset with its interrupts armed, which may have set
- * such masks anew: unmasks again what is armed. Posted, errors are ignored.
+ * Unmasks the armed interrupts again, see @unmask of
+ * vfio_user_device_learn_irqs().  A reset of the device with armed interrupts
+ * may have set the server's masks.  Posted; errors are ignored.
  */
 void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
 
 /**
  * vfio_user_device_reset:
  *
- * Returns 0 or -errno with @errp set; a lost device counts as reset, and so
- * does one that is lost because it does not answer.
+ * Returns 0 or -errno with @errp set.  Returns 0, too, if the device is lost or
+ * is lost now because the server does not reply.
  * Specification: "VFIO_USER_DEVICE_RESET".
  */
 int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);
@@ -251,11 +259,11 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);
  * vfio_user_device_get_ioeventfds:
  * @region: writable, its index below VFIO_USER_IOEVENTFD_REGIONS
  *
- * Asks the server for the ioeventfds of a region and fills
- * @udev->ioeventfds[].  A server that answers an error has none; an entry that
- * is wrong is warned of and left out.
+ * Queries the ioeventfds of a region and fills @udev->ioeventfds[].  An error
+ * reply means that the region has none.  Invalid entries are skipped with a
+ * warning.
  *
- * Returns false with @errp set where the reply makes no sense or the
+ * Returns true, or false with @errp set if the reply is invalid or the
  * connection is lost.
  * Specification: "VFIO_USER_DEVICE_GET_REGION_IO_FDS".
  */
@@ -266,9 +274,11 @@ void vfio_user_device_drop_ioeventfds(VFIOUserDevice *udev);
 
 /**
  * vfio_user_device_signal:
- * @data: as in the message that it may save, @size bytes
+ * @data: @size bytes, as in a REGION_WRITE
  *
- * Returns whether the write was done by a signal.
+ * Does a region write with an ioeventfd if there is one for it.
+ *
+ * Returns whether the write is done.  If not, it has to be sent.
  */
 bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
                              unsigned size, const void *data);
