@@ -92,7 +92,8 @@ static GArray *tracked_maps(VFIOUserContainer *c, uint64_t first,
     return maps;
 }
 
-static void mark_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+static void container_mark_map(VFIOUserContainer *c, const DMAMap *map,
+                               void *opaque)
 {
     if (vfio_user_container_is_direct(c, map)) {
         vfio_user_dirty_mark(vfio_user_container_ram_addr(map), map->size + 1);
@@ -101,14 +102,15 @@ static void mark_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
 
 void vfio_user_container_mark(VFIOUserContainer *c)
 {
-    vfio_user_container_each_map(c, 0, UINT64_MAX - 1, mark_map, NULL);
+    vfio_user_container_each_map(c, 0, UINT64_MAX - 1, container_mark_map,
+                                 NULL);
 }
 
 static void mark_map_if_untracked(VFIOUserContainer *c, const DMAMap *map,
                                   void *opaque)
 {
     if (!vfio_user_dirty_covers(&c->dirty, map->iova, map->size + 1)) {
-        mark_map(c, map, NULL);
+        container_mark_map(c, map, NULL);
     }
 }
 

@@ -374,8 +374,9 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
 }
 
 /* @until: deadline of the whole access, as in VFIOUserCall */
-static int read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
-                     uint32_t size, void *data, int64_t until, Error **errp)
+static int device_read_some(VFIOUserDevice *udev, uint8_t nr, off_t off,
+                            uint32_t size, void *data, int64_t until,
+                            Error **errp)
 {
     g_auto(VFIOUserCall) call = { .until = until };
     const uint8_t *bytes;
@@ -404,9 +405,9 @@ static int post_write(VFIOUserDevice *udev, VFIOUserCall *call,
     return vfio_user_proxy_post_write(udev->proxy, call, &entry, errp);
 }
 
-static int write_some(VFIOUserDevice *udev, uint8_t nr, uint64_t off,
-                      uint32_t size, const void *data, bool post,
-                      int64_t until, Error **errp)
+static int device_write_some(VFIOUserDevice *udev, uint8_t nr, uint64_t off,
+                             uint32_t size, const void *data, bool post,
+                             int64_t until, Error **errp)
 {
     VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
     g_auto(VFIOUserCall) call = {
@@ -438,7 +439,7 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
                                   uint64_t off, uint32_t size,
                                   const void *data, bool post, Error **errp)
 {
-    return write_some(udev, nr, off, size, data, post, 0, errp);
+    return device_write_some(udev, nr, off, size, data, post, 0, errp);
 }
 
 /* Whether the whole access is within the copy of a region. */
@@ -475,9 +476,9 @@ static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
         return size;
     }
     while (done < size) {
-        ret = read_some(udev, nr, off + done,
-                        MIN(size - done, udev->caps.max_data_xfer_size),
-                        (uint8_t *)data + done, until, &err);
+        ret = device_read_some(udev, nr, off + done,
+                               MIN(size - done, udev->caps.max_data_xfer_size),
+                               (uint8_t *)data + done, until, &err);
         if (ret < 0) {
             break;
         }
@@ -510,8 +511,9 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
         return size;
     }
     while (done < size) {
-        ret = write_some(udev, nr, off + done, MIN(size - done, most),
-                         (const uint8_t *)data + done, post, until, &err);
+        ret = device_write_some(udev, nr, off + done, MIN(size - done, most),
+                                (const uint8_t *)data + done, post, until,
+                                &err);
         if (ret < 0) {
             break;
         }

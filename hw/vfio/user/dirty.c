@@ -464,7 +464,7 @@ static bool needs_request(Fetch *f)
 }
 
 /* Returns the next request, for as many bits as fit into a message. */
-static Piece *next_piece(Fetch *f)
+static Piece *dirty_next_piece(Fetch *f)
 {
     uint64_t most = max_bitmap(f->d) * 8 * f->d->pgsize;
     VFIOUserDirtyMap *map = map_at(f, f->map);
@@ -507,7 +507,7 @@ static void fetch_failed(Fetch *f, int ret, Error *err)
 
 static void begin_piece(Fetch *f)
 {
-    g_autoptr(Piece) p = next_piece(f);
+    g_autoptr(Piece) p = dirty_next_piece(f);
     VFIOUserDirty *d = f->d;
     Error *err = NULL;
     int ret;
@@ -530,8 +530,8 @@ static void begin_piece(Fetch *f)
 }
 
 /* Marks the dirty pages of @map that are in the reply of @p. */
-static void mark_map(const VFIOUserDirty *d, const Piece *p,
-                     const VFIOUserDirtyMap *map)
+static void dirty_mark_map(const VFIOUserDirty *d, const Piece *p,
+                           const VFIOUserDirtyMap *map)
 {
     const unsigned long *bits =
         (const unsigned long *)(p->call.reply + p->head);
@@ -599,7 +599,7 @@ static void finish_piece(Fetch *f)
     trace_vfio_user_dirty_fetch(vfio_user_proxy_name(d->proxy), p->iova,
                                 p->size);
     for (guint i = 0; i < p->maps; i++) {
-        mark_map(d, p, map_at(f, p->map + i));
+        dirty_mark_map(d, p, map_at(f, p->map + i));
     }
     vfio_user_proxy_reuse(d->proxy, &p->call);
 }
