@@ -53,19 +53,20 @@ static const Row rows[] = {
     { "outside-without-size", 40, { 4096, 0 }, false, "outside" },
     { "across-end", 40, { 4093, 4 }, false, "outside" },
     { "wraps", 40, { UINT64_MAX - 1, 4 }, false, "outside" },
-    { "size-3", 40, { 16, 3 }, false, "size of 0x3" },
-    { "size-16", 40, { 16, 16 }, false, "size of 0x10" },
-    { "size-of-64-bits", 40, { 16, 1ULL << 63 }, false, "size of 0x8" },
-    { "descriptor-beyond", 40, { 16, 4, 2 }, false, "descriptor beyond" },
+    { "size-3", 40, { 16, 3 }, false, "invalid size 0x3" },
+    { "size-16", 40, { 16, 16 }, false, "invalid size 0x10" },
+    { "size-of-64-bits", 40, { 16, 1ULL << 63 }, false, "invalid size 0x8" },
+    { "descriptor-beyond", 40, { 16, 4, 2 }, false,
+      "invalid descriptor index" },
     { "shadow-descriptor-beyond", 48, { 16, 4, 0, SHADOW, 0, 2 }, false,
-      "descriptor beyond" },
+      "invalid descriptor index" },
     { "unknown-type", 40, { 16, 4, 0, 3 }, false, "unknown type 3" },
     { "unknown-flags", 40, { 16, 4, .flags = 0x80000004 }, false,
       "unknown flags 0x80000004" },
     { "ports-in-memory", 40, { 16, 4, .flags = PIO }, false, "PIO" },
     { "memory-in-ports", 40, { 16, 4 }, true, "PIO" },
     { "datamatch-without-size", 40, { 16, 0, .flags = MATCH }, false,
-      "no size" },
+      "datamatch without a size" },
     { "datamatch-too-large", 40, { 16, 1, 0, 0, MATCH, 0, 0x100 }, false,
       "datamatch 0x100" },
     { "shadow-in-40-bytes", 40, { 16, 4, 0, SHADOW, 0, 1 }, false,
@@ -174,7 +175,7 @@ static void test_clash(const void *opaque)
     g_assert_cmpuint(entries->len + refusals.refused + refusals.ioregionfds,
                      ==, 3);
     g_assert_true(!refusals.refused ||
-                  strstr(error_get_pretty(refusals.why), "clashes"));
+                  strstr(error_get_pretty(refusals.why), "conflicts"));
 }
 
 /* Replies of which the entries cannot be told. */
@@ -262,9 +263,9 @@ static void test_signaller(void)
     int memory = memfd_create("memory", MFD_CLOEXEC);
     uint64_t count;
 
-    g_assert_true(vfio_user_signaller_takes(s, fd));
-    g_assert_false(vfio_user_signaller_takes(s, memory));
-    g_assert_false(vfio_user_signaller_takes(s, -1));
+    g_assert_true(vfio_user_signaller_accepts(s, fd));
+    g_assert_false(vfio_user_signaller_accepts(s, memory));
+    g_assert_false(vfio_user_signaller_accepts(s, -1));
     g_assert_cmpint(vfio_user_signaller_signal(s, fd), ==, 0);
     g_assert_cmpint(read(fd, &count, sizeof(count)), ==, sizeof(count));
     g_assert_cmpuint(count, ==, 1);

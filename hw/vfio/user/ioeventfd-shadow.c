@@ -1,10 +1,10 @@
 /*
- * vfio-user ioeventfds: memory of the server that gets what was written
+ * vfio-user ioeventfds: stores written values in shadow memory of the server
  *
- * A value is stored in one piece, for the server may read it at any time.  The
- * server can also shrink its file at any time: a guard then makes of the fault
- * an error.  pwrite() would store in pieces, and wait for the lock of the file,
- * which a server can hold.
+ * A value is stored atomically, because the server may read it at any time.
+ * The server may also truncate its file at any time; a guard turns the fault
+ * into an error.  pwrite() would not be atomic, and would wait for the inode
+ * lock, which a server can hold.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,19 +18,19 @@
 #include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/ioeventfd.h"
 
-/* Nothing but tmpfs: other file systems can make us wait for a page. */
-static bool check_file(int fd, uint64_t end, Error **errp)
+/* Only tmpfs: a page fault on another file system may block. */
+static bool shadow_check_file(int fd, uint64_t end, Error **errp)
 {
     struct statfs fs;
     struct stat st;
 
     if (!vfio_user_fd_is_memory(fd) || fstat(fd, &st) < 0 ||
         fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
-        error_setg(errp, "its shadow memory is no memfd and no file of tmpfs");
+        error_setg(errp, "its shadow memory is not a memfd or a tmpfs file");
         return false;
     }
     if (end > st.st_size) {
-        error_setg(errp, "its shadow is at 0x%" PRIx64 " of a memory of 0x%"
+        error_setg(errp, "its shadow ends at 0x%" PRIx64 " in a file of 0x%"
                    PRIx64 " bytes", end, (uint64_t)st.st_size);
         return false;
     }
@@ -51,7 +51,7 @@ bool vfio_user_shadow_map(VFIOUserShadow *shadow, int fd, uint64_t offset,
     uint64_t in_page = offset % page_size;
     void *page;
 
-    if (!check_file(fd, offset + size, errp)) {
+    if (!shadow_check_file(fd, offset + size, errp)) {
         return false;
     }
     page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,

@@ -1,15 +1,15 @@
 /*
- * vfio-user ioeventfds: a signal that cannot block
+ * vfio-user ioeventfds: signals an eventfd without blocking
  *
  * A write to an eventfd blocks while its counter is full, unless O_NONBLOCK is
- * set, and both are the server's: a vCPU would wait for as long as a server
- * likes.  The kernel itself signals eventfds without blocking, for KVM and for
- * those who ask to be told when their asynchronous input is done.  So here an
- * empty file of ours is read asynchronously, which is done at once, and the
- * server's eventfd is told.
+ * set.  The server controls both, so a vCPU could block forever.  The kernel
+ * itself signals eventfds without blocking, for KVM and for completions of
+ * asynchronous I/O.  This file therefore reads asynchronously from an empty
+ * file.  The read completes immediately, and the kernel signals the server's
+ * eventfd.
  *
- * Nothing here waits; completions are dropped when the kernel has no more room
- * for them.
+ * Nothing here blocks.  Completions are discarded when the kernel has no more
+ * room for them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,12 +21,12 @@
 #include "qapi/error.h"
 #include "hw/vfio/user/ioeventfd.h"
 
-/* Completions between two times that they are dropped, roughly. */
+/* Approximate number of completions before they are discarded. */
 #define EVENTS 64
 
 struct VFIOUserSignaller {
     aio_context_t context;
-    int empty;                  /* file without a byte */
+    int empty;                  /* descriptor of an empty file */
 };
 
 VFIOUserSignaller *vfio_user_signaller_new(Error **errp)
@@ -35,9 +35,9 @@ VFIOUserSignaller *vfio_user_signaller_new(Error **errp)
 
     s->empty = memfd_create("vfio-user-signal", MFD_CLOEXEC);
     if (s->empty < 0) {
-        error_setg_errno(errp, errno, "no memory file");
+        error_setg_errno(errp, errno, "cannot create a memfd");
     } else if (syscall(SYS_io_setup, EVENTS, &s->context) < 0) {
-        error_setg_errno(errp, errno, "no context for asynchronous I/O, is"
+        error_setg_errno(errp, errno, "cannot create an AIO context, is"
                          " fs.aio-max-nr too small?");
         close(s->empty);
     } else {
@@ -71,9 +71,9 @@ static int submit(VFIOUserSignaller *s, int fd, uintptr_t buffer)
     return syscall(SYS_io_submit, s->context, 1, &list) == 1 ? 0 : -errno;
 }
 
-bool vfio_user_signaller_takes(VFIOUserSignaller *s, int fd)
+bool vfio_user_signaller_accepts(VFIOUserSignaller *s, int fd)
 {
-    /* the kernel looks at the eventfd first, and then at the address */
+    /* the kernel checks the eventfd first, and then the address */
     return submit(s, fd, UINTPTR_MAX) == -EFAULT;
 }
 

@@ -1,8 +1,9 @@
 /*
- * vfio-user ioeventfds: those of one region, at work
+ * vfio-user ioeventfds: the ioeventfds of one region
  *
- * Owns the descriptors, finds the entry of a write, stores and signals.  A
- * server may hand in any descriptor; only what is an eventfd is signalled.
+ * Owns the descriptors, finds the entry for a write, stores the value and
+ * signals.  A server may pass any descriptor; entries whose descriptor is not
+ * an eventfd are refused.
  *
  * Threads: see the header.
  *
@@ -17,19 +18,19 @@
 
 struct VFIOUserIoeventfds {
     GArray *entries;            /* VFIOUserIoeventfd, by offset */
-    VFIOUserShadow *shadows;    /* one for each, unused where it has none */
+    VFIOUserShadow *shadows;    /* one per entry, unused if it has none */
     VFIOUserSignaller *signaller;
     size_t nfds;
     int fds[VFIO_USER_MAX_FDS];
 };
 
-static bool take_entry(VFIOUserIoeventfds *table,
-                       const VFIOUserIoeventfd *entry, Error **errp)
+static bool add_entry(VFIOUserIoeventfds *table,
+                      const VFIOUserIoeventfd *entry, Error **errp)
 {
     unsigned i = table->entries->len;
 
-    if (!vfio_user_signaller_takes(table->signaller, table->fds[entry->fd])) {
-        error_setg(errp, "its descriptor is no eventfd");
+    if (!vfio_user_signaller_accepts(table->signaller, table->fds[entry->fd])) {
+        error_setg(errp, "its descriptor is not an eventfd");
         return false;
     }
     if (entry->shadow &&
@@ -70,7 +71,7 @@ VFIOUserIoeventfds *vfio_user_ioeventfds_new(const GArray *entries,
                                                         VFIOUserIoeventfd, i);
         Error *why = NULL;
 
-        if (!take_entry(table, entry, &why)) {
+        if (!add_entry(table, entry, &why)) {
             error_prepend(&why, "offset 0x%" PRIx64 ": ", entry->offset);
             refusals->refused++;
             error_propagate(&refusals->why, why);
@@ -110,7 +111,7 @@ int vfio_user_ioeventfds_fd(const VFIOUserIoeventfds *table,
     return table->fds[entry->fd];
 }
 
-/* Returns the index of the first entry at @offset or beyond. */
+/* Returns the index of the first entry at or above @offset. */
 static unsigned first_from(const VFIOUserIoeventfds *table, uint64_t offset)
 {
     unsigned low = 0, high = table->entries->len;

@@ -1,8 +1,8 @@
 /*
- * vfio-user ioeventfds: what a server says of them
+ * vfio-user ioeventfds: parses the server's reply
  *
- * The reply to DEVICE_GET_REGION_IO_FDS, checked.  What KVM would refuse is
- * refused here, for QEMU takes no for an answer from KVM very badly.  Pure
+ * Checks the reply to DEVICE_GET_REGION_IO_FDS.  Entries that KVM would reject
+ * are rejected here, because QEMU aborts if KVM rejects an ioeventfd.  Pure
  * functions; see the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -20,14 +20,17 @@ void vfio_user_io_fd_refusals_clear(VFIOUserIOFdRefusals *refusals)
     *refusals = (VFIOUserIOFdRefusals) { };
 }
 
-/* Takes @why. */
+/* Takes ownership of @why. */
 static void refuse(VFIOUserIOFdRefusals *refusals, Error *why)
 {
     refusals->refused++;
     error_propagate(&refusals->why, why);
 }
 
-/* Returns the bytes of an entry, 0 where there is none, or -1 with @errp. */
+/*
+ * Returns the size of an entry in bytes, 0 if there are none, or -1 with @errp
+ * set.
+ */
 static int64_t entry_size(const VFIOUserRegionIOFds *head, size_t payload,
                           Error **errp)
 {
@@ -40,7 +43,8 @@ static int64_t entry_size(const VFIOUserRegionIOFds *head, size_t payload,
     size = bytes / head->count;
     if (size < VFIO_USER_IO_FD_SHORT || size % 8 ||
         bytes != (uint64_t)size * head->count) {
-        error_setg(errp, "%u entries cannot be %zu bytes", head->count, bytes);
+        error_setg(errp, "%u entries cannot have %zu bytes", head->count,
+                   bytes);
         return -1;
     }
     return size;
@@ -50,7 +54,7 @@ static bool check_place(const VFIOUserIOFdRegion *region,
                         const VFIOUserIOFd *wire, Error **errp)
 {
     if (wire->size > 8 || ctpop64(wire->size) > 1) {
-        error_setg(errp, "a size of 0x%" PRIx64, wire->size);
+        error_setg(errp, "invalid size 0x%" PRIx64, wire->size);
     } else if (wire->offset >= region->size ||
                wire->size > region->size - wire->offset) {
         error_setg(errp, "outside the region of 0x%" PRIx64 " bytes",
@@ -71,21 +75,21 @@ static bool check_flags(const VFIOUserIOFdRegion *region,
     if (unknown) {
         error_setg(errp, "unknown flags 0x%x", unknown);
     } else if (!(wire->flags & VFIO_USER_IO_FD_PIO) != !region->ports) {
-        error_setg(errp, "its PIO flag is not what its BAR is");
+        error_setg(errp, "its PIO flag does not match the BAR type");
     } else if (match && !wire->size) {
-        error_setg(errp, "a datamatch but no size");
+        error_setg(errp, "datamatch without a size");
     } else if (match && wire->size < 8 &&
                wire->datamatch >> (8 * wire->size)) {
-        error_setg(errp, "datamatch 0x%" PRIx64 " in %" PRIu64 " bytes",
-                   wire->datamatch, wire->size);
+        error_setg(errp, "datamatch 0x%" PRIx64 " does not fit into %" PRIu64
+                   " bytes", wire->datamatch, wire->size);
     } else {
         return true;
     }
     return false;
 }
 
-static bool check_fds(const VFIOUserIOFd *wire, size_t size, size_t nfds,
-                      Error **errp)
+static bool ioeventfd_check_fds(const VFIOUserIOFd *wire, size_t size,
+                                size_t nfds, Error **errp)
 {
     bool shadow = wire->type == VFIO_USER_IO_FD_SHADOW;
 
@@ -93,12 +97,14 @@ static bool check_fds(const VFIOUserIOFd *wire, size_t size, size_t nfds,
         error_setg(errp, "unknown type %u", wire->type);
     } else if (wire->fd_index >= nfds ||
                (shadow && wire->shadow_fd_index >= nfds)) {
-        error_setg(errp, "a descriptor beyond the %zu of the reply", nfds);
+        error_setg(errp, "invalid descriptor index, the reply has %zu"
+                   " descriptors", nfds);
     } else if (shadow && size < sizeof(*wire)) {
-        error_setg(errp, "%zu bytes for a shadow ioeventfd", size);
+        error_setg(errp, "%zu bytes are too few for a shadow ioeventfd", size);
     } else if (shadow && (wire->shadow_offset > INT64_MAX - 8 ||
                           wire->shadow_offset % (wire->size ?: 8))) {
-        error_setg(errp, "shadow offset 0x%" PRIx64, wire->shadow_offset);
+        error_setg(errp, "invalid shadow offset 0x%" PRIx64,
+                   wire->shadow_offset);
     } else {
         return true;
     }
@@ -106,8 +112,9 @@ static bool check_fds(const VFIOUserIOFd *wire, size_t size, size_t nfds,
 }
 
 /*
- * Entries of 48 bytes have the datamatch at their end, whatever their type;
- * those of 0.9.1 that were only made longer have it where they had it.
+ * An entry of 48 bytes has the datamatch at its end, whatever its type.  An
+ * entry of 0.9.1, even if it is padded, has the datamatch where shadow_offset
+ * is now.
  */
 static void read_entry(VFIOUserIOFd *wire, const uint8_t *bytes, size_t size)
 {
@@ -133,7 +140,7 @@ static void parse_entry(const VFIOUserIOFdRegion *region,
     }
     if (!check_place(region, &wire, &why) ||
         !check_flags(region, &wire, &why) ||
-        !check_fds(&wire, size, nfds, &why)) {
+        !ioeventfd_check_fds(&wire, size, nfds, &why)) {
         error_prepend(&why, "offset 0x%" PRIx64 ": ", wire.offset);
         refuse(refusals, why);
         return;
@@ -153,40 +160,40 @@ static void parse_entry(const VFIOUserIOFdRegion *region,
 
 static gint compare_offsets(gconstpointer a, gconstpointer b)
 {
-    const VFIOUserIoeventfd *one = a, *other = b;
+    const VFIOUserIoeventfd *x = a, *y = b;
 
-    return one->offset < other->offset ? -1 : one->offset > other->offset;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Some write would be for both. */
-static bool clash(const VFIOUserIoeventfd *a, const VFIOUserIoeventfd *b)
+/* Whether a write can match both. */
+static bool conflict(const VFIOUserIoeventfd *a, const VFIOUserIoeventfd *b)
 {
     return a->offset == b->offset &&
            (!a->size || !b->size || a->size == b->size) &&
            (!a->match || !b->match || a->datamatch == b->datamatch);
 }
 
-static bool clashes_at(const GArray *entries, unsigned i)
+static bool has_conflict(const GArray *entries, unsigned i)
 {
     const VFIOUserIoeventfd *all = (const void *)entries->data;
     unsigned j;
 
     for (j = i; j-- && all[j].offset == all[i].offset; ) {
-        if (clash(&all[i], &all[j])) {
+        if (conflict(&all[i], &all[j])) {
             return true;
         }
     }
     for (j = i + 1; j < entries->len && all[j].offset == all[i].offset; j++) {
-        if (clash(&all[i], &all[j])) {
+        if (conflict(&all[i], &all[j])) {
             return true;
         }
     }
     return false;
 }
 
-/* All that clash go: which of them the server meant is not for us to say. */
-static GArray *without_clashes(GArray *entries,
-                               VFIOUserIOFdRefusals *refusals)
+/* Removes all conflicting entries: we cannot know which one is right. */
+static GArray *remove_conflicts(GArray *entries,
+                                VFIOUserIOFdRefusals *refusals)
 {
     GArray *kept = g_array_new(false, false, sizeof(VFIOUserIoeventfd));
     unsigned i;
@@ -196,9 +203,9 @@ static GArray *without_clashes(GArray *entries,
                                                   i);
         Error *why = NULL;
 
-        if (clashes_at(entries, i)) {
-            error_setg(&why, "offset 0x%" PRIx64 ": clashes with another",
-                       entry->offset);
+        if (has_conflict(entries, i)) {
+            error_setg(&why, "offset 0x%" PRIx64 ": conflicts with another"
+                       " entry", entry->offset);
             refuse(refusals, why);
         } else {
             g_array_append_val(kept, *entry);
@@ -222,8 +229,8 @@ GArray *vfio_user_ioeventfds_parse(const VFIOUserIOFdRegion *region,
 
     memcpy(&head, bytes, sizeof(head));
     if (head.index != region->index || head.flags) {
-        error_setg(errp, "an answer for region %u, flags 0x%x, to a question"
-                   " for region %u", head.index, head.flags, region->index);
+        error_setg(errp, "the reply is for region %u, flags 0x%x, asked for"
+                   " region %u", head.index, head.flags, region->index);
         return NULL;
     }
     each = entry_size(&head, size, errp);
@@ -236,5 +243,5 @@ GArray *vfio_user_ioeventfds_parse(const VFIOUserIOFdRegion *region,
                     entries, refusals);
     }
     g_array_sort(entries, compare_offsets);
-    return without_clashes(entries, refusals);
+    return remove_conflicts(entries, refusals);
 }
