@@ -12,7 +12,7 @@
 #include "qemu/sockets.h"
 #include "hw/vfio/user/address.h"
 
-/* A path, or what socket_parse() understands. */
+/* Parses a path or a string for socket_parse(). */
 static SocketAddress *parse_text(const char *text, Error **errp)
 {
     SocketAddress *addr;
@@ -31,7 +31,7 @@ static SocketAddress *parse_text(const char *text, Error **errp)
     return addr;
 }
 
-/* parse_text() makes none of these. */
+/* parse_text() has its own check. */
 static bool is_empty_path(const SocketAddress *addr)
 {
     return addr->type == SOCKET_ADDRESS_TYPE_UNIX &&

@@ -1,8 +1,8 @@
 /*
  * vfio-user address of a server
  *
- * Where a server listens, as the user says it and as messages name it.  Pure
- * functions: nothing is dialled here.
+ * Reads the address of a server from a property, and formats it for messages.
+ * Pure functions, no connections.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,8 +16,8 @@
 /**
  * vfio_user_address_visit:
  *
- * Reads a property's value: a SocketAddress, or a string that is a path or one
- * of unix:PATH, HOST:PORT, vsock:CID:PORT and fd:NAME.
+ * Reads the value of a property: a SocketAddress, or a string that is a path,
+ * unix:PATH, HOST:PORT, vsock:CID:PORT or fd:NAME.
  *
  * Returns the address, to be freed with qapi_free_SocketAddress(), or NULL with
  * @errp set.
@@ -28,7 +28,7 @@ SocketAddress *vfio_user_address_visit(Visitor *v, const char *name,
 /**
  * vfio_user_address_name:
  *
- * Returns what names @addr in messages, to be freed by the caller.
+ * Returns the name of @addr for messages, to be freed by the caller.
  */
 char *vfio_user_address_name(SocketAddress *addr);
 

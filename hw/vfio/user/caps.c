@@ -1,8 +1,9 @@
 /*
  * vfio-user version capabilities
  *
- * The capabilities are a table: key, type, default, bounds, place in the
- * struct.  A new one is a new row.  See the header for what this file is not.
+ * The capabilities are rows of a table: key, type, offset in the struct,
+ * default and bounds.  To add a capability, add a row.  See the header for what
+ * this file is not.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -41,9 +42,9 @@ typedef struct CapRow {
     const char *key;
     CapKind kind;
     size_t offset;
-    uint64_t fallback;          /* where the server leaves it out */
-    uint64_t min;               /* anything below is refused */
-    bool clamp;                 /* to what was proposed */
+    uint64_t fallback;          /* if the server omits it */
+    uint64_t min;               /* smaller values are rejected */
+    bool clamp;                 /* limit it to the proposed value */
 } CapRow;
 
 #define CAP(field) offsetof(VFIOUserCaps, field)
@@ -57,7 +58,7 @@ static const CapRow cap_rows[] = {
     { "write_multiple", CAP_BOOL, CAP(write_multiple), false, 0, true },
 };
 
-/* What the client says of it is the first row. */
+/* The client sends only the first row. */
 static const CapRow twin_rows[] = {
     { "supported", CAP_BOOL, CAP(twin_socket), false, 0, true },
     { "fd_index", CAP_U32, CAP(twin_fd_index), UINT32_MAX, 0 },
@@ -160,13 +161,13 @@ static bool cap_read(const QObject *obj, const CapRow *row, uint64_t *value,
     }
     if (!qobject_to(QNum, obj) ||
         !qnum_get_try_uint(qobject_to(QNum, obj), value)) {
-        error_setg(errp, "capability '%s' is not a number that is an integer"
-                   " and not negative", row->key);
+        error_setg(errp, "capability '%s' is not a non-negative integer",
+                   row->key);
         return false;
     }
     if (*value < row->min) {
-        error_setg(errp, "capability '%s' is %" PRIu64 ", least is %" PRIu64,
-                   row->key, *value, row->min);
+        error_setg(errp, "capability '%s' is %" PRIu64 ", must be at least %"
+                   PRIu64, row->key, *value, row->min);
         return false;
     }
     return true;
@@ -191,7 +192,10 @@ static bool caps_take(const QDict *dict, const CapRow *rows, size_t n,
     return true;
 }
 
-/* The dictionary under @key; NULL where there is none; false: not one. */
+/*
+ * Sets @child to the object under @key, or to NULL if it is missing.  Returns
+ * false if it is not an object.
+ */
 static bool caps_child(const QDict *dict, const char *key, QDict **child,
                        Error **errp)
 {
@@ -206,7 +210,7 @@ static bool caps_child(const QDict *dict, const char *key, QDict **child,
     return true;
 }
 
-/* "Version data" are optional: *@root is NULL where there are none. */
+/* "Version data" are optional: *@root is NULL if they are missing. */
 static bool caps_decode(const char *data, size_t size, QDict **root,
                         Error **errp)
 {

@@ -1,8 +1,8 @@
 /*
  * vfio-user version capabilities
  *
- * What the two sides of a connection agree on in VERSION: to JSON and from
- * JSON.  Pure functions: they know no sockets and keep no state.
+ * Formats the proposed capabilities of VERSION as JSON, and parses the server's
+ * reply.  Pure functions: no sockets and no state.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 
 /*
  * Filled once, by vfio_user_caps_parse(), and never changed afterwards: any
- * thread may read it.  Numbers hold for what the client sends.
+ * thread may read it.  The limits apply to messages of the client.
  */
 typedef struct VFIOUserCaps {
     uint16_t major;
@@ -21,21 +21,21 @@ typedef struct VFIOUserCaps {
     uint64_t max_data_xfer_size;    /* bytes of data in one message */
     uint32_t max_dma_maps;          /* maps valid at one time */
     uint64_t pgsizes;               /* or'ed page sizes of DMA maps */
-    bool write_multiple;            /* REGION_WRITE_MULTI is understood */
-    bool twin_socket;               /* the server's requests have their own */
-    uint32_t twin_fd_index;         /* which descriptor of the reply it is */
-    bool migration;                 /* the object was there */
-    uint64_t migration_pgsize;      /* bytes for which a dirty bit stands */
+    bool write_multiple;            /* REGION_WRITE_MULTI is supported */
+    bool twin_socket;               /* second socket for server requests */
+    uint32_t twin_fd_index;         /* index of its descriptor in the reply */
+    bool migration;                 /* "migration" is present */
+    uint64_t migration_pgsize;      /* bytes per bit of a dirty bitmap */
     uint64_t max_bitmap_size;       /* bytes of one dirty bitmap */
 } VFIOUserCaps;
 
-/* What the client proposes. */
+/* The capabilities that the client proposes. */
 extern const VFIOUserCaps vfio_user_caps_proposed;
 
 /**
  * vfio_user_caps_to_json:
  *
- * Returns the "version data" that propose @caps, to be freed by the caller.
+ * Returns the "version data" for @caps, to be freed by the caller.
  * Specification: "VFIO_USER_VERSION".
  */
 char *vfio_user_caps_to_json(const VFIOUserCaps *caps);
@@ -43,24 +43,24 @@ char *vfio_user_caps_to_json(const VFIOUserCaps *caps);
 /**
  * vfio_user_caps_max_request:
  *
- * Returns how many bytes of data one request of the client may carry, whatever
- * its command.  A reply may carry max_data_xfer_size bytes.
+ * Returns the maximum number of data bytes in a request of the client, for any
+ * command.  A reply may have max_data_xfer_size bytes.
  */
 uint32_t vfio_user_caps_max_request(const VFIOUserCaps *caps);
 
 /**
  * vfio_user_caps_parse:
- * @proposed: what the client proposed
+ * @proposed: the capabilities that the client proposed
  * @payload: of the server's VERSION reply
- * @size: bytes of it, at least those of VFIOUserVersion
- * @caps: where the agreement goes; untouched on failure
+ * @size: bytes of @payload, at least those of VFIOUserVersion
+ * @caps: set to the negotiated capabilities; unchanged on failure
  *
- * A capability left out has its default, one above what was proposed is
- * clamped to it; an unknown one is ignored.
+ * A missing capability has its default.  A value above the proposed one is
+ * limited to it.  Unknown capabilities are ignored.
  *
- * Returns true, or false with @errp set: another major version, a minor one
- * above the proposal, text that is no JSON object, a value of the wrong type
- * or one that no server can mean.
+ * Returns true, or false with @errp set: another major version, a higher minor
+ * version than proposed, not a JSON object, or a value with the wrong type or
+ * out of range.
  */
 bool vfio_user_caps_parse(const VFIOUserCaps *proposed,
                           const void *payload, size_t size,

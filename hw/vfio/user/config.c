@@ -17,7 +17,7 @@
 #define CONFIG_SIZE     256
 #define EXT_CONFIG_SIZE 4096
 
-/* QEMU keeps a standard capability's size in a byte and never needs more. */
+/* The PCI specification aligns capabilities to DWORDs. */
 #define CAP_ALIGN 4
 
 static uint16_t get_word(const uint8_t *config, unsigned offset)
@@ -30,8 +30,8 @@ static uint32_t get_long(const uint8_t *config, unsigned offset)
     return ldl_le_p(config + offset);
 }
 
-/* Least size of the capabilities that QEMU looks into, bytes. */
-static unsigned cap_size(const uint8_t *config, unsigned pos)
+/* Minimum size in bytes of the capabilities that QEMU parses. */
+static unsigned config_cap_size(const uint8_t *config, unsigned pos)
 {
     uint16_t flags = get_word(config, pos + PCI_CAP_FLAGS);
 
@@ -47,7 +47,7 @@ static unsigned cap_size(const uint8_t *config, unsigned pos)
         if ((flags & PCI_EXP_FLAGS_VERS) > 1) {
             return 0x3c;
         }
-        /* with room for half of the Link 2 registers QEMU takes them all */
+        /* if part of the Link 2 registers fit, QEMU accesses all of them */
         return pos + PCI_EXP_LNKCAP2 < CONFIG_SIZE &&
                pos + 0x34 > CONFIG_SIZE ? 0x34 : 0x14;
     case PCI_CAP_ID_PM:
@@ -75,8 +75,8 @@ static bool check_msix_part(const char *what, uint32_t reg, uint64_t bytes,
     }
     type = get_long(config, PCI_BASE_ADDRESS_0 + 4 * bar);
     if (type & PCI_BASE_ADDRESS_SPACE_IO) {
-        error_setg(errp, "MSI-X %s is in BAR %u, which is no memory", what,
-                   bar);
+        error_setg(errp, "MSI-X %s is in BAR %u, which is not a memory BAR",
+                   what, bar);
         return false;
     }
     return true;
@@ -114,20 +114,23 @@ static bool check_msi(const uint8_t *config, unsigned pos, Error **errp)
                     PCI_MSI_FLAGS_QMASK) >> 1;
 
     if (log > 5) {
-        error_setg(errp, "MSI with %u vectors: 32 are the most", 1 << log);
+        error_setg(errp, "MSI with %u vectors, the maximum is 32", 1 << log);
         return false;
     }
     return true;
 }
 
-/* Capabilities that QEMU sets up: a second one would be set up on top. */
-static bool is_single(uint8_t id)
+/* QEMU sets these capabilities up, which it can do only once. */
+static bool is_unique(uint8_t id)
 {
     return id == PCI_CAP_ID_MSI || id == PCI_CAP_ID_MSIX ||
            id == PCI_CAP_ID_EXP || id == PCI_CAP_ID_PM || id == PCI_CAP_ID_AF;
 }
 
-/* One byte a byte of standard configuration space: who has claimed it. */
+/*
+ * Marks bytes of configuration space as used.  Returns false if some already
+ * are.
+ */
 static bool claim(uint8_t *used, unsigned pos, unsigned size)
 {
     for (unsigned i = pos; i < pos + size; i++) {
@@ -139,8 +142,8 @@ static bool claim(uint8_t *used, unsigned pos, unsigned size)
     return true;
 }
 
-static bool check_caps(const uint8_t *config, const uint64_t *bar_sizes,
-                       Error **errp)
+static bool config_check_caps(const uint8_t *config, const uint64_t *bar_sizes,
+                              Error **errp)
 {
     uint8_t used[CONFIG_SIZE] = { };
     bool seen[256] = { };
@@ -155,14 +158,15 @@ static bool check_caps(const uint8_t *config, const uint64_t *bar_sizes,
         unsigned size;
 
         if (pos < PCI_STD_HEADER_SIZEOF || pos % CAP_ALIGN) {
-            error_setg(errp, "a capability at 0x%x: inside the header or not"
-                       " aligned", pos);
+            error_setg(errp, "the capability at 0x%x is inside the header or"
+                       " not aligned", pos);
             return false;
         }
         id = config[pos + PCI_CAP_LIST_ID];
-        size = cap_size(config, pos);
+        size = config_cap_size(config, pos);
         if (pos + size > CONFIG_SIZE) {
-            error_setg(errp, "capability 0x%x at 0x%x ends outside", id, pos);
+            error_setg(errp, "capability 0x%x at 0x%x ends outside"
+                       " configuration space", id, pos);
             return false;
         }
         if (!claim(used, pos, size)) {
@@ -170,8 +174,8 @@ static bool check_caps(const uint8_t *config, const uint64_t *bar_sizes,
                        " the list loop?", id, pos);
             return false;
         }
-        if (seen[id] && is_single(id)) {
-            error_setg(errp, "capability 0x%x is there twice", id);
+        if (seen[id] && is_unique(id)) {
+            error_setg(errp, "capability 0x%x is present twice", id);
             return false;
         }
         seen[id] = true;
@@ -184,7 +188,7 @@ static bool check_caps(const uint8_t *config, const uint64_t *bar_sizes,
     return true;
 }
 
-/* QEMU registers an extended capability with 8 bytes at least. */
+/* QEMU registers an extended capability with at least 8 bytes. */
 #define EXT_CAP_MIN 8
 
 static bool check_ext_caps(const uint8_t *config, Error **errp)
@@ -195,8 +199,8 @@ static bool check_ext_caps(const uint8_t *config, Error **errp)
     do {
         if (pos < CONFIG_SIZE || pos % CAP_ALIGN ||
             pos + EXT_CAP_MIN > EXT_CONFIG_SIZE) {
-            error_setg(errp, "an extended capability at 0x%x: outside or not"
-                       " aligned", pos);
+            error_setg(errp, "the extended capability at 0x%x is outside"
+                       " extended configuration space or not aligned", pos);
             return false;
         }
         if (!claim(used, pos, EXT_CAP_MIN)) {
@@ -218,12 +222,12 @@ static bool check_bar(const uint8_t *config, unsigned nr,
     uint64_t most = io ? 64 * KiB : wide ? 1ULL << 62 : 2 * GiB;
 
     if (bar_sizes[nr] > most) {
-        error_setg(errp, "BAR %u of 0x%" PRIx64 " bytes: its type holds at"
-                   " most 0x%" PRIx64, nr, bar_sizes[nr], most);
+        error_setg(errp, "BAR %u of 0x%" PRIx64 " bytes is too large, its type"
+                   " allows at most 0x%" PRIx64, nr, bar_sizes[nr], most);
         return false;
     }
     if (wide && (nr == VFIO_USER_CONFIG_BARS - 1 || bar_sizes[nr + 1])) {
-        error_setg(errp, "BAR %u has 64 bits and no room for the upper half",
+        error_setg(errp, "BAR %u has 64 bits, but no room for the upper half",
                    nr);
         return false;
     }
@@ -237,8 +241,8 @@ bool vfio_user_config_check(const uint8_t *config, size_t size,
     uint8_t type, pin;
 
     if (size != CONFIG_SIZE && size != EXT_CONFIG_SIZE) {
-        error_setg(errp, "a configuration space of %zu bytes: 256 and 4096"
-                   " are possible", size);
+        error_setg(errp, "configuration space has %zu bytes, must be 256 or"
+                   " 4096", size);
         return false;
     }
     type = config[PCI_HEADER_TYPE] & 0x7f;
@@ -249,7 +253,7 @@ bool vfio_user_config_check(const uint8_t *config, size_t size,
     }
     pin = config[PCI_INTERRUPT_PIN];
     if (pin > 4) {
-        error_setg(errp, "interrupt pin %u: there are 4", pin);
+        error_setg(errp, "interrupt pin %u is invalid, the maximum is 4", pin);
         return false;
     }
     for (unsigned i = 0; i < VFIO_USER_CONFIG_BARS; i++) {
@@ -257,6 +261,6 @@ bool vfio_user_config_check(const uint8_t *config, size_t size,
             return false;
         }
     }
-    return check_caps(config, bar_sizes, errp) &&
+    return config_check_caps(config, bar_sizes, errp) &&
            (size == CONFIG_SIZE || check_ext_caps(config, errp));
 }

@@ -1,9 +1,9 @@
 /*
  * vfio-user PCI configuration space checks
  *
- * What QEMU's PCI code takes from a device's configuration space without
- * asking is asked here first: the bytes come from a server that nobody
- * trusts.  Pure functions; they read no device and change nothing.
+ * Checks the parts of a device's configuration space that QEMU's PCI code
+ * trusts, because here they come from an untrusted server.  Pure functions:
+ * they do not access the device or change anything.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,13 +16,13 @@
 /**
  * vfio_user_config_check:
  * @config: the configuration space
- * @size: bytes of it, 256 or 4096
- * @bar_sizes: of the regions behind the six BARs, bytes; 0 where there is none
+ * @size: bytes of @config, 256 or 4096
+ * @bar_sizes: bytes of the regions of the six BARs; 0 if there is none
  *
- * Checks that the header is an endpoint's with an interrupt pin that exists,
- * that capability lists end and stay inside, that BARs have a type which can
- * hold their size, and that MSI-X table and pending bits lie inside memory
- * BARs.
+ * Checks that the device is an endpoint (header type 0) with a valid interrupt
+ * pin, that capability lists end and stay inside configuration space, that the
+ * type of each BAR allows its size, and that MSI-X table and pending bit array
+ * are inside memory BARs.
  *
  * Returns true, or false with @errp set.
  */

@@ -18,7 +18,7 @@ typedef struct Batch {
 
 bool vfio_user_fd_is_memory(int fd)
 {
-    /* answered for these files only, and by the kernel, which asks nobody */
+    /* fails for all other files, and never blocks */
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
@@ -34,8 +34,8 @@ static void *close_thread(void *opaque)
 }
 
 /*
- * QEMU's own function ends QEMU if there can be no thread, and a server could
- * see to that.
+ * qemu_thread_create() terminates QEMU if it fails, and a server could make it
+ * fail.
  */
 static bool start_thread(Batch *batch)
 {
@@ -43,7 +43,7 @@ static bool start_thread(Batch *batch)
     pthread_t thread;
     int ret;
 
-    /* signals are for the other threads */
+    /* the other threads handle signals */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     ret = pthread_create(&thread, NULL, close_thread, batch);
@@ -70,8 +70,8 @@ void vfio_user_close_fds(const int *fds, size_t nfds)
         batch->fds[batch->nfds++] = fds[i];
     }
     if (batch && !start_thread(batch)) {
-        warn_report_once("vfio-user: no thread to close descriptors in: they"
-                         " stay open");
+        warn_report_once("vfio-user: cannot create a thread to close"
+                         " descriptors: they stay open");
         g_free(batch);
     }
 }

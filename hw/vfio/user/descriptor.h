@@ -1,12 +1,12 @@
 /*
  * vfio-user descriptors of a server
  *
- * A descriptor that a server sent may be anything: to ask for its size, or to
- * close it, may wait for whoever is behind it, such as a FUSE file system of
- * the server or a socket that lingers.  Here they are told from memory, which
- * nobody stands behind, and closed without waiting.  Reads and writes none.
+ * A descriptor from a server may be of any kind.  Getting its size or closing
+ * it may block, for example on a FUSE file system of the server or on a socket
+ * with SO_LINGER.  This file recognizes memory, which never blocks, and closes
+ * other descriptors without waiting.  Does not read or write.
  *
- * Threads: any, with any lock.
+ * Threads: any, with any lock held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,17 +17,17 @@
 /**
  * vfio_user_fd_is_memory:
  *
- * Returns whether @fd is a memfd, or a regular file of tmpfs or hugetlbfs: its
- * size can be asked for, it can be mapped, and the mapping be accessed and
- * taken away, and nobody but the kernel is waited for.  Never waits itself.
+ * Returns whether @fd is a memfd, or a regular file on tmpfs or hugetlbfs.
+ * Getting the size of such a file, mapping it, accessing the mapping and
+ * unmapping it depend on no other process.  Never blocks itself.
  */
 bool vfio_user_fd_is_memory(int fd);
 
 /**
  * vfio_user_close_fds:
  *
- * Closes @nfds descriptors: memory at once, others in a thread that lives for
- * as long as that takes.  If there can be no thread they stay open.
+ * Closes @nfds descriptors: memory immediately, others in a new thread.  If the
+ * thread cannot be created, they stay open.
  */
 void vfio_user_close_fds(const int *fds, size_t nfds);
 

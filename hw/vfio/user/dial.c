@@ -1,13 +1,13 @@
 /*
- * vfio-user: dialling a server
+ * vfio-user: connecting to a server
  *
- * To look up a name or a path and to connect may take as long as others like:
- * a name server, a network, a file system, or a server that does not accept.
- * So a thread dials, and is left alone with it when time is up.  It ends when
- * the kernel gives up, which for a UNIX socket is at the same time.
+ * Looking up a name or path and connecting may block for any time, because of a
+ * name server, the network, a file system, or a server that does not accept.
+ * Therefore a thread connects.  After the timeout it is abandoned and exits
+ * when the kernel returns, for a UNIX socket also at the timeout.
  *
- * UNIX sockets are dialled here and not by QEMU's own function, which drops the
- * errno and waits without limit.
+ * This file does not use QEMU's function to connect UNIX sockets: it does not
+ * return the errno and has no timeout.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@
 #include "qemu/thread.h"
 #include "hw/vfio/user/dial.h"
 
-/* connect(2) to a path answers this to whatever is no listening socket. */
+/* connect(2) fails with ECONNREFUSED for all files but listening sockets. */
 static const char *hint_refused(mode_t mode)
 {
     switch (mode & S_IFMT) {
@@ -67,14 +67,14 @@ const char *vfio_user_dial_hint(int error, mode_t mode)
     }
 }
 
-/* What is dialled, by a thread, for one who waits. */
+/* A connection attempt, shared by the thread and its waiting caller. */
 typedef struct Dial {
     SocketAddress *addr;
     unsigned timeout_ms;
-    int users;                  /* atomic: the last of the two frees it */
+    int users;                  /* atomic: the last one frees it */
 
     QemuMutex lock;
-    /* Protects what follows.  The condition: @done. */
+    /* Protects the following fields.  @changed signals @done. */
     QemuCond changed;
     bool done;
     QIOChannelSocket *ioc;
@@ -89,7 +89,7 @@ static int fill_address(const UnixSocketAddress *addr, struct sockaddr_un *sun)
     size_t size = strlen(addr->path);
 
     *sun = (struct sockaddr_un) { .sun_family = AF_UNIX };
-    /* an abstract name begins with a zero */
+    /* an abstract name starts with a NUL byte */
     if (size + abstract > sizeof(sun->sun_path)) {
         return -ENAMETOOLONG;
     }
@@ -201,7 +201,7 @@ static void *dial_thread(void *opaque)
     return NULL;
 }
 
-static void set_late(const Dial *d, Error **errp)
+static void set_timeout_error(const Dial *d, Error **errp)
 {
     if (d->addr->type == SOCKET_ADDRESS_TYPE_UNIX) {
         error_setg(errp, "cannot connect: %s",
@@ -228,7 +228,7 @@ static Dial *dial_begin(SocketAddress *addr, unsigned timeout_ms)
     return d;
 }
 
-/* NULL with @errp set where it failed, or is not done at @end, us. */
+/* Returns NULL with @errp set if it failed or is not done at @end (us). */
 static QIOChannelSocket *dial_finish(Dial *d, int64_t end, Error **errp)
 {
     QIOChannelSocket *ioc = NULL;
@@ -243,7 +243,7 @@ static QIOChannelSocket *dial_finish(Dial *d, int64_t end, Error **errp)
             ioc = g_steal_pointer(&d->ioc);
             error_propagate(errp, g_steal_pointer(&d->err));
         } else {
-            set_late(d, errp);
+            set_timeout_error(d, errp);
         }
     }
     dial_unref(d);
@@ -261,7 +261,7 @@ static QIOChannelSocket *dial_in_time(SocketAddress *addr,
 QIOChannelSocket *vfio_user_dial(SocketAddress *addr, unsigned timeout_ms,
                                  Error **errp)
 {
-    /* a descriptor is this thread's monitor's to know, and is connected */
+    /* fd:NAME needs the monitor of this thread, and is already connected */
     QIOChannelSocket *ioc = addr->type == SOCKET_ADDRESS_TYPE_FD ?
         dial_other(addr, errp) : dial_in_time(addr, timeout_ms, errp);
 

@@ -1,8 +1,8 @@
 /*
- * vfio-user: dialling a server
+ * vfio-user: connecting to a server
  *
- * From an address to a connected channel.  If there is no server, the error
- * has the cause and what the user can do about it.  Sends no byte.
+ * Creates a connected channel for an address.  On failure, the error has the
+ * cause and the fix.  Sends nothing.
  *
  * Threads: any.
  *
@@ -16,12 +16,11 @@
 
 /**
  * vfio_user_dial:
- * @timeout_ms: how long all of it may take
+ * @timeout_ms: total time limit
  *
- * Waits no longer than that, for whatever it is; the caller may hold the big
- * QEMU lock.
+ * Never waits longer than @timeout_ms.  The caller may hold the big QEMU lock.
  *
- * Returns a connected channel, or NULL with @errp set, which does not name
+ * Returns a connected channel, or NULL with @errp set.  The error does not name
  * the socket.
  */
 QIOChannelSocket *vfio_user_dial(SocketAddress *addr, unsigned timeout_ms,
@@ -30,10 +29,12 @@ QIOChannelSocket *vfio_user_dial(SocketAddress *addr, unsigned timeout_ms,
 /**
  * vfio_user_dial_hint:
  * @error: of connect(2) to a path, a positive errno
- * @mode: st_mode of what is there, 0 where that cannot be told
+ * @mode: st_mode of the file at the path, 0 if it cannot be determined
  *
- * A pure function.  Returns cause and fix: "permission denied; the socket must
- * be ...".  Static.
+ * Pure function.
+ *
+ * Returns a static string with cause and fix: "permission denied; the socket
+ * must be ...".
  */
 const char *vfio_user_dial_hint(int error, mode_t mode);
 

@@ -12,19 +12,20 @@
 #include "hw/vfio/user/guard.h"
 
 static struct {
-    struct sigaction before;    /* whose the signal was */
-    bool installed;             /* and stays so */
+    struct sigaction before;    /* the previous handler */
+    bool installed;             /* never uninstalled */
     /*
-     * Read by handlers at any time, without a lock: a guard is let go when it
-     * is out of the list and no handler is left that may have seen it.
+     * Read by signal handlers at any time, without a lock.  A guard may be
+     * freed when it is removed from the list and no handler uses it any more.
      */
     VFIOUserGuard *first;
     unsigned readers;
 } guards;
 
 /*
- * At once for all threads: none sees the zeros of a new page, or a hole.  Both
- * calls go straight to the kernel, and so may be made in a signal handler.
+ * Replaces the page atomically: no thread sees the zeros of a new page or an
+ * unmapped hole.  mmap() and mremap() are plain system calls, so they may be
+ * called in a signal handler.
  */
 static bool replace_page(const VFIOUserGuard *guard, uintptr_t addr)
 {
@@ -51,7 +52,7 @@ static bool handle(const siginfo_t *info)
     VFIOUserGuard *guard;
 
     if (info->si_code != BUS_ADRERR) {
-        return false;           /* broken memory, or somebody's kill() */
+        return false;           /* a memory failure, or sent by kill() */
     }
     qatomic_inc(&guards.readers);
     for (guard = qatomic_load_acquire(&guards.first); guard;
@@ -76,7 +77,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
         if (guards.before.sa_flags & SA_SIGINFO) {
             guards.before.sa_sigaction(sig, info, context);
         } else {
-            /* delivered when this returns, as if we had never been */
+            /* delivered on return, as if this handler had not existed */
             sigaction(sig, &guards.before, NULL);
             raise(sig);
         }
@@ -107,7 +108,7 @@ void vfio_user_guard_remove(VFIOUserGuard *guard)
         link = &(*link)->next;
     }
     qatomic_set(link, guard->next);
-    smp_mb();                   /* who comes later does not find it */
+    smp_mb();                   /* a later reader does not find the guard */
     while (qatomic_read(&guards.readers)) {
         sched_yield();
     }

@@ -1,14 +1,14 @@
 /*
  * vfio-user guards of mapped files
  *
- * A server may take bytes away from the file that it shares, or have no memory
- * left for it: then an access to the mapping is SIGBUS, which ends QEMU.  A
- * guard over the mapping puts a page of ones where the fault was and says so.
- * Knows neither regions nor devices.
+ * If a server truncates a file that it shares, or there is no memory left for
+ * the file, an access to the mapping raises SIGBUS, which terminates QEMU.  A
+ * guard handles the signal: it replaces the page that faulted by a page of all
+ * ones and notifies its owner.  Knows no regions or devices.
  *
- * Threads: the handler runs in whichever thread accesses the mapping, and
- * works only where that thread does not block SIGBUS.  Guards are added and
- * removed by one thread at a time, for QEMU with the big lock.
+ * Threads: the handler runs in the thread that accesses the mapping, which must
+ * not block SIGBUS.  Guards are added and removed by one thread at a time; QEMU
+ * holds the big QEMU lock for that.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,12 +18,12 @@
 
 #include <signal.h>
 
-/* Lives with its user, who fills it, from add to remove. */
+/* Filled by its owner, and embedded in it.  In use from add to remove. */
 typedef struct VFIOUserGuard {
-    void *start;                /* of the mapping: shared, of a file */
-    size_t size;                /* whole pages */
-    size_t page;                /* bytes of a page of that file */
-    /* Called after a page was replaced, in a signal handler; may not block. */
+    void *start;                /* of a shared mapping of a file */
+    size_t size;                /* bytes, a multiple of @page */
+    size_t page;                /* page size of the file, bytes */
+    /* Called by the signal handler after it replaced a page; must not block. */
     void (*hit)(struct VFIOUserGuard *guard);
 
     struct VFIOUserGuard *next; /* private */
@@ -32,16 +32,16 @@ typedef struct VFIOUserGuard {
 /**
  * vfio_user_guard_add:
  *
- * The first one takes SIGBUS over; a signal that is about no guarded mapping
- * goes to whoever had it.
+ * The first call installs a handler for SIGBUS.  Signals that are not about a
+ * guarded mapping are passed to the previous handler.
  */
 void vfio_user_guard_add(VFIOUserGuard *guard);
 
 /**
  * vfio_user_guard_remove:
  *
- * To be called before the mapping is taken away, when nobody accesses it any
- * more.  No hit is called afterwards.
+ * Call this before the mapping is unmapped, when no thread accesses it any
+ * more.  @hit is not called afterwards.
  */
 void vfio_user_guard_remove(VFIOUserGuard *guard);
 
@@ -49,7 +49,8 @@ void vfio_user_guard_remove(VFIOUserGuard *guard);
  * vfio_user_guard_begin_access:
  * @mask: for vfio_user_guard_end_access()
  *
- * Lets a thread that blocks SIGBUS, as the main loop does, access a mapping.
+ * Unblocks SIGBUS in this thread, so that it can access a guarded mapping.  The
+ * main loop normally blocks SIGBUS.
  */
 void vfio_user_guard_begin_access(sigset_t *mask);
 void vfio_user_guard_end_access(const sigset_t *mask);
