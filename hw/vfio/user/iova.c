@@ -11,7 +11,7 @@
 #include "hw/vfio/user/iova.h"
 #include "hw/vfio/user/locked.h"
 
-/* Maps that overlap are the same to the tree. */
+/* The tree treats overlapping maps as equal. */
 static gint compare_maps(gconstpointer a, gconstpointer b, gpointer opaque)
 {
     const DMAMap *map = a, *other = b;
@@ -71,19 +71,19 @@ void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map)
 {
     QEMU_LOCK_GUARD(&v->lock);
     g_tree_remove(v->maps, map);
-    /* whoever asks from now on does not find it */
+    /* no new request can hold it now */
     while (iova_is_held_locked(v, map)) {
         qemu_cond_wait(&v->released, &v->lock);
     }
 }
 
-/* The first map that ends at an address or behind it. */
+/* Finds the first map that ends at or above @from. */
 typedef struct Search {
     uint64_t from;
     const DMAMap *found;
 } Search;
 
-/* Whether to look among lower addresses, -1, or higher ones, 1. */
+/* Returns -1 to continue with lower addresses, 1 with higher ones. */
 static gint search_map(gconstpointer key, gconstpointer opaque)
 {
     const DMAMap *map = key;

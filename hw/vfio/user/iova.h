@@ -1,12 +1,13 @@
 /*
  * vfio-user IOVA space
  *
- * The list of maps: which of the device's addresses lead to which memory of
- * this process.  Here a range is looked up, and cut where half a map goes.
- * Sends nothing and owns none of the memory; maps never overlap.
+ * The list of maps from the device's IOVAs to memory of this process.  Looks up
+ * ranges, and splits a map if only a part of it is unmapped.  Maps never
+ * overlap.  Sends no messages and does not own the memory.
  *
- * Threads: any.  Who looks memory up holds its range for as long as it is used:
- * a map that goes has gone once nobody uses it, all others come and go.
+ * Threads: any.  A thread holds a range while it uses the memory.  Removing a
+ * map waits for the holder of its range; other maps can be added and removed
+ * meanwhile.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,24 +19,25 @@
 #include "qemu/thread.h"
 
 /*
- * A DMAMap's size is that of the range, bytes, less one.  A guest decides how
- * many there are: no function takes longer than the logarithm of that.
+ * The size of a DMAMap is the number of bytes minus one.  The guest controls
+ * how many maps there are, so every function takes at most logarithmic time.
  */
 typedef struct VFIOUserIOVA {
     /*
-     * A leaf: nothing is copied, sent or waited for under it.  What is
-     * allocated is one map, or an iovec for each map of a request.
+     * A leaf lock.  Do not copy, send or wait for others under it.  At most one
+     * map, or one iovec per map of a request, is allocated under it.
      */
     QemuMutex lock;
-    GTree *maps;                /* of DMAMap, by address */
-    bool is_held, is_written;   /* to be read, or to be written to */
-    uint64_t held_iova;         /* from here on memory is in use */
-    uint64_t held_size;         /* as far as this, bytes */
-    bool frozen;                /* nothing is written to, */
-    bool refused;               /* and something was to be */
+    GTree *maps;                /* of DMAMap, by IOVA */
+    bool is_held;               /* a range is in use, */
+    bool is_written;            /* for writing */
+    uint64_t held_iova;         /* start of the held range */
+    uint64_t held_size;         /* bytes */
+    bool frozen;                /* no writes are allowed */
+    bool refused;               /* a write was refused while frozen */
     QemuCond released;
 
-    /* Of who holds. */
+    /* Used by the holder without the lock */
     GArray *held;               /* struct iovec */
 } VFIOUserIOVA;
 
@@ -44,50 +46,51 @@ void vfio_user_iova_destroy(VFIOUserIOVA *v);
 
 uint32_t vfio_user_iova_count(VFIOUserIOVA *v);
 
-/* Returns false, and nothing is changed, where @map overlaps another. */
+/* Returns false and changes nothing if @map overlaps another. */
 bool vfio_user_iova_insert(VFIOUserIOVA *v, const DMAMap *map);
 
 /*
- * Takes a map out that is in.  Where its range is held waits for the one who
- * holds it: for a copy, or a send that does not block, and so for no server.
+ * Removes an existing map.  If its range is held, waits for the release.  The
+ * holder only copies or sends without blocking, so this never waits for a
+ * server.
  */
 void vfio_user_iova_remove(VFIOUserIOVA *v, const DMAMap *map);
 
 /**
  * vfio_user_iova_find:
  * @size: bytes, not 0; the range does not wrap around
- * @found: gets the first map that overlaps the range
+ * @found: set to the first map that overlaps the range
  *
- * Returns false where there is none.
+ * Returns false if there is none.
  */
 bool vfio_user_iova_find(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                          DMAMap *found);
 
-/* Returns whether all of @part leads to the same memory through @map. */
+/* Returns whether @map maps all of @part to the same memory. */
 bool vfio_user_iova_covers(const DMAMap *map, const DMAMap *part);
 
 /**
  * vfio_user_iova_rest:
  * @size: bytes of a range that overlaps @map
- * @rest: gets what is left of @map without the range, ascending
+ * @rest: set to the parts of @map outside the range, ascending
  *
- * Returns how many parts are left.
+ * Returns the number of parts.
  */
 unsigned vfio_user_iova_rest(const DMAMap *map, uint64_t iova, uint64_t size,
                              DMAMap rest[2]);
 
 /**
  * vfio_user_iova_hold:
- * @size: bytes, from a server, not trusted
- * @write: the memory is to be written to
- * @iov: gets the memory of all of the range, in its order
- * @niov: gets its pieces, one a map
+ * @size: bytes, an untrusted value from a server
+ * @write: the caller writes to the memory
+ * @iov: set to the memory of the range, one element per map, in order
+ * @niov: set to the number of elements
  *
- * One range at a time.
+ * Only one range can be held at a time.
  *
- * Returns 0, and vfio_user_iova_release() must follow; or, with nothing held,
- * -EFAULT where not all of the range is mapped and -EPERM where not all of it
- * may be written to, or none at all.
+ * Returns 0, and the caller must call vfio_user_iova_release().  On failure
+ * holds nothing and returns -EFAULT if the range is not completely mapped, or
+ * -EPERM if some of it is read-only or writes are frozen.
  */
 int vfio_user_iova_hold(VFIOUserIOVA *v, uint64_t iova, uint64_t size,
                         bool write, const struct iovec **iov, unsigned *niov);
@@ -96,15 +99,15 @@ void vfio_user_iova_release(VFIOUserIOVA *v);
 /**
  * vfio_user_iova_freeze:
  *
- * Nobody writes to the memory from now on: waits for the one who does, as
- * vfio_user_iova_remove() would.
+ * Refuses writes from now on.  If a range is held for writing, waits for its
+ * release; see vfio_user_iova_remove().
  */
 void vfio_user_iova_freeze(VFIOUserIOVA *v);
 
-/* Ends that, and forgets what was refused. */
+/* Allows writes again and clears refused. */
 void vfio_user_iova_thaw(VFIOUserIOVA *v);
 
-/* Returns whether somebody wanted to write meanwhile. */
+/* Returns whether a write was refused since vfio_user_iova_freeze(). */
 bool vfio_user_iova_refused(VFIOUserIOVA *v);
 
 #endif /* HW_VFIO_USER_IOVA_H */

@@ -1,9 +1,9 @@
 /*
- * vfio-user: locks that must be held
+ * vfio-user: asserts that a lock is held
  *
- * For the first line of each function that ends in _locked.  A mutex cannot
- * tell who holds it: what is found out is that nobody does.  For the big QEMU
- * lock there is bql_locked(), which knows.
+ * For the first line of each function whose name ends in _locked.  A QemuMutex
+ * does not know its holder: the assertion fails if no thread holds it, but not
+ * if another thread does.  For the big QEMU lock, use bql_locked().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 
 #include "qemu/thread.h"
 
-/* @mutex is constant for who asks, whatever its struct is to the caller. */
+/* @mutex is const so that functions with a const struct can use this. */
 static inline void vfio_user_assert_locked(const QemuMutex *mutex)
 {
     assert(qemu_mutex_trylock((QemuMutex *)mutex));

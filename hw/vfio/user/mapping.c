@@ -1,10 +1,10 @@
 /*
  * vfio-user mapped regions
  *
- * vCPUs access what is mapped directly: under TCG as any program would, so
- * that a fault is a signal; under KVM in the kernel, where it ends the run of
- * the vCPU with EFAULT.  Whoever comes through the memory API, the main loop
- * mostly, gets here.
+ * vCPUs access mapped regions directly.  With TCG, a fault raises a signal, as
+ * in any program.  With KVM, a fault makes KVM_RUN return EFAULT.  Accesses
+ * through the memory API, mostly from the main loop, use the functions in this
+ * file.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,11 +26,11 @@ typedef struct Area {
     bool hit;
 } Area;
 
-/* With the big QEMU lock. */
+/* Protected by the big QEMU lock. */
 static QLIST_HEAD(, VFIOUserMappings) all_mappings =
     QLIST_HEAD_INITIALIZER(all_mappings);
 
-/* The memory API's access, with SIGBUS allowed in. */
+/* Accesses of the memory API, with SIGBUS unblocked. */
 static uint64_t mapping_read(void *opaque, hwaddr addr, unsigned size)
 {
     uint8_t *bytes = memory_region_get_ram_ptr(opaque);
@@ -76,7 +76,7 @@ static void lost_in_main_loop(void *opaque)
     }
 }
 
-/* In a signal handler; scheduling a bottom half is allowed there. */
+/* Called in a signal handler, which may schedule a bottom half. */
 static void area_hit(VFIOUserGuard *guard)
 {
     Area *area = container_of(guard, Area, guard);
@@ -110,19 +110,19 @@ static bool any_short(VFIOUserMappings *m)
     return found;
 }
 
-static bool is_on(const VFIOUserMappings *m)
+static bool is_enabled(const VFIOUserMappings *m)
 {
     return m->areas->len && !m->vbasedev->no_mmap;
 }
 
-/* Devices whose file has become shorter; the main loop will say so. */
+/* Disables the mappings of devices with a truncated file; see area_hit(). */
 static bool turn_short_off(void)
 {
     VFIOUserMappings *m;
     bool changed = false;
 
     QLIST_FOREACH(m, &all_mappings, next) {
-        if (is_on(m) && any_short(m)) {
+        if (is_enabled(m) && any_short(m)) {
             vfio_user_mappings_off(m);
             changed = true;
         }
@@ -136,7 +136,7 @@ static bool turn_all_off(void)
     bool changed = false;
 
     QLIST_FOREACH(m, &all_mappings, next) {
-        if (is_on(m)) {
+        if (is_enabled(m)) {
             warn_report("%s: memory that the guest accessed is missing:"
                         " regions are accessed by message from now on",
                         m->vbasedev->name);
@@ -148,9 +148,10 @@ static bool turn_all_off(void)
 }
 
 /*
- * A vCPU did not find memory of the guest; the kernel does not say which.  If
- * no file is shorter than it was, there may be no memory left for one: without
- * mappings the vCPU gets on, or finds that the fault was not theirs.
+ * A vCPU accessed guest memory that is missing; KVM does not report which.  If
+ * no file is truncated, there may be no memory left for one.  In this case all
+ * mappings are disabled.  If the vCPU faults again, the cause was not a mapping
+ * and this function returns false.
  */
 static bool on_kvm_fault(void)
 {
@@ -204,7 +205,7 @@ void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region)
         };
         g_ptr_array_add(m->areas, area);
         vfio_user_guard_add(&area->guard);
-        /* the usual ones would do the same, but with SIGBUS blocked */
+        /* the default ops do the same, but with SIGBUS blocked */
         mmap->mem.ops = &mapping_ops;
     }
 }

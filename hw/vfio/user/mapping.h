@@ -1,10 +1,9 @@
 /*
  * vfio-user mapped regions
  *
- * The files that a server shares, where hw/vfio has mapped them as regions of
- * its device: puts a guard over each, and turns all of them off when their
- * server is not to be trusted with them any more.  Which region may be mapped
- * is decided elsewhere.
+ * The mappings that hw/vfio has made of a server's files for the regions of its
+ * device.  Adds a guard to each mapping, and disables all of them if the server
+ * truncated one.  Does not decide which regions are mapped.
  *
  * Threads: the big QEMU lock.
  *
@@ -17,7 +16,7 @@
 #include "hw/vfio/vfio-device.h"
 #include "hw/vfio/vfio-region.h"
 
-/* Called in the main loop: a page of region @nr was not there. */
+/* Called in the main loop after an access to a missing page of region @nr. */
 typedef void VFIOUserMappingLost(void *opaque, unsigned nr);
 
 typedef struct VFIOUserMappings {
@@ -31,29 +30,32 @@ typedef struct VFIOUserMappings {
 
 /**
  * vfio_user_mappings_init:
- * @vbasedev: whose regions these will be
+ * @vbasedev: the device that has the regions
+ * @lost: called with @opaque when a page is missing
  */
 void vfio_user_mappings_init(VFIOUserMappings *m, VFIODevice *vbasedev,
                              VFIOUserMappingLost *lost, void *opaque);
 
 /**
  * vfio_user_mappings_add:
- * @region: of the device, as vfio_region_mmap() left it
+ * @region: a region of the device, after vfio_region_mmap()
+ *
+ * Adds a guard to each mapping of @region.
  */
 void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region);
 
 /**
  * vfio_user_mappings_off:
  *
- * Every access is the device's from now on, for good.
+ * Disables all mappings for the lifetime of the device.  From now on, regions
+ * are accessed by message.
  */
 void vfio_user_mappings_off(VFIOUserMappings *m);
 
 /**
  * vfio_user_mappings_cleanup:
  *
- * To be called before hw/vfio takes the mappings away; may be called without
- * init.
+ * Call this before hw/vfio unmaps the regions.  May be called without init.
  */
 void vfio_user_mappings_cleanup(VFIOUserMappings *m);
 
