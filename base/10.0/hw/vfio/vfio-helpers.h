@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* hw/vfio/vfio-helpers.h of QEMU 11.1, as QEMU 10.0 has it */
+/* hw/vfio/vfio-helpers.h of QEMU 11.1, implemented for QEMU 10.0 */
 
 #ifndef BASE_HW_VFIO_VFIO_HELPERS_H
 #define BASE_HW_VFIO_VFIO_HELPERS_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* system/ramblock.h of QEMU 11.1, as QEMU 10.0 has it */
+/* system/ramblock.h of QEMU 11.1, implemented for QEMU 10.0 */
 
 #ifndef BASE_SYSTEM_RAMBLOCK_H
 #define BASE_SYSTEM_RAMBLOCK_H

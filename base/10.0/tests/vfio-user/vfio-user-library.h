@@ -1,8 +1,8 @@
 /*
- * What the tests' servers use of libvfio-user and what depends on its version
+ * Helpers of the test servers that depend on the version of libvfio-user
  *
- * QEMU 10.0's library has migration v1: a region with a window, in which
- * records are prepared, read, written and taken.
+ * The library of QEMU 10.0 has migration v1: a region with a data window, in
+ * which records are prepared, read, written and consumed.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,13 +12,13 @@
 
 #include <libvfio-user.h>
 
-/* A device whose state is records of one size. */
+/* A device whose state is a sequence of records of one size. */
 typedef struct VFIOUserLibraryState {
-    size_t size;                /* of a record */
+    size_t size;                /* of a record, bytes */
     int (*transition)(vfu_ctx_t *ctx, vfu_migr_state_t state);
     uint64_t (*pending)(void);  /* bytes of all records; 0: none for now */
-    void (*take)(void *record);
-    int (*put)(const void *record);     /* 0, or -1 with errno */
+    void (*take)(void *record);         /* saves the next record */
+    int (*put)(const void *record);     /* loads one; 0, or -1 with errno */
 } VFIOUserLibraryState;
 
 static struct {

@@ -1,7 +1,8 @@
 /*
- * What the tests' servers use of libvfio-user and what depends on its version
+ * Helpers of the test servers that depend on the version of libvfio-user
  *
- * QEMU 11.1's library has migration v2: bytes are read and written in order.
+ * The library of QEMU 11.1 has migration v2: bytes are read and written in
+ * order.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,19 +12,19 @@
 
 #include <libvfio-user.h>
 
-/* A device whose state is records of one size. */
+/* A device whose state is a sequence of records of one size. */
 typedef struct VFIOUserLibraryState {
-    size_t size;                /* of a record */
+    size_t size;                /* of a record, bytes */
     int (*transition)(vfu_ctx_t *ctx, vfu_migr_state_t state);
     uint64_t (*pending)(void);  /* bytes of all records; 0: none for now */
-    void (*take)(void *record);
-    int (*put)(const void *record);     /* 0, or -1 with errno */
+    void (*take)(void *record);         /* saves the next record */
+    int (*put)(const void *record);     /* loads one; 0, or -1 with errno */
 } VFIOUserLibraryState;
 
 static struct {
     const VFIOUserLibraryState *state;
     char *record;
-    size_t done;                /* bytes of it that were read or written */
+    size_t done;                /* bytes of record that were transferred */
 } vfio_user_library;
 
 static int vfio_user_library_transition(vfu_ctx_t *ctx, vfu_migr_state_t state)

@@ -1,7 +1,8 @@
 /*
- * vfio-user: types and calls whose shape depends on the version of QEMU
+ * vfio-user: types and calls that depend on the version of QEMU
  *
- * For QEMU 10.0.  What has only another name there is in include/ beside this.
+ * For QEMU 10.0.  Headers and functions that only have another name there are
+ * in base/10.0/include.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,12 +13,12 @@
 #include "migration/misc.h"
 #include "system/runstate.h"
 
-/* What a type's class_init() is given. */
+/* Type of the data argument of class_init(). */
 typedef void VFIOUserClassData;
 
 #define MIG_EVENT_SETUP MIG_EVENT_PRECOPY_SETUP
 
-/* Without the handler that may refuse to stop, which 10.0 has not. */
+/* QEMU 10.0 has no cb_ret, a handler that can fail. */
 #define qdev_add_vm_change_state_handler(dev, cb, cb_ret, opaque) \
     (qdev_add_vm_change_state_handler)(dev, cb, opaque)
 

@@ -1,8 +1,8 @@
 /*
- * vfio-user migration: what depends on the version of QEMU
+ * vfio-user migration: code that depends on the version of QEMU
  *
- * The tables of handlers, the acknowledgement of the set-up, the reason of a
- * failure, and the modes of migration that there are, as QEMU 10.0 has them.
+ * The SaveVMHandlers, the switchover acknowledgement, the error of a failed
+ * migration, and the blocked migration modes, for QEMU 10.0.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

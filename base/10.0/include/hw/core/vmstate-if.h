@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* hw/core/vmstate-if.h of QEMU 11.1, as QEMU 10.0 has it */
+/* hw/core/vmstate-if.h of QEMU 11.1, implemented for QEMU 10.0 */
 
 #ifndef BASE_HW_CORE_VMSTATE_IF_H
 #define BASE_HW_CORE_VMSTATE_IF_H

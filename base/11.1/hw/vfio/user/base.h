@@ -1,7 +1,7 @@
 /*
- * vfio-user: types and calls whose shape depends on the version of QEMU
+ * vfio-user: types and calls that depend on the version of QEMU
  *
- * For QEMU 11.1, whose names the client uses.
+ * For QEMU 11.1.  The client uses the names of this version.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +9,7 @@
 #ifndef HW_VFIO_USER_BASE_H
 #define HW_VFIO_USER_BASE_H
 
-/* What a type's class_init() is given. */
+/* Type of the data argument of class_init(). */
 typedef const void VFIOUserClassData;
 
 #endif /* HW_VFIO_USER_BASE_H */

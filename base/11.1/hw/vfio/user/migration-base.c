@@ -1,8 +1,8 @@
 /*
- * vfio-user migration: what depends on the version of QEMU
+ * vfio-user migration: code that depends on the version of QEMU
  *
- * The tables of handlers, the acknowledgement of the set-up, the reason of a
- * failure, and the modes of migration that there are, as QEMU 11.1 has them.
+ * The SaveVMHandlers, the switchover acknowledgement, the error of a failed
+ * migration, and the blocked migration modes, for QEMU 11.1.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@ static void save_query_pending(void *opaque, MigPendingData *pending,
     }
 }
 
-/* At the end of postcopy everything would be completed once more. */
+/* Postcopy would call save_complete() a second time at its end. */
 static bool is_active(void *opaque)
 {
     VFIOUserMigration *m = opaque;
@@ -34,7 +34,7 @@ static bool is_active(void *opaque)
     return !m->save.active || !m->save.complete;
 }
 
-/* Until 11.0 it was the destination that counted what it has to acknowledge. */
+/* Machine types up to 11.0: the destination counts the acknowledgements. */
 static int load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
