@@ -2,8 +2,7 @@
  * vfio-user version capabilities
  *
  * The capabilities are rows of a table: key, type, offset in the struct,
- * default and bounds.  To add a capability, add a row.  See the header for what
- * this file is not.
+ * default and bounds.  To add a capability, add a row.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -9,8 +9,8 @@
  *
  * libvfio-user rejects these messages for a device that migration has stopped,
  * and such a device accesses no memory.  Messages are postponed until it runs
- * and are then sent in the same order.  A map that is removed before its
- * DMA_MAP was sent sends nothing.
+ * and are then sent in the same order.  If a map is removed before its DMA_MAP
+ * was sent, neither DMA_MAP nor DMA_UNMAP is sent.
  *
  * Threads and locks: see container.h.
  *

@@ -289,7 +289,7 @@ static void listener_commit(VFIOContainer *container)
     vfio_user_budget_end(c->proxy);
 }
 
-/* Life */
+/* Lifecycle */
 
 static void vm_changed(void *opaque, bool running, RunState state)
 {

@@ -57,7 +57,7 @@ struct VFIOUserContainer {
 /* Serves the server's requests.  The opaque pointer is the container. */
 extern const VFIOUserMemoryOps vfio_user_container_memory_ops;
 
-/* Whether devices run.  They do so even while the guest is suspended. */
+/* Whether the VM lets its devices run, as it does in S3 (suspended). */
 static inline bool vfio_user_devices_run(void)
 {
     return runstate_is_live(runstate_get());

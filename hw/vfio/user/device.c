@@ -552,7 +552,7 @@ void vfio_user_device_drop_copy(VFIOUserDevice *udev)
     g_clear_pointer(&udev->copy.wmask, g_free);
 }
 
-/* Life */
+/* Lifecycle */
 
 void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
                            const VFIOUserDeviceOps *ops)

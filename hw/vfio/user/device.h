@@ -28,9 +28,9 @@
 
 /* The interrupts of one index.  Protected by the big QEMU lock. */
 typedef struct VFIOUserIRQs {
-    bool known;                 /* count was set by learn_irqs() */
+    bool known;                 /* vfio_user_device_learn_irqs() set count */
     bool unmask;                /* unmask all when the first is armed */
-    bool armed;                 /* at least one has a descriptor */
+    bool armed;                 /* one got a descriptor since all were off */
     uint32_t count;             /* interrupts of the server */
 } VFIOUserIRQs;
 
@@ -56,9 +56,9 @@ typedef struct VFIOUserDeviceOps {
 } VFIOUserDeviceOps;
 
 /*
- * A copy of a region that replaces the server's while the device is realized:
- * the server cannot change bytes after they were checked.  A write changes only
- * the bits in @wmask.
+ * A copy of a region that is used in place of the server's during realize, so
+ * that the server cannot change bytes after they were checked.  A write changes
+ * only the bits in @wmask.
  */
 typedef struct VFIOUserRegionCopy {
     uint8_t nr;
@@ -240,9 +240,10 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
 /**
  * vfio_user_device_unmask_irqs:
  *
- * Unmasks the armed interrupts again, see @unmask of
- * vfio_user_device_learn_irqs().  A reset of the device with armed interrupts
- * may have set the server's masks.  Posted; errors are ignored.
+ * Unmasks the armed interrupts again; see @unmask of
+ * vfio_user_device_learn_irqs().  Call this after a reset of a device with
+ * armed interrupts, which may have set the server's masks.  Posted; errors are
+ * ignored.
  */
 void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
 

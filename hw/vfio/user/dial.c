@@ -3,8 +3,8 @@
  *
  * Looking up a name or path and connecting may block for any time, because of a
  * name server, the network, a file system, or a server that does not accept.
- * Therefore a thread connects.  After the timeout it is abandoned and exits
- * when the kernel returns, for a UNIX socket also at the timeout.
+ * Therefore a thread connects.  After the timeout it is abandoned, and it exits
+ * when the kernel gives up.  For a UNIX socket, that is also at the timeout.
  *
  * This file does not use QEMU's function to connect UNIX sockets: it does not
  * return the errno and has no timeout.

@@ -2,7 +2,7 @@
  * vfio-user dirty tracking
  *
  * Start and stop tracking, and fetch the dirty bitmap of a range, with
- * DIRTY_PAGES or with DMA_LOGGING.  See the header for what this file is not.
+ * DIRTY_PAGES or with DMA_LOGGING.  See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

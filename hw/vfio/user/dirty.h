@@ -80,7 +80,8 @@ void vfio_user_dirty_stop(VFIOUserDirty *d);
  * vfio_user_dirty_max_map:
  *
  * Returns the maximum size of a map, in bytes, whose dirty bitmap fits into one
- * message.  libvfio-user reports only the bitmaps of whole maps.
+ * message, or UINT64_MAX if the size is not limited.  libvfio-user reports only
+ * the bitmaps of whole maps.
  */
 uint64_t vfio_user_dirty_max_map(const VFIOUserDirty *d);
 

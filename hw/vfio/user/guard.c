@@ -1,7 +1,7 @@
 /*
  * vfio-user guards of mapped files
  *
- * See the header for what this file is and is not.
+ * See the header for the purpose of this file.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

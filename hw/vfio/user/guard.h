@@ -18,7 +18,7 @@
 
 #include <signal.h>
 
-/* Filled by its owner, and embedded in it.  In use from add to remove. */
+/* Filled and owned by the caller.  Must stay valid from add to remove. */
 typedef struct VFIOUserGuard {
     void *start;                /* of a shared mapping of a file */
     size_t size;                /* bytes, a multiple of @page */

@@ -2,8 +2,9 @@
  * vfio-user mapped regions
  *
  * The mappings that hw/vfio has made of a server's files for the regions of its
- * device.  Adds a guard to each mapping, and disables all of them if the server
- * truncated one.  Does not decide which regions are mapped.
+ * device.  Adds a guard to each mapping, and disables all mappings of a device
+ * when its server must not be trusted with them any more.  Does not decide
+ * which regions are mapped.
  *
  * Threads: the big QEMU lock.
  *
