@@ -73,13 +73,14 @@ static const struct {
     const char *description;
     size_t offset;
 } counters[] = {
-    { "x-calls", "Requests sent that expect a reply",
+    { "x-calls", "Read-only counter: messages sent that expect a reply",
       offsetof(VFIOUserProxyStats, calls) },
-    { "x-posts", "Requests sent that expect none",
+    { "x-posts", "Read-only counter: messages sent that expect no reply",
       offsetof(VFIOUserProxyStats, posts) },
-    { "x-requests", "Requests of the server",
+    { "x-requests", "Read-only counter: requests received from the server",
       offsetof(VFIOUserProxyStats, requests) },
-    { "x-receive-wakeups", "Times that the receive thread woke up",
+    { "x-receive-wakeups",
+      "Read-only counter: wakeups of the thread that receives messages",
       offsetof(VFIOUserProxyStats, receive_wakeups) },
 };
 
@@ -119,6 +120,46 @@ static const Property vfio_user_pci_properties[] = {
     DEFINE_PROP_BOOL("x-send-queued", VFIOUserPCIDevice, send_queued, false),
 };
 
+/*
+ * The manual repeats these, with what there is to add;
+ * scripts/check-manual compares the two.
+ */
+static const struct {
+    const char *name;
+    const char *description;
+} descriptions[] = {
+    { "socket", "Address of the server's socket: a path, unix:PATH, HOST:PORT,"
+                " vsock:CID:PORT, fd:NAME, or a SocketAddress in JSON" },
+    { "x-timeout-ms", "Milliseconds to wait for the connection, and for the"
+                      " reply to each message" },
+    { "x-intx-mmap-timeout-ms", "Milliseconds after an INTx interrupt before"
+                                " regions are mapped again" },
+    { "x-req", "Let the server request that its device is unplugged" },
+    { "x-no-mmap", "Access all regions by message, even if the server shares"
+                   " them" },
+    { "x-no-kvm-intx", "Deliver INTx interrupts through QEMU, not KVM" },
+    { "x-no-kvm-msi", "Deliver MSI interrupts through QEMU, not KVM" },
+    { "x-no-kvm-msix", "Deliver MSI-X interrupts through QEMU, not KVM" },
+    { "x-no-kvm-ioeventfd", "Signal the server's eventfds from QEMU, not KVM" },
+    { "x-no-region-io-fds", "Do not ask the server for eventfds of registers" },
+    { "x-no-device-feature", "Do not use DEVICE_FEATURE, which migration v2"
+                             " needs" },
+    { "x-pci-vendor-id", "PCI vendor ID that replaces the server's"
+                         " (4294967295: do not replace)" },
+    { "x-pci-device-id", "PCI device ID that replaces the server's"
+                         " (4294967295: do not replace)" },
+    { "x-pci-sub-vendor-id", "PCI subsystem vendor ID that replaces the"
+                             " server's (4294967295: do not replace)" },
+    { "x-pci-sub-device-id", "PCI subsystem device ID that replaces the"
+                             " server's (4294967295: do not replace)" },
+    { "x-pci-class-code", "PCI class code that replaces the server's"
+                          " (4294967295: do not replace)" },
+    { "x-no-posted-writes", "Wait for the server to confirm each register"
+                            " write" },
+    { "x-send-queued", "No effect; accepted for command lines of other"
+                       " versions of QEMU" },
+};
+
 void vfio_user_pci_add_properties(DeviceClass *dc)
 {
     ObjectClass *klass = OBJECT_CLASS(dc);
@@ -126,9 +167,10 @@ void vfio_user_pci_add_properties(DeviceClass *dc)
     device_class_set_props(dc, vfio_user_pci_properties);
     object_class_property_add(klass, "socket", "SocketAddress", get_socket,
                               set_socket, NULL, NULL);
-    object_class_property_set_description(klass, "socket",
-        "The server's socket: a path, unix:PATH, HOST:PORT, vsock:CID:PORT,"
-        " fd:NAME or a SocketAddress");
+    for (size_t i = 0; i < ARRAY_SIZE(descriptions); i++) {
+        object_class_property_set_description(klass, descriptions[i].name,
+                                              descriptions[i].description);
+    }
     for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
         object_class_property_add(klass, counters[i].name, "uint64",
                                   get_counter, NULL, NULL,
