@@ -46,7 +46,7 @@ typedef struct Row {
 
 static const Row first[] = {
     { "start-refused", { PAGES(START), DO_FAIL, EBUSY }, ARRIVES,
-      "answered an error: Device or resource busy" },
+      "replied with an error: Device or resource busy" },
     { "start-never-answered", { PAGES(START), DO_DROP }, STAYS,
       "DIRTY_PAGES: no reply within" },
     { "start-long", { PAGES(START), DO_LENGTH, 4096 }, FAILS,
@@ -54,7 +54,7 @@ static const Row first[] = {
     { "start-dies", { PAGES(START), DO_CUT, 0 }, FAILS,
       "connection lost" },
     { "bitmap-refused", { PAGES(GET_BITMAP), DO_FAIL, EIO }, ARRIVES,
-      "answered an error: Input/output error" },
+      "replied with an error: Input/output error" },
     { "bitmap-never-answered", { PAGES(GET_BITMAP), DO_DROP }, STAYS,
       "DIRTY_PAGES: no reply within" },
     { "bitmap-short", { PAGES(GET_BITMAP), DO_LENGTH, 40 }, ARRIVES,
@@ -72,7 +72,7 @@ static const Row first[] = {
 
 static const Row second[] = {
     { "start-refused", { START(), DO_FAIL, EBUSY }, ARRIVES,
-      "answered an error: Device or resource busy" },
+      "replied with an error: Device or resource busy" },
     { "start-never-answered", { START(), DO_DROP }, STAYS,
       "DEVICE_FEATURE: no reply within" },
     { "start-short", { START(), DO_LENGTH, 8 }, ARRIVES,
@@ -88,7 +88,7 @@ static const Row second[] = {
       "invalid dirty page size 0x8000000000000000" },
     { "start-dies", { START(), DO_CUT, 0 }, FAILS, "connection lost" },
     { "report-refused", { REPORT(), DO_FAIL, EIO }, ARRIVES,
-      "answered an error: Input/output error" },
+      "replied with an error: Input/output error" },
     { "report-never-answered", { REPORT(), DO_DROP }, STAYS,
       "DEVICE_FEATURE: no reply within" },
     { "report-short", { REPORT(), DO_LENGTH, 32 }, ARRIVES,

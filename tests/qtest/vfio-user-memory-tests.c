@@ -443,10 +443,10 @@ static const Unfit unfits[] = {
     { "1-map", "{\"capabilities\":{\"max_msg_fds\":8,\"max_dma_maps\":1}}",
       { }, "the server accepts at most 1 DMA maps" },
     { "refusal", NULL, { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOSPC },
-      "DMA_MAP: the server answered an error: No space left on device" },
+      "DMA_MAP: the server replied with an error: No space left on device" },
     { "late-refusal", NULL,
       { ON(VFIO_USER_DMA_MAP, .nth = 3), DO_FAIL, ENOSPC },
-      "DMA_MAP: the server answered an error: No space left on device" },
+      "DMA_MAP: the server replied with an error: No space left on device" },
 };
 
 static void test_unfit(gconstpointer data)

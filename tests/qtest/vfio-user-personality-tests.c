@@ -16,7 +16,7 @@
 #include "vfio-user-tests.h"
 #include "vfio-user-vtd.h"
 
-#define UNDRAINED "then took its payload for a command"
+#define UNDRAINED "then parsed its payload as a command"
 #define NO_PROBES ",x-no-region-io-fds=on,x-no-device-feature=on"
 
 /*

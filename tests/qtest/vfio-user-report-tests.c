@@ -80,8 +80,8 @@ static unsigned told(Guest *g)
     for (unsigned i = 0; lines[i]; i++) {
         const char *more = strstr(lines[i], MORE);
 
-        n += strstr(lines[i], "REGION_READ: the server answered") ||
-             strstr(lines[i], "DEVICE_SET_IRQS: the server answered") ||
+        n += strstr(lines[i], "REGION_READ: the server replied") ||
+             strstr(lines[i], "DEVICE_SET_IRQS: the server replied") ||
              strstr(lines[i], "of configuration space at 0xd: ");
         if (more) {
             while (g_ascii_isdigit(more[-1])) {
@@ -110,8 +110,8 @@ static void test_reads(void)
     g_assert_cmpuint(told(&g), ==, TIMES);
     /* and the text says what it was */
     g_assert_cmpuint(vfio_user_said_count(g.said, "REGION_READ: the server"
-                     " answered an error: Invalid argument (region 0, offset"
-                     " 0x40, 4 bytes)"), >, 0);
+                     " replied with an error: Invalid argument (region 0,"
+                     " offset 0x40, 4 bytes)"), >, 0);
     end(&g);
 }
 

@@ -36,7 +36,7 @@ static VFIOUserHeader refuse(Rig *rig, const char *optional, uint32_t argsz)
     header.flags = REFUSAL;
     peer_send(rig->peer, header, NULL, 0, NULL, 0);
     g_assert_cmpint(vfio_user_proxy_finish(rig->proxy, &call, &err), ==, -EIO);
-    peer_assert_error(err, "the server answered an error");
+    peer_assert_error(err, "the server replied with an error");
     return header;
 }
 
@@ -128,7 +128,7 @@ static void test_descriptor(void)
     refuse(rig, PROPERTY, ARGSZ);
     peer_send(rig->peer, (VFIOUserHeader) { .id = ARGSZ, .flags = REFUSAL },
               NULL, 0, &fd, 1);
-    rig_assert_lost(rig, "1 descriptors with an error");
+    rig_assert_lost(rig, "error reply with 1 descriptors");
     close(fd);
 }
 

@@ -46,7 +46,7 @@ static const Violation violations[] = {
     { "version-request", COMMAND(VERSION), .size = 4,
       .rule = "only the client may send" },
     { "early-request", COMMAND(DMA_READ), .size = 16, .handshake = true,
-      .rule = "before the version is agreed" },
+      .rule = "before the version was negotiated" },
     { "request-short", COMMAND(DMA_READ), .size = 15,
       .rule = "does not fit the command" },
     { "request-long", COMMAND(DMA_READ), .size = 17,
@@ -57,7 +57,7 @@ static const Violation violations[] = {
     { "request-endless", COMMAND(DMA_WRITE), .header.size = UINT32_MAX,
       .rule = "does not fit the command" },
     { "request-fd", COMMAND(DMA_READ), .size = 16, .fd = true,
-      .rule = "1 descriptors where 0 may come" },
+      .rule = "1 descriptors, at most 0 allowed" },
 
     { "servers-reply", COMMAND(DMA_READ), REPLY, .size = 16,
       .rule = "a command that only the server sends" },
@@ -81,7 +81,7 @@ static const Violation violations[] = {
       .header.size = UINT32_MAX, .to_call = true,
       .rule = "does not fit the reply" },
     { "reply-fd", COMMAND(REGION_READ), REPLY, .size = sizeof(ReadReply),
-      .to_call = true, .fd = true, .rule = "1 descriptors where 0 may come" },
+      .to_call = true, .fd = true, .rule = "1 descriptors, at most 0 allowed" },
     { "version-endless", COMMAND(VERSION), REPLY, .to_call = true,
       .handshake = true, .header.size = 16 + 4 + 64 * KiB + 1,
       .rule = "does not fit the reply" },
@@ -91,7 +91,7 @@ static const Violation violations[] = {
     { "reply-to-none-short", COMMAND(DEVICE_GET_INFO), REPLY, .size = 8,
       .rule = "does not fit the reply" },
     { "reply-to-none-fd", COMMAND(DEVICE_GET_INFO), REPLY, .size = 16,
-      .fd = true, .rule = "1 descriptors where 0 may come" },
+      .fd = true, .rule = "1 descriptors, at most 0 allowed" },
 };
 
 static void violate(Rig *rig, const Violation *v, uint16_t id)
@@ -194,7 +194,7 @@ static void test_error_replies(void)
         g_assert_cmpint(vfio_user_proxy_finish(rig->proxy, &call, &err), ==,
                         error_replies[i].ret);
         if (error_replies[i].ret) {
-            peer_assert_error(err, "the server answered an error");
+            peer_assert_error(err, "the server replied with an error");
         } else {
             g_assert_null(err);
             g_assert_cmpuint(call.reply_size, ==, sizeof(info));
@@ -226,8 +226,8 @@ static void test_unasked(void)
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
     /* said, and only once */
-    g_test_trap_assert_stderr("*reply to no call*");
-    g_test_trap_assert_stderr_unmatched("*reply to no call*reply to no call*");
+    g_test_trap_assert_stderr("*reply that matches no call*");
+    g_test_trap_assert_stderr_unmatched("*matches no call*matches no call*");
 }
 
 /* Some servers answer posts: no call's reply, and not worth a word. */

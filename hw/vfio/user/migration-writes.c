@@ -82,7 +82,7 @@ int vfio_user_mig_write(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
         .head_size = head_size,
         .data = data,
         .data_size = size,
-        .reply_may_lie = true,
+        .defer_reading = true,
         .reply_max = command == VFIO_USER_REGION_WRITE ? head_size : 0,
     };
     ret = vfio_user_proxy_begin(proxy, &w->call, errp);

@@ -121,7 +121,7 @@ static void on_held_up(void *opaque)
     }
 }
 
-static bool is_unwanted(void *opaque)
+static bool is_canceled(void *opaque)
 {
     return vfio_user_migration_is_cancelled();
 }
@@ -131,7 +131,7 @@ static const VFIOUserProxyOps proxy_ops = {
     .lost = on_lost,
     .failed = on_failed,
     .held_up = on_held_up,
-    .unwanted = is_unwanted,
+    .is_canceled = is_canceled,
 };
 
 static void on_twin_lost(void *opaque, const char *cause)

@@ -1,20 +1,19 @@
 /*
  * vfio-user connection: the budget of an operation under the big QEMU lock
  *
- * While a thread waits with the big QEMU lock, the VM and its monitor stand
- * still.  How long a server can make them do so is decided here: each call is
- * charged with the time that it waited, and the connection fails when an
- * operation has nothing left, or when one call is not answered in time.  Then
- * nobody waits for that server again.
+ * While a thread waits with the big QEMU lock, the VM and its monitor stop.
+ * The budget limits how long a server can cause that: the time that each call
+ * waits is charged to it, and the connection fails when the budget is used up
+ * or when a single call times out.  QEMU does not wait for that server again.
  *
- * Operations that the main loop has no turn between share a budget, that of
- * the largest: so long the monitor has waited.  Another device's handler may
- * access a BAR thousands of times, and a vIOMMU changes maps singly.  What a
- * large operation leaves over is not for those after it: they have as much as
- * an ordinary one.
+ * Operations between which the main loop does not run share the largest of
+ * their budgets, because the monitor waits for all of them.  For example,
+ * a handler of another device may access a BAR thousands of times, and
+ * a vIOMMU changes maps one by one.  The rest of a large operation's budget is
+ * not passed on: later operations get an ordinary budget.
  *
- * Threads: whoever holds the big QEMU lock, which owns the fields.  For any
- * other thread nothing is charged, and nothing here does anything.
+ * Threads: the holder of the big QEMU lock, which protects the fields.  The
+ * proxy_budget_*() functions do nothing in other threads.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,16 +23,16 @@
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
 
-/* What is waited for less than that makes nobody ask for a turn, ns. */
+/* Shorter waits do not make a thread ask for a turn of the main loop, ns. */
 #define BUDGET_NOTICED SCALE_MS
 
 /* ns */
-static int64_t time_of(const VFIOUserProxy *p, VFIOUserBudgetFactor factor)
+static int64_t budget_time(const VFIOUserProxy *p, VFIOUserBudgetFactor factor)
 {
     return (int64_t)qatomic_read(&p->timeout_ms) * factor * SCALE_MS;
 }
 
-/* What may be waited, ns; may be less than 0. */
+/* How long the operation may still wait, ns; may be negative. */
 static int64_t budget_left(const VFIOUserProxy *p)
 {
     return proxy_budget_total(p) - p->budget.waited;
@@ -44,7 +43,7 @@ void vfio_user_budget_begin(VFIOUserProxy *p, VFIOUserBudgetFactor factor)
     ProxyBudget *budget = &p->budget;
 
     if (bql_locked() && !budget->depth++) {
-        budget->total = MAX(budget->total, time_of(p, factor));
+        budget->total = MAX(budget->total, budget_time(p, factor));
     }
 }
 
@@ -60,7 +59,7 @@ void vfio_user_budget_end(VFIOUserProxy *p)
         trace_vfio_user_proxy_budget(p->name, budget->waited / SCALE_MS,
                                      proxy_budget_total(p) / SCALE_MS);
         budget->total = MIN(budget->total, budget->waited +
-                            time_of(p, VFIO_USER_BUDGET_ORDINARY));
+                            budget_time(p, VFIO_USER_BUDGET_ORDINARY));
     }
 }
 
@@ -84,7 +83,7 @@ void vfio_user_budget_charge(VFIOUserProxy *p, int64_t waited)
         budget->asked = true;
         proxy_ask_for_turn(p, proxy_clock_ns() - waited);
     }
-    /* whoever is charged until then: each of them may take the lock first */
+    /* every thread charged before that turn could take the lock again first */
     if (p->ops->held_up) {
         p->ops->held_up(p->opaque);
     }
@@ -103,7 +102,7 @@ VFIOUserProxy *vfio_user_budget_guard(VFIOUserProxy *p,
 void vfio_user_budget_unguard(VFIOUserProxy *p)
 {
     if (p) {
-        assert(bql_locked());           /* it was when this was begun */
+        assert(bql_locked());           /* as in vfio_user_budget_guard() */
         vfio_user_budget_end(p);
         object_unref(OBJECT(p));
     }
@@ -111,14 +110,14 @@ void vfio_user_budget_unguard(VFIOUserProxy *p)
 
 int64_t proxy_budget_total(const VFIOUserProxy *p)
 {
-    return MAX(p->budget.total, time_of(p, VFIO_USER_BUDGET_ORDINARY));
+    return MAX(p->budget.total, budget_time(p, VFIO_USER_BUDGET_ORDINARY));
 }
 
 void proxy_budget_limit(VFIOUserProxy *p, VFIOUserCall *call, int64_t now)
 {
     if (bql_locked() && call->deadline > now + budget_left(p)) {
         call->deadline = now + MAX(budget_left(p), 0);
-        /* the first call of an operation is late by itself */
+        /* without earlier waits, this call alone is late */
         call->is_short = p->budget.asked;
     }
 }

@@ -1,11 +1,11 @@
 /*
- * vfio-user connection: small writes that wait
+ * vfio-user connection: merging of small writes
  *
- * A posted write that finds the writer's turn taken does not wait for a turn
- * of its own: whoever gets it next sends all that wait as one message.  While
- * a server is slow to read, that is one header and one system call for many
- * processors.  None is held back for this, and none is answered before it is
- * sent, so a caller's next message cannot overtake.
+ * Posted writes that find the writer's turn taken do not wait for a turn each:
+ * the next writer sends all waiting writes as one message.  While a server is
+ * slow to read, many vCPUs then share one header and one system call.  No write
+ * is delayed for this.  A call returns only after its write has been sent, so
+ * the caller's next message cannot overtake it.
  *
  * Threads: any, see the locks in proxy-internal.h.
  *
@@ -20,19 +20,19 @@
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
 
-/* Writes in one message. */
+/* Most writes in one message. */
 #define MULTI_MAX 32
 
-/* One of them, with its caller. */
+/* A waiting write; on the stack of its caller. */
 struct ProxyWrite {
     QTAILQ_ENTRY(ProxyWrite) next;
     const VFIOUserWriteMultiEntry *entry;
-    bool taken;                 /* out of the list, by who sends it */
+    bool taken;                 /* the sender removed it from the list */
     bool done;
     int result;                 /* 0 or -errno, once done */
 };
 
-/* Those that one thread sends, its own first. */
+/* The writes that one thread sends, its own first. */
 typedef struct Batch {
     ProxyWrite *writes[MULTI_MAX];
     VFIOUserWriteMultiEntry entries[MULTI_MAX];
@@ -47,8 +47,8 @@ static void batch_add(Batch *batch, ProxyWrite *write)
 }
 
 /*
- * Waits until somebody has sent @own, or there is no more hope of it.  Returns
- * true, with the writer's turn, where it is up to the caller.
+ * Waits until another thread has sent @own, or until that is impossible.
+ * Returns true, with the writer's turn, if the caller must send it.
  */
 static bool multi_wait_locked(VFIOUserProxy *p, ProxyWrite *own,
                               int64_t deadline)
@@ -65,14 +65,14 @@ static bool multi_wait_locked(VFIOUserProxy *p, ProxyWrite *own,
             p->writing |= is_free && usable;
             return is_free && usable;
         }
-        /* who has taken it has a deadline too */
+        /* once taken, the deadline of the sending thread applies */
         proxy_wait_for_writer_locked(p, own->taken ? NANOSECONDS_PER_SECOND
                                                    : left);
     }
     return false;
 }
 
-/* With the writer's turn, which it gives up. */
+/* Called with the writer's turn; releases it. */
 static int multi_send(VFIOUserProxy *p, const VFIOUserCall *call,
                       Batch *batch, ProxyQueueCount end, Error **errp)
 {
@@ -117,7 +117,7 @@ int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
 {
     ProxyWrite own = { .entry = entry };
     Batch batch = { };
-    bool alone, up_to_us = false;
+    bool alone, is_sender = false;
     ProxyQueueCount end = { };
 
     if (bql_locked()) {
@@ -131,9 +131,9 @@ int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
                 !(p->writing || p->answering);
         if (!alone) {
             QTAILQ_INSERT_TAIL(&p->small_writes, &own, next);
-            up_to_us = multi_wait_locked(p, &own, call->deadline);
+            is_sender = multi_wait_locked(p, &own, call->deadline);
         }
-        if (up_to_us) {
+        if (is_sender) {
             batch_add(&batch, &own);
             while (batch.n < limit && !QTAILQ_EMPTY(&p->small_writes)) {
                 ProxyWrite *other = QTAILQ_FIRST(&p->small_writes);
@@ -148,7 +148,7 @@ int vfio_user_proxy_post_write(VFIOUserProxy *p, VFIOUserCall *call,
     if (alone) {
         return vfio_user_proxy_post(p, call, errp);
     }
-    if (up_to_us) {
+    if (is_sender) {
         int ret = multi_send(p, call, &batch, end, NULL);
 
         QEMU_LOCK_GUARD(&p->lock);

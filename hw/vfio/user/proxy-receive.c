@@ -1,17 +1,17 @@
 /*
  * vfio-user connection: the reader's turn
  *
- * One thread at a time reads: a caller who waits for a reply, else the
- * receive thread.  The reader hands replies to whom they belong, has the room
- * above serve the server's requests, and leaves when it has what it waits
- * for.  Every header is checked here, against the table, before a byte of
- * payload is taken.  Sends nothing but what proxy-send.c has queued.
+ * One thread at a time reads: a caller that waits for a reply, or else the
+ * receive thread.  The reader passes replies to their calls and requests of the
+ * server to VFIOUserProxyOps.request, and leaves when its own reply has
+ * arrived.  Every header is checked against the table before any payload is
+ * read.  The reader sends only what proxy-send.c has queued.
  *
- * A reader polls for a while before it sleeps: as long as it paid lately, and
- * never longer than VFIO_USER_POLL_MAX_NS.  A caller who leaves does not have
- * the receive thread listen at once, where the server has never asked for
- * anything: one call follows another, and each would cost two system calls
- * to stop the thread listening and have it listen again.
+ * A reader polls before it sleeps.  The polling time adapts to whether polling
+ * was successful recently; the limit is VFIO_USER_POLL_MAX_NS.  If the server
+ * has never sent a request, the receive thread does not listen again
+ * immediately after a caller has left: calls follow each other, and for each of
+ * them two system calls would stop the listening and start it again.
  *
  * Threads: any, see the locks in proxy-internal.h.
  *
@@ -29,16 +29,16 @@
 #include "hw/vfio/user/proxy-internal.h"
 #include "trace.h"
 
-/* Shorter polling than this catches nothing: it becomes none. */
+/* Shorter polling is useless and is switched off. */
 #define POLL_MIN_NS 5000
 
-/* A look at the clock for this many at the socket. */
+/* Polls of the socket per reading of the clock. */
 #define LOOKS_PER_CLOCK 8
 
-/* How often who waits for a reply asks whether that is still wanted. */
+/* Interval between two calls of is_canceled() while a thread waits. */
 #define ASK_NS (50 * SCALE_MS)
 
-/* For how long listening is put off, and again while calls go on. */
+/* How long listening is suspended; extended while calls continue. */
 #define PUT_OFF_NS (10 * SCALE_MS)
 
 /* Checks */
@@ -60,7 +60,7 @@ violation(Error **errp, const VFIOUserHeader *h, const char *fmt, ...)
 
 static bool is_request(const VFIOUserHeader *h)
 {
-    /* servers have been seen to send error replies of type 0 */
+    /* some servers send error replies of type 0 */
     return (h->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_COMMAND &&
            !(h->flags & VFIO_USER_ERROR);
 }
@@ -74,11 +74,11 @@ static bool check_request(VFIOUserProxy *p, const VFIOUserHeader *h,
         return false;
     }
     if (p->state != VFIO_USER_UP) {
-        violation(errp, h, "a request before the version is agreed");
+        violation(errp, h, "a request before the version was negotiated");
         return false;
     }
     if (!p->serves) {
-        violation(errp, h, "a request beside the twin socket");
+        violation(errp, h, "a request that belongs on the twin socket");
         return false;
     }
     if (!vfio_user_shape_fits(&info->request, h->size - sizeof(*h),
@@ -99,7 +99,7 @@ static bool check_reply(VFIOUserProxy *p, const VFIOUserHeader *h,
         return false;
     }
     if (h->flags & VFIO_USER_ERROR) {
-        shape.min = 0;          /* "only the reply header"; more is dropped */
+        shape.min = 0;          /* "only the reply header"; drop the rest */
     }
     QEMU_LOCK_GUARD(&p->lock);
     if (!vfio_user_shape_fits(&shape, h->size - sizeof(*h), p->max_data)) {
@@ -130,7 +130,7 @@ static bool check_header(VFIOUserProxy *p, const VFIOUserHeader *h,
                          : check_reply(p, h, info, errp);
 }
 
-static bool check_fds(const VFIOUserMessage *msg, Error **errp)
+static bool proxy_check_fds(const VFIOUserMessage *msg, Error **errp)
 {
     const VFIOUserCommandInfo *info =
         vfio_user_command_info(msg->header.command);
@@ -138,7 +138,7 @@ static bool check_fds(const VFIOUserMessage *msg, Error **errp)
                                                           : &info->reply;
 
     if (msg->nfds > shape->fds) {
-        violation(errp, &msg->header, "%zu descriptors where %u may come",
+        violation(errp, &msg->header, "%zu descriptors, at most %u allowed",
                   msg->nfds, shape->fds);
         return false;
     }
@@ -146,8 +146,8 @@ static bool check_fds(const VFIOUserMessage *msg, Error **errp)
 }
 
 /*
- * Whether the call of @slot may have this reply.  Asked under the lock under
- * which the call gets it: a moment before, the slot may have been another's.
+ * Whether this reply is valid for the call of @slot.  The check and the
+ * delivery of the reply are under one lock, since slots are reused.
  */
 static bool check_slot_locked(const VFIOUserProxy *p, const ProxySlot *slot,
                               const VFIOUserHeader *h, Error **errp)
@@ -191,7 +191,7 @@ static void notify_failed(VFIOUserProxy *p, const VFIOUserHeader *h, int error)
 {
     Error *err = NULL;
 
-    error_setg_errno(&err, error, "vfio-user %s: %s: the server answered an"
+    error_setg_errno(&err, error, "vfio-user %s: %s: the server replied with an"
                      " error", p->name, vfio_user_command_name(h->command));
     p->ops->failed(p->opaque, err);
 }
@@ -236,9 +236,9 @@ static bool dispatch_reply(VFIOUserProxy *p, VFIOUserMessage *msg,
         notify_failed(p, h, error);
     }
     if (unmatched) {
-        warn_report("vfio-user %s: reply to no call dropped (id 0x%x,"
-                    " command %u %s); said once", p->name, h->id, h->command,
-                    vfio_user_command_name(h->command));
+        warn_report("vfio-user %s: dropped a reply that matches no call"
+                    " (id 0x%x, command %u %s); reported only once", p->name,
+                    h->id, h->command, vfio_user_command_name(h->command));
     }
     return true;
 }
@@ -249,8 +249,8 @@ static void dispatch_request(VFIOUserProxy *p, VFIOUserMessage *msg)
         p->stats.requests++;
     }
     /*
-     * Servers on libvfio-user take the next message for the reply to their
-     * request, whatever it is: nothing else goes out before it.
+     * Servers based on libvfio-user treat the next message, whatever it is, as
+     * the reply to their request.  Send nothing else before the reply.
      */
     proxy_set_answering(p, true);
     p->ops->request(p->opaque, p, msg);
@@ -272,8 +272,9 @@ static bool dispatch(VFIOUserProxy *p, VFIOUserMessage *msg, Error **errp)
 }
 
 /*
- * Deals with one message, with the reader's turn.  1: done; 0: none there;
- * -ECONNRESET: the connection is lost.
+ * Receives and dispatches one message; called with the reader's turn.
+ * Returns 1 if a message was processed, 0 if there was none, -ECONNRESET if
+ * the connection is lost.
  */
 static int proxy_receive(VFIOUserProxy *p)
 {
@@ -294,11 +295,11 @@ static int proxy_receive(VFIOUserProxy *p)
         ret = vfio_user_stream_take(p->stream, &msg, &err);
     }
     if (ret > 0 && stray && msg.nfds) {
-        violation(&err, &header, "%zu descriptors with an error", msg.nfds);
+        violation(&err, &header, "error reply with %zu descriptors", msg.nfds);
         ret = -EPROTO;
     }
     if (ret > 0 && !stray &&
-        (!check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
+        (!proxy_check_fds(&msg, &err) || !dispatch(p, &msg, &err))) {
         ret = -EPROTO;
     }
     vfio_user_stream_give_back(p->stream, g_steal_pointer(&msg.heap), msg.size);
@@ -342,7 +343,7 @@ void proxy_ignore_socket_locked(VFIOUserProxy *p)
     epoll_ctl(p->epoll_fd, EPOLL_CTL_DEL, p->fd, NULL);
 }
 
-/* @ns: 0 stops it; either way it has not expired. */
+/* @ns: 0 stops the timer.  Both clear an expiry that was not yet seen. */
 static void proxy_set_timer_locked(VFIOUserProxy *p, long ns)
 {
     struct itimerspec spec = { .it_value.tv_nsec = ns };
@@ -362,7 +363,7 @@ void proxy_put_reading_off_locked(VFIOUserProxy *p)
     }
 }
 
-/* Nobody reads: the next waiter shall, else the receive thread. */
+/* The turn is free: passes it to the next waiter, else the receive thread. */
 static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
 {
     VFIOUserWaiter *w = QTAILQ_FIRST(&p->waiters);
@@ -370,7 +371,7 @@ static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
 
     vfio_user_assert_locked(&p->lock);
     if (w) {
-        /* the receive thread shall not be there first */
+        /* the receive thread must not take the turn first */
         proxy_set_interest_locked(p, 0);
         qemu_cond_signal(&w->cond);
     } else if (p->queued || p->stats.requests) {
@@ -385,8 +386,8 @@ static void proxy_pass_readers_turn_locked(VFIOUserProxy *p)
 }
 
 /*
- * @took: how long a reader had to wait.  One who was waiting for longer than
- * he may poll has polled in vain.
+ * @took: how long a reader waited.  If that exceeds the longest polling time,
+ * the polling was useless.
  */
 static void proxy_adapt_polling(VFIOUserProxy *p, int64_t took)
 {
@@ -402,14 +403,15 @@ static void proxy_sleep(VFIOUserProxy *p, int64_t ns)
     GPollFD pfd = { .fd = p->fd, .events = proxy_poll_events(p) };
 
     qemu_poll_ns(&pfd, 1, ns);
-    if (pfd.revents & ~G_IO_IN) {       /* or an error, which sending meets */
+    if (pfd.revents & ~G_IO_IN) {       /* on an error, sending detects it */
         proxy_send_queued(p);
     }
 }
 
 /*
- * What was read together with the reply that a reader waited for wakes nobody
- * any more: whoever leaves deals with it first.  Reads nothing.
+ * Processes the messages that were read together with the reader's own reply.
+ * No poll would report them, so the reader does this before it leaves.  Does
+ * not read from the socket.
  */
 static void proxy_receive_rest(VFIOUserProxy *p)
 {
@@ -419,7 +421,7 @@ static void proxy_receive_rest(VFIOUserProxy *p)
     }
 }
 
-/* Reads until @w is done or @deadline has passed, with the reader's turn. */
+/* Called with the reader's turn: reads until @w is done or until @deadline. */
 static void proxy_read_until(VFIOUserProxy *p, VFIOUserWaiter *w,
                              int64_t deadline)
 {
@@ -454,7 +456,7 @@ bool proxy_wait_locked(VFIOUserProxy *p, VFIOUserWaiter *w, int64_t deadline)
         int64_t end = MIN(deadline, now + ASK_NS);
         int64_t left = end - now;
 
-        if (left <= 0 || proxy_is_unwanted(p)) {
+        if (left <= 0 || proxy_is_canceled(p)) {
             break;
         }
         if (p->reading) {
@@ -488,7 +490,7 @@ static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
         proxy_set_interest_locked(p, p->interest & ~EPOLLOUT);
     }
     if (p->put_off && p->reading) {
-        proxy_set_timer_locked(p, 0);   /* whoever reads sets it on leaving */
+        proxy_set_timer_locked(p, 0);   /* the reader sets it when it leaves */
     } else if (p->put_off && p->calls_seen != p->stats.calls) {
         proxy_set_timer_locked(p, PUT_OFF_NS);
     } else if (p->put_off) {
@@ -503,10 +505,11 @@ static bool proxy_claim_readers_turn(VFIOUserProxy *p, bool *stop)
 }
 
 /*
- * Waits for the socket, without the turn.  While a server moves data by message
- * it asks again at once: to sleep and be woken takes as long as to serve it.
- * @poll_ns: for how long looking paid lately; 0, while nothing goes on.  Half
- *           of what a caller may poll at most, as no vCPU waits for this one.
+ * Waits for the socket, without the reader's turn.  A server that transfers
+ * data by messages sends the next request immediately, and a sleep and a wakeup
+ * would take as long as serving it; so the thread polls first.
+ * @poll_ns: the polling time, adapted to recent success; 0 while idle.  The
+ *           limit is half of a caller's, because no vCPU waits for this thread.
  */
 static int proxy_await(VFIOUserProxy *p, int64_t *poll_ns)
 {
@@ -538,7 +541,7 @@ static void *proxy_receive_thread(void *opaque)
     int64_t poll_ns = 0;
     bool stop = false;
 
-    rcu_register_thread();      /* the room above may read guest memory */
+    rcu_register_thread();      /* callbacks may read guest memory */
     while (!stop) {
         bool mine = proxy_await(p, &poll_ns) >= 0 &&
                     proxy_claim_readers_turn(p, &stop);
@@ -578,7 +581,7 @@ bool proxy_start_receive_thread(VFIOUserProxy *p, Error **errp)
     int ret = event_notifier_init(&p->stop, 0);
 
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "cannot make an event notifier");
+        error_setg_errno(errp, -ret, "cannot create an event notifier");
         return false;
     }
     p->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

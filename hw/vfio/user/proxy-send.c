@@ -1,10 +1,11 @@
 /*
  * vfio-user connection: the writer's turn
  *
- * One thread at a time writes, a message at a time.  Requests wait for the
- * turn and for room.  Replies to the server never wait, nor do requests that
- * need no reply of a thread with the big QEMU lock: what the socket does not
- * take is queued, and goes out before the next request.  Reads nothing.
+ * One thread at a time writes, one message at a time.  Requests wait for the
+ * turn and for room in the socket.  Replies to the server never wait, and
+ * neither do posts and notifies of a thread that holds the big QEMU lock: what
+ * the socket does not accept is queued and sent before the next request.
+ * Nothing in this file reads the socket.
  *
  * Threads: any, see the locks in proxy-internal.h.
  *
@@ -27,8 +28,8 @@ static void proxy_send_failed(VFIOUserProxy *p, Error *err)
 }
 
 /*
- * Sends what the socket takes of @iov without waiting.
- * Returns the bytes sent, or -ECONNRESET after having failed the connection.
+ * Sends as much of @iov as the socket accepts without waiting.
+ * Returns the bytes sent, or -ECONNRESET after failing the connection.
  */
 static ssize_t proxy_send_some(VFIOUserProxy *p, struct iovec **iov,
                                unsigned *niov, const int *fds, size_t nfds)
@@ -49,12 +50,12 @@ static ssize_t proxy_send_some(VFIOUserProxy *p, struct iovec **iov,
         }
         iov_discard_front(iov, niov, len);
         sent += len;
-        nfds = 0;               /* they went with the first byte */
+        nfds = 0;               /* sent with the first byte */
     }
     return sent;
 }
 
-/* Sleeps until there is room; false where it is too late for that. */
+/* Sleeps until there may be room; false if the deadline has passed. */
 static bool proxy_wait_for_room(VFIOUserProxy *p, int64_t deadline)
 {
     GPollFD pfd = { .fd = p->fd, .events = G_IO_OUT };
@@ -88,7 +89,7 @@ static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
     if (begun) {
         Error *err = NULL;
 
-        error_setg(&err, "the server reads nothing");
+        error_setg(&err, "the server does not read");
         proxy_send_failed(p, err);
         return -ECONNRESET;
     }
@@ -97,7 +98,7 @@ static int proxy_send_all(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 
 /* The queues */
 
-/* These are QEMU's own eventfds: that takes no time. */
+/* The descriptors are eventfds of QEMU: closing them does not block. */
 static void proxy_close_copies(ProxyQueued *q)
 {
     while (q->nfds) {
@@ -112,7 +113,7 @@ static void proxy_free_queued(ProxyQueued *q)
     g_free(q);
 }
 
-/* What goes next of what was queued before @end; NULL: nothing. */
+/* Removes the next message that was queued before @end; NULL if none. */
 static ProxyQueued *proxy_pop_queue_locked(VFIOUserProxy *p,
                                            ProxyQueueCount end)
 {
@@ -145,7 +146,7 @@ void proxy_drop_queue_locked(VFIOUserProxy *p)
     p->queued_fds = 0;
 }
 
-/* @q: none of it was sent, or the message was cut short */
+/* @cut: @q is the rest of a partly sent message, else nothing was sent */
 static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q, bool cut)
 {
     vfio_user_assert_locked(&p->lock);
@@ -170,7 +171,7 @@ static void proxy_push_queue_locked(VFIOUserProxy *p, ProxyQueued *q, bool cut)
     p->queued_fds += q->nfds;
 }
 
-/* Back to the head what was not sent to its end, away with what was. */
+/* After sending: frees @q if it was sent completely, else requeues it first. */
 static void proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
 {
     vfio_user_assert_locked(&p->lock);
@@ -178,7 +179,7 @@ static void proxy_settle_queued_locked(VFIOUserProxy *p, ProxyQueued *q)
         proxy_free_queued(q);
         return;
     }
-    if (q->sent && q->nfds) {           /* they went with the first byte */
+    if (q->sent && q->nfds) {           /* sent with the first byte */
         p->queued_fds -= q->nfds;
         proxy_close_copies(q);
     }
@@ -209,7 +210,7 @@ static ProxyQueued *proxy_new_queued(const struct iovec *iov, unsigned niov)
     return q;
 }
 
-/* NULL: the host has no descriptor left. */
+/* NULL: QEMU is out of file descriptors. */
 static ProxyQueued *proxy_new_request(const struct iovec *iov, unsigned niov,
                                       const int *fds, size_t nfds)
 {
@@ -229,7 +230,7 @@ static ProxyQueued *proxy_new_request(const struct iovec *iov, unsigned niov,
     return q;
 }
 
-/* What may be sent now: no request while the server waits for a reply. */
+/* End of what may be sent now: no requests while the server awaits a reply. */
 static ProxyQueueCount proxy_queue_end_locked(const VFIOUserProxy *p)
 {
     ProxyQueueCount end = p->queue_in;
@@ -282,10 +283,11 @@ static void proxy_leave_writers_turn_locked(VFIOUserProxy *p)
 }
 
 /*
- * With the writer's turn: sends what the socket takes of the queues, no further
- * than @end or a server that keeps asking would never let its writer go; then,
- * if @leave, gives the turn up.  What is left the reader looks after, or the
- * receive thread, or the next writer.  Returns whether @end was reached.
+ * Called with the writer's turn.  Sends as much of the queues as the socket
+ * accepts, up to @end: a server that keeps sending requests must not occupy the
+ * writer forever.  Then releases the turn if @leave is set.  The reader, the
+ * receive thread or the next writer sends the rest.  Returns whether @end was
+ * reached.
  */
 static bool proxy_send_queue(VFIOUserProxy *p, ProxyQueueCount end, bool leave)
 {
@@ -317,7 +319,7 @@ static bool proxy_send_queue(VFIOUserProxy *p, ProxyQueueCount end, bool leave)
     }
 }
 
-/* Gives the writer's turn up, having offered what is queued to the socket. */
+/* Sends as much of the queues as the socket accepts; releases the turn. */
 static void proxy_leave_writers_turn(VFIOUserProxy *p)
 {
     ProxyQueueCount end;
@@ -370,7 +372,7 @@ int proxy_send(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
 
 /* Without waiting */
 
-/* Takes @q. */
+/* Takes ownership of @q. */
 static bool proxy_queue_request(VFIOUserProxy *p, ProxyQueued *q, bool cut,
                                 Error **errp)
 {
@@ -389,8 +391,8 @@ static bool proxy_queue_request(VFIOUserProxy *p, ProxyQueued *q, bool cut,
         }
     }
     proxy_free_queued(q);
-    error_setg(errp, "not sent: the server does not read, and %u requests wait"
-               " for it", n);
+    error_setg(errp, "not sent: the server does not read and %u requests are"
+               " queued", n);
     return false;
 }
 
@@ -417,7 +419,7 @@ int proxy_send_or_queue(VFIOUserProxy *p, struct iovec *iov, unsigned niov,
     if (mine) {
         proxy_leave_writers_turn(p);
     } else {
-        proxy_send_queued(p);   /* whoever wrote may have left */
+        proxy_send_queued(p);   /* the other writer may have finished */
     }
     return sent < 0 ? proxy_gone(p, errp) : ret;
 }
@@ -432,7 +434,7 @@ bool vfio_user_proxy_is_congested(VFIOUserProxy *p)
            PROXY_MAX_REQUESTS / 2;
 }
 
-/* What the reader does of it */
+/* Functions for the reader */
 
 void proxy_send_queued(VFIOUserProxy *p)
 {
@@ -460,11 +462,11 @@ void proxy_set_answering(VFIOUserProxy *p, bool answering)
         }
     }
     if (!answering && qatomic_read(&p->queued)) {
-        proxy_send_queued(p);   /* requests, which were held back as well */
+        proxy_send_queued(p);   /* includes the requests that were held back */
     }
 }
 
-/* Copies guest memory, without the lock. */
+/* Copies guest memory, hence without the proxy's lock. */
 static void proxy_queue_reply(VFIOUserProxy *p, const struct iovec *iov,
                               unsigned niov, bool cut)
 {
@@ -488,7 +490,7 @@ static void proxy_reply_iov(VFIOUserProxy *p, struct iovec *iov, unsigned niov)
     }
     if (wait) {
         proxy_queue_reply(p, iov, niov, false);
-        proxy_send_queued(p);   /* whoever wrote may have left */
+        proxy_send_queued(p);   /* the other writer may have finished */
         return;
     }
     sent = proxy_send_some(p, &iov, &niov, NULL, 0);

@@ -1,18 +1,19 @@
 /*
- * vfio-user connection: the second refusal of a server that does not drain
+ * vfio-user connection: stray error replies
  *
- * rust-vmm's crate vfio_user refuses a command that it does not know, leaves
- * the payload in its socket and takes that for the next header, which it
- * refuses as well.  That second error reply names what the payload begins with
- * for its id and command.  It is dropped where it is exactly what the payload
- * of a command predicts that servers need not know, and the first message
- * behind the refusal of that command; anything else is a violation.
+ * If rust-vmm's crate vfio_user does not know a command, it sends an error
+ * reply and leaves the payload in its socket.  It then parses the payload as
+ * the next header and rejects that, too.  The id and the command of this second
+ * (stray) error reply are the first bytes of the payload.  The reply is dropped
+ * if the rejected command is optional, if the reply is the first message after
+ * the rejection, and if it has the id and the command that the payload
+ * predicts.  Anything else is a protocol violation.
  *
- * A payload of one header leaves the server in step.  From a shorter one it
- * would go on in the middle of the next request: optional commands have
- * payloads of 16 bytes.
+ * Optional commands have a payload of 16 bytes, the size of a header, so that
+ * the server stays in sync.  After a shorter payload it would continue in the
+ * middle of the next request.
  *
- * Threads: whoever has the reader's turn.
+ * Threads: the thread that has the reader's turn.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,7 +37,7 @@ bool proxy_is_stray(VFIOUserProxy *p, const VFIOUserHeader *h)
         h->id != refused.payload[0] || h->command != refused.payload[1] ||
         vfio_user_command_info(h->command) ||
         (h->flags != (VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR) &&
-         h->flags != VFIO_USER_ERROR)) {        /* type 0: older ones */
+         h->flags != VFIO_USER_ERROR)) {        /* type 0: older versions */
         return false;
     }
     trace_vfio_user_proxy_stray(p->name,
@@ -44,9 +45,9 @@ bool proxy_is_stray(VFIOUserProxy *p, const VFIOUserHeader *h)
                                 h->id, h->error);
     if (!p->warned_stray) {
         p->warned_stray = true;
-        warn_report("vfio-user %s: the server refused %s and then took its"
-                    " payload for a command, which it refused as well; harmless"
-                    ", and avoided by %s=on", p->name,
+        warn_report("vfio-user %s: the server rejected %s and then parsed its"
+                    " payload as a command, which it rejected too; this is"
+                    " harmless, %s=on avoids it", p->name,
                     vfio_user_command_name(refused.command),
                     refused.optional);
     }

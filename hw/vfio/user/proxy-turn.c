@@ -1,10 +1,11 @@
 /*
  * vfio-user connection: turns of the main loop
  *
- * A thread that waits for a server may make the main loop wait, and with it the
- * monitor: with the big QEMU lock always, and without it where the main loop
- * waits for the thread, to stop a processor or for its RCU.  Here the main loop
- * is asked for a turn, and it is found out whether it has had one.
+ * A thread that waits for a server may block the main loop and with it the
+ * monitor.  With the big QEMU lock it always does; without that lock it does if
+ * the main loop waits for the thread, for example to stop a vCPU or for RCU.
+ * The functions in this file ask the main loop for a turn (a bottom half) and
+ * find out whether it had that turn.
  *
  * Threads: any.
  *
@@ -16,18 +17,18 @@
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/proxy-internal.h"
 
-/* As long as a main loop may take that waits for nobody, ms. */
+/* How long a main loop that is not blocked may take until it runs, ms. */
 #define TURN_MS 500
 
-/* How often who waits for one looks around, ms. */
+/* How often a thread that waits for a turn checks other conditions, ms. */
 #define LOOK_MS 10
 
-/* Calls without the lock that take less make nobody ask for a turn, ns. */
+/* Shorter calls without the big QEMU lock do not ask for a turn, ns. */
 #define TURN_NOTICED (10 * SCALE_MS)
 
 /*
- * A call of any connection is under way with the big QEMU lock: that is what
- * the main loop waits for.  Set by whoever has the lock.
+ * A thread waits for a reply, on any connection, with the big QEMU lock: the
+ * main loop waits for that thread.  Written with that lock held.
  */
 static bool call_with_lock;
 
@@ -38,7 +39,7 @@ void proxy_turn_set_call(bool under_way)
     }
 }
 
-/* Not in a loop that the main loop runs inside, as for a block device. */
+/* Does not run in a nested event loop, such as that of a block device. */
 static void have_turn(void *opaque)
 {
     VFIOUserProxy *p = opaque;

@@ -1,11 +1,11 @@
 /*
  * vfio-user connection: the object, its states, calls and slots
  *
- * Here a connection changes state, and here it fails: on one path, with one
- * cause.  Bytes are the stream's, turns are proxy-send.c's and
- * proxy-receive.c's.
+ * All changes of the connection's state are made here, including the single
+ * path on which it fails.  stream.c moves the bytes; proxy-send.c and
+ * proxy-receive.c manage the writer's and the reader's turn.
  *
- * Threads: see the header; the lock's rule stands in proxy-internal.h.
+ * Threads: see proxy.h; for the lock see proxy-internal.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -49,8 +49,8 @@ static void proxy_use_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
 }
 
 /*
- * The only place where the state changes.  Leaving for LOST or CLOSED
- * completes every call in flight and turns everybody away who waits.
+ * The only place where the state changes.  A change to LOST or CLOSED
+ * completes all calls in flight and wakes all waiting threads.
  */
 static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
                                    const char *reason)
@@ -83,7 +83,7 @@ static void proxy_set_state_locked(VFIOUserProxy *p, VFIOUserProxyState state,
     qemu_cond_broadcast(&p->writer_cond);
     proxy_drop_queue_locked(p);
     proxy_ignore_socket_locked(p);
-    /* whoever sleeps in poll(2) wakes up */
+    /* wake threads that sleep in poll(2) */
     shutdown(p->fd, SHUT_RDWR);
 }
 
@@ -93,7 +93,7 @@ void vfio_user_proxy_fail(VFIOUserProxy *p, Error *cause)
     g_autofree char *reason = NULL;
     bool was_up;
 
-    /* whoever tells of a lost connection says which */
+    /* the code that reports a lost connection adds the name */
     reason = g_strdup(error_get_pretty(cause) +
                       (g_str_has_prefix(error_get_pretty(cause), name) ?
                        strlen(name) : 0));
@@ -124,7 +124,7 @@ void vfio_user_proxy_up(VFIOUserProxy *p, uint64_t max_data, bool serves)
         p->max_data = max_data;
         p->serves = serves;
         proxy_set_state_locked(p, VFIO_USER_UP, "version agreed");
-        if (!p->put_off) {      /* no call, after which it would listen */
+        if (!p->put_off) {      /* else listening starts when the timer ends */
             proxy_listen_locked(p);
         }
     }
@@ -212,7 +212,7 @@ void proxy_release_slot_locked(VFIOUserProxy *p, ProxySlot *slot)
     }
 }
 
-/* Waits for a slot where all are taken; NULL when it is too late. */
+/* Waits for a slot if all are in use; NULL after @deadline. */
 static ProxySlot *proxy_claim_slot_locked(VFIOUserProxy *p, int64_t deadline)
 {
     vfio_user_assert_locked(&p->lock);
@@ -248,11 +248,11 @@ static unsigned proxy_timeout(VFIOUserProxy *p, const VFIOUserCall *call)
 {
     uint64_t ms = qatomic_read(&p->timeout_ms);
 
-    /* what a condition variable can wait for */
+    /* qemu_cond_timedwait() accepts an int */
     return MIN(ms * (call->timeout_factor ?: 1), INT_MAX);
 }
 
-/* Fails the connection because of @call. */
+/* Fails the connection; the cause names the command of @call. */
 static void proxy_give_up(VFIOUserProxy *p, const VFIOUserCall *call,
                           const Error *why)
 {
@@ -263,43 +263,43 @@ static void proxy_give_up(VFIOUserProxy *p, const VFIOUserCall *call,
     vfio_user_proxy_fail(p, cause);
 }
 
-/* What may be wrong with a server that is late. */
-static char *proxy_guess(const VFIOUserCall *call)
+/* The likely cause of a missing reply, appended to the message. */
+static char *proxy_late_hint(const VFIOUserCall *call)
 {
     if (call->command == VFIO_USER_VERSION) {
         return g_strdup("; another client may be connected to the server");
     }
-    return call->optional ? g_strdup_printf("; avoided by %s=on",
-                                            call->optional)
+    return call->optional ? g_strdup_printf("; try %s=on", call->optional)
                           : g_strdup(": is the server stuck?");
 }
 
-bool proxy_is_unwanted(VFIOUserProxy *p)
+bool proxy_is_canceled(VFIOUserProxy *p)
 {
-    return !bql_locked() && p->ops->unwanted && p->ops->unwanted(p->opaque);
+    return !bql_locked() && p->ops->is_canceled &&
+           p->ops->is_canceled(p->opaque);
 }
 
 int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
                Error **errp)
 {
-    g_autofree char *guess = proxy_guess(call);
-    bool unwanted = proxy_is_unwanted(p);
-    bool held_up = !unwanted && !bql_locked() && !proxy_main_loop_runs(p);
+    g_autofree char *hint = proxy_late_hint(call);
+    bool canceled = proxy_is_canceled(p);
+    bool held_up = !canceled && !bql_locked() && !proxy_main_loop_runs(p);
     Error *err = NULL;
 
-    if (unwanted) {
-        error_setg(&err, "%s until it was not wanted any more", what);
+    if (canceled) {
+        error_setg(&err, "%s before the operation was canceled", what);
     } else if (proxy_budget_is_short(p, call)) {
         error_setg(&err, "%s: the operation used up its time of %" PRId64
-                   " ms%s", what, proxy_budget_total(p) / SCALE_MS, guess);
+                   " ms%s", what, proxy_budget_total(p) / SCALE_MS, hint);
     } else {
         error_setg(&err, "%s within %u ms (x-timeout-ms)%s%s", what,
                    proxy_timeout(p, call),
                    held_up ? ", while QEMU's main loop waits for the caller"
-                           : "", guess);
+                           : "", hint);
     }
     if (bql_locked() || held_up) {
-        /* the main loop is not to wait for this server again */
+        /* the main loop must not wait for this server again */
         proxy_give_up(p, call, err);
     }
     error_propagate(errp, err);
@@ -327,7 +327,7 @@ void proxy_name_error(VFIOUserProxy *p, const VFIOUserCall *call, Error **errp)
                   vfio_user_command_name(call->command));
 }
 
-/* A request that has to do without waiting costs the connection if it cannot */
+/* For requests that must not wait: the connection fails if the queue is full */
 static int proxy_transmit_now(VFIOUserProxy *p, VFIOUserCall *call,
                               struct iovec *iov, unsigned niov, Error **errp)
 {
@@ -400,7 +400,7 @@ static int proxy_fill_slot_locked(VFIOUserProxy *p, ProxySlot *slot,
     return slot->generation << 8 | call->slot;
 }
 
-/* Claims a slot for @use; its message id, or -errno. */
+/* Claims a slot for @use.  Returns its message id or -errno. */
 static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
                            ProxySlotUse use, Error **errp)
 {
@@ -414,23 +414,23 @@ static int proxy_open_slot(VFIOUserProxy *p, VFIOUserCall *call,
         }
         slot = proxy_claim_slot_locked(p, call->deadline);
         usable = proxy_usable_locked(p);
-        if (slot && call->reply_may_lie) {
+        if (slot && call->defer_reading) {
             proxy_put_reading_off_locked(p);
         }
         if (slot) {
             return proxy_fill_slot_locked(p, slot, call, use);
         }
     }
-    return usable ? proxy_late(p, call, "no call was answered", errp)
+    return usable ? proxy_late(p, call, "no message slot became free", errp)
                   : proxy_gone(p, errp);
 }
 
 /*
- * Gives the slot of a request back that was not sent.  It may be another
- * call's by now: a server can answer what it has not been asked.
+ * Releases the slot of a request that was not sent.  The slot may belong to
+ * another call now, because a server can reply to a message before it gets it.
  */
-static void proxy_take_back(VFIOUserProxy *p, const VFIOUserCall *call,
-                            ProxySlotUse use, uint16_t id)
+static void proxy_cancel_slot(VFIOUserProxy *p, const VFIOUserCall *call,
+                              ProxySlotUse use, uint16_t id)
 {
     ProxySlot *slot;
 
@@ -453,7 +453,7 @@ static int proxy_begin(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     ret = proxy_transmit(p, call, id, VFIO_USER_TYPE_COMMAND, errp);
     proxy_charge(p, call, call->begun);
     if (ret < 0) {
-        proxy_take_back(p, call, SLOT_CALL, id);
+        proxy_cancel_slot(p, call, SLOT_CALL, id);
     }
     return ret;
 }
@@ -479,7 +479,7 @@ void vfio_user_proxy_renew(VFIOUserProxy *p, VFIOUserCall *call)
     proxy_set_deadline(p, call);
 }
 
-/* Slots come back with a reply only: others are not to go without. */
+/* Fails the connection, since only replies would free these slots. */
 static void proxy_too_many(VFIOUserProxy *p, const VFIOUserCall *call,
                            const char *what)
 {
@@ -522,7 +522,7 @@ int vfio_user_proxy_finish(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     } else {
         ret = call->result;
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "the server answered an error");
+            error_setg_errno(errp, -ret, "the server replied with an error");
         }
     }
     if (ret < 0) {
@@ -550,7 +550,7 @@ int vfio_user_proxy_call(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
     return ret < 0 ? ret : vfio_user_proxy_finish(p, call, errp);
 }
 
-/* Whether a notify is not answered for longer than a call may take. */
+/* Whether a notify has been without a reply for longer than the time-out. */
 static bool proxy_notify_is_late_locked(const VFIOUserProxy *p, int64_t now)
 {
     int64_t latest = now - (int64_t)qatomic_read(&p->timeout_ms) * SCALE_MS;
@@ -565,9 +565,10 @@ static bool proxy_notify_is_late_locked(const VFIOUserProxy *p, int64_t now)
 }
 
 /*
- * Likewise for a notify, without waiting.  Where notifies have all the slots
- * that they may have, the server is not asked for a reply, and an error of this
- * one is not heard of.  A server that does not answer the others is given up.
+ * As proxy_open_slot(), for a notify and without waiting.  If notifies use all
+ * the slots that they may use, this one is sent as a post, and its errors are
+ * not reported.  The connection fails if the server does not reply to the
+ * others.
  */
 static int proxy_open_notify(VFIOUserProxy *p, VFIOUserCall *call,
                              Error **errp)
@@ -608,7 +609,7 @@ static int proxy_notify(VFIOUserProxy *p, VFIOUserCall *call, Error **errp)
                          errp);
     proxy_charge(p, call, call->begun);
     if (ret < 0) {
-        proxy_take_back(p, call, SLOT_NOTIFY, id);
+        proxy_cancel_slot(p, call, SLOT_NOTIFY, id);
     }
     return ret;
 }

@@ -1,18 +1,19 @@
 /*
  * vfio-user connection
  *
- * The object that owns a connection to a server: ids, calls in flight, whose
- * turn it is to read and to write, deadlines, and the one path on which a
- * connection fails.
+ * The object that owns a connection to a server: message ids, calls in flight,
+ * the reader's and the writer's turn, deadlines, and the single path on which
+ * a connection fails.
  *
- * Not a device: it knows no regions, maps or interrupts, and what the bytes
- * of a payload mean is not its business.  It does not dial and does not
- * reconnect; it begins with a connected channel and ends CLOSED.
+ * This is not a device: it knows nothing about regions, maps or interrupts,
+ * and does not interpret payloads.  It does not dial and does not reconnect;
+ * it starts with a connected channel and ends CLOSED.
  *
- * Threads: any thread may call, post or notify, with the big QEMU lock or
- * without; nothing here takes it or releases it, and what waits with it is
- * charged to a budget.  Whoever waits for a reply reads the socket in the
- * meantime if nobody else does; a receive thread reads when nobody waits.
+ * Threads: any thread may call, post or notify, with or without the big QEMU
+ * lock.  Only vfio_user_proxy_give_way() releases that lock.  Time spent
+ * waiting with the lock held is charged to a budget.  A thread that waits for
+ * a reply reads the socket itself if no other thread does; the receive thread
+ * reads while no thread waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,50 +33,54 @@ OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserProxy, VFIO_USER_PROXY)
 /* Longest time that a waiter polls before it sleeps, ns. */
 #define VFIO_USER_POLL_MAX_NS 100000
 
-/* How long a call waits for its reply unless it says otherwise, ms. */
+/* Default time-out of a call, ms. */
 #define VFIO_USER_TIMEOUT_MS 5000
 
 typedef enum VFIOUserProxyState {
     VFIO_USER_DOWN,             /* no byte has been sent */
     VFIO_USER_HANDSHAKE,        /* VERSION only, nothing from the server */
     VFIO_USER_UP,
-    VFIO_USER_LOST,             /* failed: every call fails at once */
-    VFIO_USER_CLOSED,           /* by us: likewise, and there is no way back */
+    VFIO_USER_LOST,             /* failed: every call fails immediately */
+    VFIO_USER_CLOSED,           /* closed by QEMU: as LOST, and final */
 } VFIOUserProxyState;
 
 /*
- * What the room above does.  Called in whichever thread reads, without the
- * proxy's lock; must not block, must not call the proxy except to reply, and
- * must not take the big QEMU lock.
+ * Callbacks of the proxy's user.  They run in the thread that reads or waits;
+ * only is_canceled() may run with the proxy's lock held.  They must not block,
+ * must not call the proxy except to reply, and must not take the big QEMU lock.
  */
 typedef struct VFIOUserProxyOps {
     /*
-     * A request from the server, its size checked against the table.  To be
-     * answered before return, with vfio_user_proxy_reply() or
-     * vfio_user_proxy_reply_error().
+     * A request from the server; its size has been checked against the table.
+     * The callback must answer with vfio_user_proxy_reply() or
+     * vfio_user_proxy_reply_error() before it returns.
      */
     void (*request)(void *opaque, VFIOUserProxy *proxy,
                     const VFIOUserMessage *msg);
-    /* A notify was answered by an error, which names the socket; taken. */
+    /*
+     * The server answered a notify with an error.  @err names the socket; the
+     * callback frees it.
+     */
     void (*failed)(void *opaque, Error *err);
-    /* The connection went from UP to LOST.  Once. */
+    /* The connection went from UP to LOST.  Called once. */
     void (*lost)(void *opaque, const char *cause);
     /*
-     * This thread has waited with the big QEMU lock, and is to let the main
-     * loop have a turn once it has released the lock; may be NULL.
+     * This thread waited with the big QEMU lock held.  It should let the main
+     * loop run after it has released the lock.  May be NULL.
      */
     void (*held_up)(void *opaque);
     /*
-     * Whether what this thread waits for, without the big QEMU lock, is not
-     * wanted any more; may be NULL.  Asked now and then: such a call is late.
+     * Returns true if the operation for which this thread waits, without the
+     * big QEMU lock, was canceled.  The call then fails as if it timed out.
+     * Called periodically while waiting.  May be NULL.
      */
-    bool (*unwanted)(void *opaque);
+    bool (*is_canceled)(void *opaque);
 } VFIOUserProxyOps;
 
-/* Replies up to this many bytes cost no allocation. */
+/* Replies up to this many bytes need no allocation. */
 #define VFIO_USER_SHORT_REPLY 64
 
-/* Sleeps until somebody has done what it waits for.  Private to the proxy. */
+/* A sleeping thread; @done ends its wait.  Private to the proxy. */
 typedef struct VFIOUserWaiter {
     QemuCond cond;
     bool done;
@@ -84,11 +89,12 @@ typedef struct VFIOUserWaiter {
 } VFIOUserWaiter;
 
 /*
- * One call: request and, after it has succeeded, reply.  Lives with its
- * caller, mostly on the stack; nothing points at it once finish has returned.
+ * One call: the request and, after success, the reply.  The caller allocates
+ * it, usually on the stack; the proxy keeps no pointer to it after
+ * vfio_user_proxy_finish() has returned.
  */
 typedef struct VFIOUserCall {
-    /* The request: @head then @data; set by the caller, who keeps them. */
+    /* The request: @head, then @data.  The caller sets and owns them. */
     VFIOUserCommand command;
     const void *head;
     size_t head_size;
@@ -96,31 +102,32 @@ typedef struct VFIOUserCall {
     size_t data_size;
     const int *fds;
     size_t nfds;
-    size_t reply_max;           /* bytes of payload that the caller takes */
-    unsigned timeout_factor;    /* of the proxy's time-out; 0 is 1 */
-    int64_t until;              /* late then, see vfio_user_proxy_end(); or 0 */
+    size_t reply_max;           /* payload bytes that the caller accepts */
+    unsigned timeout_factor;    /* multiple of the proxy's time-out; 0 is 1 */
+    int64_t until;              /* latest deadline, or 0: vfio_user_proxy_end */
     /*
-     * Of a command that servers need not know, the property that leaves it
-     * out; the payload is 16 bytes then, see proxy-stray.c.
+     * For a command that servers may not implement: the property that disables
+     * it.  The payload must then be 16 bytes, see proxy-stray.c.
      */
     const char *optional;
-    bool reply_may_lie;         /* is short and nobody waits: more calls come */
+    /* The reply is short and may stay in the socket: more calls follow soon. */
+    bool defer_reading;
 
     /* The reply, until vfio_user_call_clear(). */
     const uint8_t *reply;
     size_t reply_size;
     int reply_fds[VFIO_USER_MAX_FDS];
-    size_t reply_nfds;          /* those that the caller takes, it zeroes */
+    size_t reply_nfds;          /* zeroed by a caller that keeps the fds */
 
     /* Private to the proxy. */
     VFIOUserWaiter waiter;
     int64_t begun;              /* ns on the host's monotonic clock */
-    int64_t deadline;           /* likewise */
-    bool is_short;              /* the budget of the operation set it */
-    bool no_wait;               /* neither for turn nor room */
+    int64_t deadline;           /* same clock */
+    bool is_short;              /* the operation's budget set the deadline */
+    bool no_wait;               /* wait neither for the turn nor for room */
     int result;                 /* 0 or -errno, once waiter.done */
     uint8_t slot;
-    bool heap_is_body;          /* of the stream */
+    bool heap_is_body;          /* @heap was allocated by the stream */
     uint8_t *heap;
     uint8_t short_reply[VFIO_USER_SHORT_REPLY] QEMU_ALIGNED(8);
 } VFIOUserCall;
@@ -136,27 +143,27 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserCall, vfio_user_call_clear)
 /**
  * vfio_user_proxy_reuse:
  *
- * Clears a call, and keeps the memory of a long reply for the next one: for who
- * expects many.
+ * As vfio_user_call_clear(), but keeps the memory of a long reply for the next
+ * one.  For callers that expect many long replies.
  */
 void vfio_user_proxy_reuse(VFIOUserProxy *proxy, VFIOUserCall *call);
 
-/* What the proxy counted since it was made. */
+/* Counters since the proxy was created. */
 typedef struct VFIOUserProxyStats {
     uint64_t calls;             /* requests that expect a reply */
-    uint64_t posts;             /* requests that expect none */
-    uint64_t requests;          /* of the server */
-    uint64_t receive_wakeups;   /* times that the receive thread woke up */
+    uint64_t posts;             /* requests that expect no reply */
+    uint64_t requests;          /* requests from the server */
+    uint64_t receive_wakeups;   /* wakeups of the receive thread */
 } VFIOUserProxyStats;
 
 /**
  * vfio_user_proxy_new:
  * @ioc: a connected socket
- * @name: of the socket, for messages
- * @ops: what the room above does
+ * @name: the socket's name, for messages
+ * @ops: callbacks
  *
- * Returns a proxy that is DOWN, with one reference; NULL with @errp set where
- * the host has no descriptor left.
+ * Returns a proxy that is DOWN, with one reference; NULL with @errp set if the
+ * host is out of file descriptors.
  */
 VFIOUserProxy *vfio_user_proxy_new(QIOChannelSocket *ioc, const char *name,
                                    const VFIOUserProxyOps *ops, void *opaque,
@@ -172,33 +179,34 @@ unsigned vfio_user_proxy_timeout(const VFIOUserProxy *proxy);
 /**
  * vfio_user_proxy_up:
  * @max_data: negotiated max_data_xfer_size, bytes
- * @serves: the server's requests may come over this connection
+ * @serves: the server may send requests over this connection
  *
- * The handshake has succeeded, or there is none: every command may go out, and
- * requests are served from now on.
+ * The handshake has succeeded or is not needed.  From now on every command may
+ * be sent, and requests from the server are served.
  */
 void vfio_user_proxy_up(VFIOUserProxy *proxy, uint64_t max_data, bool serves);
 
 /**
  * vfio_user_proxy_close:
  *
- * Ends the connection and the receive thread; calls in flight fail.
+ * Closes the connection and stops the receive thread; calls in flight fail.
  */
 void vfio_user_proxy_close(VFIOUserProxy *proxy);
 
 /**
  * vfio_user_proxy_fail:
- * @cause: why, with the connection's name in front or without; taken
+ * @cause: the reason, with or without the connection's name as prefix; the
+ *         proxy takes ownership
  *
- * The connection cannot go on.  Every call in flight and every later one
- * fails.  The first cause is kept, others are dropped.
+ * Marks the connection as LOST.  Calls in flight and later calls fail.  Only
+ * the first cause is kept.
  */
 void vfio_user_proxy_fail(VFIOUserProxy *proxy, Error *cause);
 
 /**
  * vfio_user_proxy_check:
  *
- * Returns true where the connection is UP, else false with its cause in @errp.
+ * Returns true if the connection is UP, else false with the cause in @errp.
  */
 bool vfio_user_proxy_check(VFIOUserProxy *proxy, Error **errp);
 
@@ -211,51 +219,53 @@ void vfio_user_proxy_get_stats(VFIOUserProxy *proxy,
 /**
  * vfio_user_proxy_end:
  *
- * When a call that begins now is late, for the field until of all calls that
- * only together do what was asked for; 0 with the big QEMU lock, where the
- * budget decides.
+ * Returns the deadline of a call that begins now, for the field @until of all
+ * calls that belong to one operation.  Returns 0 with the big QEMU lock, where
+ * the budget limits the operation.
  */
 int64_t vfio_user_proxy_end(const VFIOUserProxy *proxy);
 
 /**
  * vfio_user_proxy_give_way:
  *
- * Releases the big QEMU lock until the main loop has had the turn that the
- * budget asked for, if it did: a mutex is not fair, and who takes it again at
- * once goes before the one who waits.  For a processor between two of its
- * instructions, never in a handler.
+ * @is_waited_for: returns true if another thread, perhaps the main loop, waits
+ *                 for this one
  *
- * @is_waited_for: whether somebody waits for this thread, perhaps the main loop
- * itself; then it goes on, as it does after the time of a budget.
+ * If the budget asked for a turn of the main loop, releases the big QEMU lock
+ * until the main loop has had that turn: the mutex is not fair, so a thread
+ * that takes it again immediately would overtake the main loop.  Returns early
+ * if @is_waited_for returns true, or after the time of a budget.  For a vCPU
+ * between two instructions; must not be called in a handler.
  */
 void vfio_user_proxy_give_way(VFIOUserProxy *proxy,
                               bool (*is_waited_for)(void));
 
 /*
- * How long an operation under the big QEMU lock may wait for the server in all
- * its calls, as a multiple of the proxy's time-out.
+ * How long all calls of an operation under the big QEMU lock may wait for the
+ * server together, as a multiple of the proxy's time-out.
  */
 typedef enum VFIOUserBudgetFactor {
     VFIO_USER_BUDGET_ORDINARY = 1,
     VFIO_USER_BUDGET_REALIZE = 2,
     VFIO_USER_BUDGET_RESET = 6,
-    VFIO_USER_BUDGET_MIG_STATE = 6,     /* a change of migration state */
+    VFIO_USER_BUDGET_MIG_STATE = 6,     /* change of the migration state */
     VFIO_USER_BUDGET_MIG_DATA = 12,     /* completion; loading one section */
 } VFIOUserBudgetFactor;
 
 /**
  * vfio_user_budget_begin:
  *
- * Opens the budget of an operation, with the big QEMU lock, which must not be
- * released before vfio_user_budget_end().  Each call is charged with the time
- * that it waits.  A call that is not answered in time, or that uses the budget
- * up, fails the connection and returns -ETIMEDOUT.  Nests: the outermost budget
- * counts.  A call without a budget is an operation of its own.  Operations
- * between which the main loop has no turn have one budget, that of the largest.
+ * Opens the budget of an operation under the big QEMU lock, which must not be
+ * released before vfio_user_budget_end().  The time that each call waits is
+ * charged to the budget.  A call that gets no reply in time, or that exhausts
+ * the budget, fails the connection and returns -ETIMEDOUT.  Budgets nest: the
+ * outermost one counts.  A call without a budget counts as one operation.
+ * Operations between which the main loop does not run share one budget, the
+ * largest of theirs.
  *
- * Without the big QEMU lock both do nothing, and calls are not charged: nobody
- * but their own thread waits.  If the main loop does wait for that thread, a
- * call that is late fails the connection, too.
+ * Without the big QEMU lock both functions do nothing and calls are not
+ * charged, because only the calling thread waits.  If the main loop waits for
+ * that thread, a late call fails the connection nevertheless.
  */
 void vfio_user_budget_begin(VFIOUserProxy *proxy, VFIOUserBudgetFactor factor);
 void vfio_user_budget_end(VFIOUserProxy *proxy);
@@ -264,7 +274,7 @@ void vfio_user_budget_end(VFIOUserProxy *proxy);
  * VFIO_USER_BUDGET_GUARD:
  * @proxy: may be NULL
  *
- * A budget for the rest of the scope; keeps a reference to the proxy.
+ * Opens a budget for the rest of the scope; holds a reference to the proxy.
  */
 #define VFIO_USER_BUDGET_GUARD(proxy, factor)                           \
     g_auto(VFIOUserBudgetGuard) glue(budget_guard_, __LINE__)           \
@@ -281,8 +291,9 @@ G_DEFINE_AUTO_CLEANUP_FREE_FUNC(VFIOUserBudgetGuard, vfio_user_budget_unguard,
 /**
  * vfio_user_budget_left_ms:
  *
- * How long a thread with the big QEMU lock may wait for another thread's call,
- * as for one of its own; vfio_user_budget_charge() takes how long it did, ns.
+ * Returns how long (in ms) a thread with the big QEMU lock may wait for a call
+ * of another thread.  The thread must charge the time that it waited (in ns)
+ * with vfio_user_budget_charge().
  */
 unsigned vfio_user_budget_left_ms(VFIOUserProxy *proxy);
 void vfio_user_budget_charge(VFIOUserProxy *proxy, int64_t waited);
@@ -290,9 +301,8 @@ void vfio_user_budget_charge(VFIOUserProxy *proxy, int64_t waited);
 /**
  * vfio_user_proxy_begin:
  *
- * Sends a request; vfio_user_proxy_finish() must follow if this succeeds, and
- * must not if it does not.  Many calls may be begun before the first is
- * finished.
+ * Sends a request.  vfio_user_proxy_finish() must follow on success, and must
+ * not on failure.  Several calls may be begun before the first is finished.
  *
  * Returns 0 or -errno with @errp set.
  */
@@ -302,10 +312,10 @@ int vfio_user_proxy_begin(VFIOUserProxy *proxy, VFIOUserCall *call,
 /**
  * vfio_user_proxy_finish:
  *
- * Waits for the reply of a call begun.
+ * Waits for the reply to a call that was begun.
  *
- * Returns 0; the server's errno, negative, where it answered an error;
- * -ETIMEDOUT, after which a late reply is dropped; -ECONNRESET where the
+ * Returns 0; the server's negative errno if it replied with an error;
+ * -ETIMEDOUT, after which a late reply is dropped; -ECONNRESET if the
  * connection was lost.  @errp names the socket and the command.
  */
 int vfio_user_proxy_finish(VFIOUserProxy *proxy, VFIOUserCall *call,
@@ -314,26 +324,26 @@ int vfio_user_proxy_finish(VFIOUserProxy *proxy, VFIOUserCall *call,
 /**
  * vfio_user_proxy_renew:
  *
- * Gives a call begun all of its time from now on, since the server was busy
- * with calls that were begun before.
+ * Restarts the time-out of a call that was begun, because the server was busy
+ * with earlier calls.
  */
 void vfio_user_proxy_renew(VFIOUserProxy *proxy, VFIOUserCall *call);
 
 /**
  * vfio_user_proxy_call:
  *
- * Begin and finish.
+ * vfio_user_proxy_begin() and vfio_user_proxy_finish().
  */
 int vfio_user_proxy_call(VFIOUserProxy *proxy, VFIOUserCall *call,
                          Error **errp);
 
 /**
  * vfio_user_proxy_post:
- * @call: the request; nothing points at it after return
+ * @call: the request; the proxy keeps no pointer to it
  *
- * Sends a request with No_reply.  Waits only where the socket is full; with the
- * big QEMU lock it does not wait even then: it is queued, and a server that
- * leaves too many in the queue loses the connection.
+ * Sends a request with the flag No_reply.  Waits only if the socket is full.
+ * With the big QEMU lock it never waits: the request is queued, and the
+ * connection fails if the server leaves too many requests in the queue.
  *
  * Returns 0 or -errno with @errp set.
  */
@@ -343,21 +353,21 @@ int vfio_user_proxy_post(VFIOUserProxy *proxy, VFIOUserCall *call,
 /**
  * vfio_user_proxy_is_congested:
  *
- * Whether half of the queue is taken, for a thread with the big QEMU lock.  It
- * should call rather than post then, if the server is to follow: within its
- * budget it waits until the server has read all of the queue.
+ * Returns true if the caller holds the big QEMU lock and the queue is half
+ * full.  The caller should then use a call instead of a post: the call waits,
+ * within its budget, until the server has read the whole queue.
  */
 bool vfio_user_proxy_is_congested(VFIOUserProxy *proxy);
 
 /**
  * vfio_user_proxy_post_write:
- * @call: a REGION_WRITE, for when it goes alone
- * @entry: the same as part of a REGION_WRITE_MULTI
+ * @call: the write as a REGION_WRITE
+ * @entry: the same write as an entry of a REGION_WRITE_MULTI
  *
- * As vfio_user_proxy_post(), for a server that understands REGION_WRITE_MULTI:
- * where several threads have to wait, their writes go in one message.
+ * As vfio_user_proxy_post(), for a server that supports REGION_WRITE_MULTI: if
+ * several threads have to wait, one message carries all their writes.
  *
- * Returns 0, once it is sent, or -errno with @errp set.
+ * Returns 0 when the write has been sent, or -errno with @errp set.
  */
 int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
                                const VFIOUserWriteMultiEntry *entry,
@@ -365,12 +375,12 @@ int vfio_user_proxy_post_write(VFIOUserProxy *proxy, VFIOUserCall *call,
 
 /**
  * vfio_user_proxy_notify:
- * @call: the request; nothing points at it after return
+ * @call: the request; the proxy keeps no pointer to it
  *
- * Sends a request and waits no more than vfio_user_proxy_post().  An error
- * reply goes to VFIOUserProxyOps.failed when it arrives, unless very many
- * notifies are under way.  A server that leaves very many unanswered loses the
- * connection.
+ * Sends a request and waits no longer than vfio_user_proxy_post().  An error
+ * reply is passed to VFIOUserProxyOps.failed when it arrives, unless very many
+ * notifies are in flight.  The connection fails if the server leaves very many
+ * unanswered.
  *
  * Returns 0 or -errno with @errp set.
  */
@@ -381,11 +391,11 @@ int vfio_user_proxy_notify(VFIOUserProxy *proxy, VFIOUserCall *call,
  * vfio_user_proxy_reply:
  * @request: header of the server's request
  * @head: first part of the payload
- * @iov: second part, left as it is
- * @niov: pieces of it
+ * @iov: second part of the payload; not modified
+ * @niov: elements of @iov
  *
- * Answers a request of the server from within VFIOUserProxyOps.request.
- * Never blocks: what the socket does not take is kept and sent later.
+ * Answers a request of the server; for use in VFIOUserProxyOps.request.
+ * Never blocks: bytes that the socket does not accept are queued.
  */
 void vfio_user_proxy_reply(VFIOUserProxy *proxy, const VFIOUserHeader *request,
                            const void *head, size_t head_size,
