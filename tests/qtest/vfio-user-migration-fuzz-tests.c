@@ -135,7 +135,7 @@ static void test_without_end(const void *opaque)
     vfio_user_mig_wait_running(to);
     vfio_user_server_wait_client(to->server[0], false);
     said = vfio_user_mig_said(to);
-    g_assert_nonnull(strstr(said, "without the end of the device's state"));
+    g_assert_nonnull(strstr(said, "contain the end of the device's state"));
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_FEATURE,
                                           AT(VFIO_USER_MIG_RUNNING)), ==, 0);

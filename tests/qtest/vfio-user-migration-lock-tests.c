@@ -344,7 +344,7 @@ static void test_silent_end(const void *opaque)
     VFIOUserMigVM *vm = cancel_silent(opaque);
 
     g_assert_cmpuint(time_monitor(vm), <, SLACK_MS);
-    vfio_user_mig_refused(vm, "has not answered since the last migration");
+    vfio_user_mig_refused(vm, "has not replied since the last migration");
     vfio_user_server_set_rules(vm->server[0], NULL);
     vfio_user_server_release(vm->server[0]);
     start_at_last(vm);

@@ -262,7 +262,7 @@ static void test_none(void)
         if (!why) {
             vfio_user_mig_refused_to(vm, rows[i].how & BY_FILE ?
                                      "file:/nowhere" : "unix:/nowhere",
-                                     "the device has no migration");
+                                     "the server does not support migration");
             g_assert_null(set(vm, &rows[i], false));
         }
     }

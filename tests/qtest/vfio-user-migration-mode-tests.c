@@ -115,7 +115,7 @@ static void test_modes_none(void)
     const VFIOUserModel *model = &vfio_user_model;
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
 
-    check_modes(vm, "the device has no migration");
+    check_modes(vm, "the server does not support migration");
 }
 
 /* That take the VM's memory page by page */

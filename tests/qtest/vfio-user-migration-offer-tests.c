@@ -29,9 +29,9 @@ typedef struct Row {
 /* The first probes, the second gets the flags, the third the state. */
 static const Row rows[] = {
     { "probe-error", { FEATURE(1), DO_FAIL, ENOTSUP },
-      "the device has no migration" },
+      "the server does not support migration" },
     { "probe-error-0", { FEATURE(1), DO_FAIL, 0 },
-      "the device has no migration" },
+      "the server does not support migration" },
     { "probe-other-feature", { FEATURE(1), DO_PATCH, 4, BYTES(2) },
       "the server answered with flags 0x50002" },
     { "flags-error", { FEATURE(2), DO_FAIL, EINVAL },
@@ -41,7 +41,7 @@ static const Row rows[] = {
     { "flags-none", { FEATURE(2), DO_LENGTH, 8 }, "DEVICE_FEATURE: " },
     { "flags-short", { FEATURE(2), DO_LENGTH, 15 }, "DEVICE_FEATURE: " },
     { "flags-no-stop-copy", { FEATURE(2), DO_PATCH, 8, BYTES(4) },
-      "migration without the state STOP_COPY (flags 0x4)" },
+      "support the migration state STOP_COPY (flags 0x4)" },
     { "state-error", { FEATURE(3), DO_FAIL, EIO }, "DEVICE_FEATURE: " },
     { "state-nonsense", { FEATURE(3), DO_PATCH, 8, BYTES(8) },
       "the device reports the unknown state 8" },
@@ -94,7 +94,7 @@ static void test_none(void)
     const VFIOUserModel *model = &vfio_user_model;
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
 
-    check_refused(vm, "the device has no migration");
+    check_refused(vm, "the server does not support migration");
 }
 
 /* One, or both */

@@ -382,7 +382,7 @@ static void test_savevm_endless(void)
     vm = vfio_user_mig_source(&endless, SEED);
     add_disk(vm);
     answer = qtest_hmp(vm->qts, "savevm one");
-    g_assert_nonnull(strstr(answer, "its state did not end"));
+    g_assert_nonnull(strstr(answer, "its state data did not end"));
     vfio_user_mig_wait_running(vm);
     vfio_user_mig_vm_check(vm, SEED);
     vfio_user_mig_vm_free(vm);

@@ -225,7 +225,7 @@ static void test_endless(const void *opaque)
     vfio_user_mig_wait(from, "failed");
     vfio_user_mig_wait_running(from);
     said = vfio_user_mig_why(from);
-    g_assert_nonnull(strstr(said, "its state did not end"));
+    g_assert_nonnull(strstr(said, "its state data did not end"));
     vfio_user_mig_check_why(from, "saving", 0);
     vfio_user_mig_vm_check(from, SEED);
     vfio_user_mig_vm_free(from);

@@ -361,7 +361,7 @@ static void test_endless(void)
     g_assert_cmpuint(reads, <, 64 * KiB);
     vfio_user_mig_vm_check(from, SEED);
     said = vfio_user_mig_why(from);
-    g_assert_nonnull(strstr(said, "its state did not end"));
+    g_assert_nonnull(strstr(said, "its state data did not end"));
     vfio_user_mig_check_why(from, "saving", 0);
     g_assert_true(vfio_user_server_runs(server));
     vfio_user_mig_vm_free(from);

@@ -178,7 +178,7 @@ static void test_late(void)
     vfio_user_mig_assert_locked(&lock);
     vfio_user_mig_unlock(&lock);
     qemu_thread_join(&holder.thread);
-    rig_assert_lost(rig, "migration waited for the server for longer than");
+    rig_assert_lost(rig, "waited for the server for longer than");
     vfio_user_mig_lock_destroy(&lock);
 }
 

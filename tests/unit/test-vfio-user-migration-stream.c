@@ -101,16 +101,16 @@ static void test_lost_and_repeated(void)
     vfio_user_mig_put_head(&out, VFIO_USER_MIG_DATA, 8, one);
     vfio_user_mig_put_head(&out, VFIO_USER_MIG_RESTART, 0, empty);
     vfio_user_mig_put_head(&out, VFIO_USER_MIG_DATA, 8, two);
-    assert_refused(pass(&in, two, &err), &err, "ends after 24 bytes and was"
-                   " made to end after 64");
+    assert_refused(pass(&in, two, &err), &err, "ends after 24 bytes but was"
+                   " written to end after 64");
     g_assert_true(pass(&in, one, &error_abort));
-    assert_refused(pass(&in, one, &err), &err, "ends after 48 bytes and was"
-                   " made to end after 24");
-    assert_refused(pass(&in, two, &err), &err, "ends after 48 bytes and was"
-                   " made to end after 64");
+    assert_refused(pass(&in, one, &err), &err, "ends after 48 bytes but was"
+                   " written to end after 24");
+    assert_refused(pass(&in, two, &err), &err, "ends after 48 bytes but was"
+                   " written to end after 64");
     g_assert_true(pass(&in, empty, &error_abort));
-    assert_refused(pass(&in, empty, &err), &err, "ends after 56 bytes and was"
-                   " made to end after 40");
+    assert_refused(pass(&in, empty, &err), &err, "ends after 56 bytes but was"
+                   " written to end after 40");
     g_assert_true(pass(&in, two, &error_abort));
 }
 
@@ -155,7 +155,7 @@ static void test_unknown(void)
         Error *err = NULL;
 
         stl_be_p(bytes, words[i]);
-        assert_refused(pass(&in, bytes, &err), &err, "the unknown kind 0x");
+        assert_refused(pass(&in, bytes, &err), &err, "the unknown type 0x");
     }
 }
 
@@ -176,7 +176,7 @@ static void test_optional(void)
         g_assert_true(vfio_user_mig_get_head(&in, bytes, &head, &error_abort));
         g_assert_cmpint(head.record, ==, VFIO_USER_MIG_OPTIONAL);
         g_assert_cmpuint(head.size, ==, 7 * i);
-        assert_refused(pass(&in, bytes, &err), &err, "made to end after");
+        assert_refused(pass(&in, bytes, &err), &err, "written to end after");
         stl_be_p(bytes + 4, VFIO_USER_MIG_MAX_RECORD + 1);
         assert_refused(pass(&in, bytes, &err), &err, "a record OPTIONAL of ");
     }
@@ -212,15 +212,15 @@ static void test_beginning(void)
     /* what the first version had there, a record HELLO */
     stl_be_p(bytes + 8, 1);
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
-                   "is of version 1 and needs a QEMU that reads version 1, this"
-                   " one reads 2 to 3");
+                   "version 1 and requires a QEMU that reads version 1; this"
+                   " QEMU reads versions 2 to 3");
     stl_be_p(bytes + 8, 0x50004);
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
-                   "is of version 5 and needs a QEMU that reads version 4, this"
-                   " one reads 2 to 3");
+                   "version 5 and requires a QEMU that reads version 4; this"
+                   " QEMU reads versions 2 to 3");
     memset(bytes, 0, sizeof(bytes));
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
-                   "no state of a");
+                   "not contain the state of a");
 }
 
 /*

@@ -2,8 +2,8 @@
  * vfio-user migration: states of a device and the arcs between them
  *
  * See the header.  Specification: for v1 the table of valid transitions in
- * "VFIO Device Migration Info"; for v2 "Device states" in the text on servers
- * later than 0.9.1, the arcs that a server must take.
+ * "VFIO Device Migration Info"; for v2 "Device states" in the specification
+ * after 0.9.1, the arcs that a server must support.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 #define MAX_ARCS 9
 
 struct VFIOUserMigArcs {
-    bool leads_through_saving;  /* a way may enter a state that saves */
+    bool leads_through_saving;  /* paths may lead through a saving state */
     unsigned n;
     struct {
         VFIOUserMigState from, to;
@@ -73,7 +73,7 @@ static bool saves(VFIOUserMigState state)
     return state == VFIO_USER_MIG_STOP_COPY || state == VFIO_USER_MIG_PRE_COPY;
 }
 
-static bool has_way(VFIOUserMigState from, VFIOUserMigState to)
+static bool has_path(VFIOUserMigState from, VFIOUserMigState to)
 {
     return from != VFIO_USER_MIG_ERROR && from < VFIO_USER_MIG_STATES &&
            to < VFIO_USER_MIG_STATES &&
@@ -84,16 +84,16 @@ VFIOUserMigState vfio_user_mig_next(const VFIOUserMigArcs *arcs,
                                     VFIOUserMigState from,
                                     VFIOUserMigState to)
 {
-    uint32_t reached;           /* bit per state from which @to is reached */
+    uint32_t reached;           /* bitmap of states that have a path to @to */
 
-    if (!has_way(from, to)) {
+    if (!has_path(from, to)) {
         return VFIO_USER_MIG_ERROR;
     }
     if (from == to) {
         return to;
     }
     reached = 1u << to;
-    /* backwards from @to; no way has more arcs than there are states */
+    /* search backwards from @to; no path has more arcs than there are states */
     for (unsigned n = 1; n < VFIO_USER_MIG_STATES; n++) {
         uint32_t found = 0;
 

@@ -1,5 +1,5 @@
 /*
- * vfio-user migration: what a device in PRE_COPY may still have to say
+ * vfio-user migration: how much a device in PRE_COPY may still have to send
  *
  * See the header.
  *

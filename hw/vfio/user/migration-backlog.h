@@ -1,13 +1,14 @@
 /*
  * vfio-user migration: how much a device in PRE_COPY may still have to send
  *
- * Servers never announce how much state they have, so it is estimated from
- * what they sent.  An empty read is an end, for now.  A short read is not an
- * end: either the server limits the size of a reply and has more, or it sent
- * all it had and the running device produces a little until the next read.
- * Reading goes on, up to a number of short reads, to tell the two apart.
+ * Servers with migration v2 do not announce how much state they have, so it is
+ * estimated from what they sent.  An empty read is a (preliminary) end.  A
+ * short read is not an end: either the server limits the size of its replies
+ * and has more, or it sent everything and the running device produces a little
+ * more until the next read.  QEMU continues to read, up to a number of short
+ * reads, to distinguish the two cases.
  *
- * Pure: asks nobody, any thread may call.
+ * Pure: sends nothing, any thread may call.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,46 +16,46 @@
 #ifndef HW_VFIO_USER_MIGRATION_BACKLOG_H
 #define HW_VFIO_USER_MIGRATION_BACKLOG_H
 
-/* What is pending while nobody knows how much; bytes. */
+/* Bytes reported as pending while the real number is unknown. */
 #define VFIO_USER_MIG_UNKNOWN (1 * MiB)
 
-/* Short reads without an end after which they count as one. */
+/* This many short reads since the last empty read count as an end. */
 #define VFIO_USER_MIG_SHORT_READS 4096
 
-/* A few reads after one another. */
+/* A series of consecutive reads. */
 typedef struct VFIOUserMigTurn {
-    uint64_t bytes;             /* that the server gave */
-    unsigned short_reads;       /* that brought fewer than asked for, not 0 */
-    bool ended;                 /* the last one brought nothing */
+    uint64_t bytes;             /* total of the reads */
+    unsigned short_reads;       /* reads that returned less than requested */
+    bool ended;                 /* the last read returned nothing */
 } VFIOUserMigTurn;
 
 typedef struct VFIOUserMigBacklog {
-    bool ended;                 /* it had nothing more, once */
-    bool endless;               /* it is not listened to for longer */
-    bool more;                  /* the last turn came to no end */
-    uint64_t since;             /* bytes since it last had nothing more */
-    unsigned short_reads;       /* likewise */
+    bool ended;                 /* an end was seen at least once */
+    bool endless;               /* the limit was exceeded: ignore the rest */
+    bool more;                  /* the last turn did not reach an end */
+    uint64_t since;             /* bytes since the last empty read */
+    unsigned short_reads;       /* short reads since the last empty read */
     uint64_t turn;              /* bytes of the last turn */
 } VFIOUserMigBacklog;
 
 /**
  * vfio_user_mig_backlog_turn:
- * @turn: what a turn of reads brought
- * @limit: bytes without an end that are too many
+ * @turn: the reads of one turn
+ * @limit: most bytes without an end
  *
- * Returns whether the limit was passed, once.
+ * Accounts for a turn.  Returns true once, when the limit is exceeded.
  */
 bool vfio_user_mig_backlog_turn(VFIOUserMigBacklog *b,
                                 const VFIOUserMigTurn *turn, uint64_t limit);
 
 /**
  * vfio_user_mig_backlog_pending:
- * @threshold: bytes from which QEMU lets the VM run on
+ * @threshold: QEMU does not stop the VM while this many bytes are pending
  *
- * Returns bytes: at least @threshold until PRE_COPY was at its end once, for
- * what it still has would have to wait for the VM to stop; later as many as in
- * the last turn, since a device that works brings about as many again; and none
- * where no end is in sight.
+ * Returns the number of bytes pending.  Before the first end in PRE_COPY this
+ * is at least @threshold, because the rest would be sent while the VM is
+ * stopped.  Later it is the size of the last turn, because a busy device
+ * produces about the same amount again.  It is 0 once the limit was exceeded.
  */
 uint64_t vfio_user_mig_backlog_pending(const VFIOUserMigBacklog *b,
                                        uint64_t threshold);

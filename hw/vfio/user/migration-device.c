@@ -1,8 +1,8 @@
 /*
- * vfio-user migration: a server's device as it is moved through its states
+ * vfio-user migration: state and data of the server's device
  *
- * A change that the server refuses is followed by the question where the
- * device is now.  One that it does not answer is not: that would be the next
+ * After a state change that the server rejects, the device's state is read from
+ * the server.  After a change that timed out it is not: that would be another
  * wait for the same server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -14,7 +14,7 @@
 #include "hw/vfio/user/migration-device.h"
 #include "trace.h"
 
-static const char *name_of(VFIOUserMigDevice *d)
+static const char *device_name(VFIOUserMigDevice *d)
 {
     return vfio_user_proxy_name(d->udev->proxy);
 }
@@ -32,12 +32,12 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
         d->ops = versions[i];
         if (d->ops->probe(d, vbasedev, flags, &err) > 0 &&
             vfio_user_mig_ask_state(d, &err) == 0) {
-            trace_vfio_user_mig_found(name_of(d), d->ops->version, *flags);
+            trace_vfio_user_mig_found(device_name(d), d->ops->version, *flags);
             error_free(*why_not);
             *why_not = NULL;
             return true;
         }
-        /* the first reason is about the newest version */
+        /* keep the first reason, which is about the newest version */
         error_propagate(why_not, err);
     }
     return false;
@@ -72,7 +72,7 @@ static int take_arc(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
                                       vfio_user_mig_state_name(d->state);
 
     d->told = to;
-    trace_vfio_user_mig_arc(name_of(d), from, vfio_user_mig_state_name(to),
+    trace_vfio_user_mig_arc(device_name(d), from, vfio_user_mig_state_name(to),
                             ret);
     if (ret < 0) {
         error_prepend(errp, "migration state %s to %s: ", from,
@@ -99,7 +99,7 @@ static int leave_error(VFIOUserMigDevice *d, Error **errp)
     d->udev->ops->was_reset(d->udev);
     warn_report("vfio-user %s: the device was in its error state and has been"
                 " reset; the guest's driver may have to be loaded again",
-                name_of(d));
+                device_name(d));
     return vfio_user_mig_ask_state(d, errp);
 }
 
@@ -109,7 +109,7 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
     Error *err = NULL;
     int ret = 0;
 
-    /* in order on the socket: this comes after the change that timed out */
+    /* the server processes this after the change that timed out */
     if (d->uncertain) {
         ret = d->told == to ? vfio_user_mig_ask_state(d, &err)
                             : take_arc(d, to, &err);
@@ -130,8 +130,8 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
                                                    to);
 
         if (next == VFIO_USER_MIG_ERROR) {
-            error_setg(errp, "vfio-user %s: the device is in state %s, from"
-                       " which no way leads to %s", name_of(d),
+            error_setg(errp, "vfio-user %s: the device cannot change from"
+                       " migration state %s to %s", device_name(d),
                        vfio_user_mig_state_name(d->state),
                        vfio_user_mig_state_name(to));
             return -EINVAL;

@@ -1,7 +1,5 @@
 /*
- * vfio-user migration: what its files share
- *
- * Private to migration*.c.
+ * vfio-user migration: declarations private to migration*.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,147 +19,148 @@
 #include "hw/vfio/user/migration-worker.h"
 
 struct VFIOUserMigration {
-    VFIOMigration common;       /* what hw/vfio looks at */
-    VFIODevice *vbasedev;       /* NULL once it is gone */
+    VFIOMigration common;       /* the part that hw/vfio uses */
+    VFIODevice *vbasedev;       /* NULL after unplug */
     VFIOUserProxy *proxy;       /* a reference */
-    char *name;                 /* of the server and the device */
+    char *name;                 /* names the server and the device */
     VMChangeStateEntry *vm_change;
-    bool vm_running;            /* as the device was last told */
-    NotifierWithReturn notifier, look_notifier;
+    bool vm_running;            /* the VM state that the device last followed */
+    NotifierWithReturn notifier, sync_notifier;
     Error *cpr_blocker;
     VFIOUserMigIdentity who;
     uint64_t flags;             /* VFIO_USER_MIG_HAS_ */
     char *id, *end_id;          /* of the sections in QEMU's stream */
 
     /*
-     * QEMU has begun to save or to load, and may call the handlers from its
-     * migration thread.  A device that is unplugged meanwhile leaves the struct
-     * behind until that has ended.  Set by the main loop while no other thread
-     * reads them.  Snapshots set @loading only.
+     * QEMU saves or loads the device and may call the handlers in its
+     * migration thread.  If the device is unplugged meanwhile, the struct stays
+     * allocated until QEMU has finished.  The main loop writes the fields while
+     * no other thread reads them.  Snapshots set @loading only.
      */
     bool saving, loading;
-    bool prepared;              /* is to be saved, once there is a stream */
-    unsigned workers;           /* threads that call the server for it */
-    QLIST_ENTRY(VFIOUserMigration) next;        /* of those left behind */
+    bool prepared;              /* save_prepare succeeded, no stream yet */
+    unsigned workers;           /* threads that call the server */
+    QLIST_ENTRY(VFIOUserMigration) next;        /* in the list of unplugged */
 
-    /* A thread ends the save. */
+    /* A worker thread ends the save. */
     QemuMutex ending_lock;
     QemuCond ended;
     bool ending;
 
-    /* Protects all up to the end of @save, unless it says otherwise. */
+    /* Protects the fields up to the end of @save, except where noted. */
     VFIOUserMigLock lock;
-    bool gone;                  /* unplugged: @d is nobody's */
+    bool gone;                  /* unplugged: @d must not be used */
     VFIOUserMigDevice d;
     struct {
         bool active;
-        bool restart;           /* what was sent is void */
-        bool more;              /* the rest of a chunk is to be read, */
-        GQueue rest;            /* or is here: VFIOUserMigPiece */
-        VFIOUserMigPiece *ahead;        /* begun, the next one; or NULL */
-        uint64_t rest_size;     /* bytes that were ever put there */
-        int error;              /* -errno: saving has failed, as was told */
+        bool restart;           /* the data sent so far is void */
+        bool more;              /* the rest of a chunk must still be read */
+        GQueue rest;            /* VFIOUserMigPiece: rest of a chunk, read */
+        VFIOUserMigPiece *ahead;        /* the next read, begun; or NULL */
+        uint64_t rest_size;     /* bytes put into @rest during this save */
+        int error;              /* -errno: saving failed, already reported */
 
-        /* Of whoever writes the stream, without the lock. */
-        bool told;              /* the server knows of it */
+        /* Owned by the thread that writes the stream, without the lock. */
+        bool told;              /* the server knows about the save */
         bool complete;          /* all but the configuration was sent */
-        bool ack_wanted;        /* the base has yet to ask for it */
+        bool ack_wanted;        /* the base must request a switchover ack */
         VFIOUserMigBacklog backlog;
         uint64_t position;      /* in the device's stream */
     } save;
 
-    /* The main loop's, and of its thread while that calls the server. */
+    /* Owned by the main loop, or its worker while that calls the server. */
     struct {
         bool hello;
-        bool ended;             /* END has come */
-        bool partial;           /* the rest of a chunk is to come */
+        bool ended;             /* END was received */
+        bool partial;           /* the rest of a chunk must follow */
         uint64_t position;      /* in the device's stream */
         uint8_t *buffer;        /* VFIO_USER_MIG_MAX_RECORD bytes */
     } load;
 };
 
 /*
- * Returns false with @errp set where postcopy is wanted, at either end, and the
- * server shares the memory that is to come page by page: what it touches first
- * is there already when the page comes, and is not what the page holds.
+ * Returns false with @errp set if postcopy is enabled, on either side, and the
+ * server shares the VM's memory: a page that the server accesses before the
+ * page arrives exists already, with the wrong contents.
  */
 bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp);
 
-/* Tells hw/vfio of the state, and the container. */
+/* Copies the device's state to hw/vfio's, which the container reads. */
 void vfio_user_migration_mirror_locked(VFIOUserMigration *m);
 
 /*
- * Lets the device run, if need be in two attempts.  Returns 0, or -errno with
- * @errp set.
+ * Sets the device to RUNNING; tries twice if necessary.  Returns 0, or -errno
+ * with @errp set.
  */
 int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp);
 
 /* Whether the device neither runs nor saves. */
 bool vfio_user_migration_is_idle_locked(VFIOUserMigration *m);
 
-/* Brings the device where the VM is. */
+/* Sets the device to the state that matches the VM's. */
 void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running);
 
 /*
- * Before a change of the state that would void the rest of a chunk whose
- * beginning was sent: reads it, for who writes the stream.
+ * For use before a state change that would void the rest of a partly sent
+ * chunk: reads the rest into memory, so that it can be sent later.
  */
 void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m);
 
 /*
- * Saving has failed with @ret, which it returns: @err, which it takes, is the
- * reason that query-migrate gives.  QEMU keeps none for a snapshot, it is
- * reported.
+ * Records that saving failed because of @err, which becomes the reason that
+ * query-migrate shows.  QEMU stores no reason for a snapshot; @err is reported
+ * instead.  Takes ownership of @err.  Returns @ret.
  */
 int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err);
 
-/* Forgets what was read, or is being read, and is not to be sent. */
+/* Drops data that was read, or is being read, and must not be sent. */
 void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m);
 
 /*
- * Of a device that was not unplugged.  What its server reaches by message is
- * frozen from the last look for dirty pages until the VM runs.
+ * The container of a device that was not unplugged.  The server's access to
+ * memory by messages is frozen from the last dirty bitmap sync until the VM
+ * runs.
  */
 VFIOUserContainer *vfio_user_migration_container(VFIOUserMigration *m);
 
-/* For who begins to save: the migration's thread, or the main one */
+/* Called when saving begins, in the migration thread or the main thread. */
 void vfio_user_migration_set_thread(void);
 
-/* Returns 0, or -ENODEV with @errp set where the device was unplugged. */
+/* Returns 0, or -ENODEV with @errp set if the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
 
 /*
- * Has a thread do @work on @m, in place of the main loop; the struct stays
- * until that is done.
+ * Runs @work on @m in a thread instead of the main loop.  @m stays allocated
+ * until @work is done.
  */
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
                                       VFIOUserMigWork *work);
 
 /*
- * Whether the server lets the device run again after it was saved; waits for
- * that, but not for long.
+ * Whether the worker that sets the device to RUNNING after a save has finished;
+ * waits for it for up to a second.
  */
 bool vfio_user_migration_has_ended(VFIOUserMigration *m);
 
-/* With the big QEMU lock: saving or loading has ended. */
+/* Called when saving or loading has ended, with the big QEMU lock. */
 void vfio_user_migration_saved(VFIOUserMigration *m);
 void vfio_user_migration_loaded(VFIOUserMigration *m);
 
 /*
- * Resets a stopped device whose reset was put off, and stops it again.  With
- * the big QEMU lock, and without the device's.
+ * Resets a stopped device whose reset was postponed, and stops it again.  Must
+ * be called with the big QEMU lock and without the device's lock.
  */
 void vfio_user_migration_reset_stopped(VFIOUserMigration *m);
 
-/* Appends a record to QEMU's stream; 0 or its error. */
+/* Appends a record to QEMU's stream.  Returns 0 or the stream's error. */
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
                             VFIOUserMigRecord record, const void *payload,
                             size_t size);
 
 /*
- * What QEMU's handlers do; see migration/register.h.  The tables of them, of
- * the state of the device and of the section behind all others, are the base's:
- * see migration-base.c in its folder.
+ * Implementations of QEMU's handlers, see migration/register.h.  The two tables
+ * of handlers, for the device's state and for the section after all others,
+ * depend on the base: see migration-base.c in its folder.
  */
 extern const SaveVMHandlers vfio_user_migration_handlers;
 extern const SaveVMHandlers vfio_user_migration_end_handlers;
@@ -179,26 +178,27 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version);
 int vfio_user_migration_load_cleanup(void *opaque);
 
 /*
- * Bytes that the device may still have to say while the VM runs.  Unless
- * @exact, what the server has written to memory is marked, before QEMU counts.
+ * Returns the number of bytes that the device may still send while the VM runs.
+ * Unless @exact is set, may sync dirty pages from the server first, so that
+ * QEMU counts them.
  */
 uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact);
 
 /*
- * The base's: keeps QEMU from migrating in a mode in which descriptors and
- * memory stay and no state is saved.  Returns 0 or -errno.
+ * Defined by the base: blocks the CPR migration modes, in which descriptors and
+ * memory are kept and no device state is saved.  Returns 0 or -errno.
  */
 int vfio_user_migration_block_cpr(Error **reason, Error **errp);
 
 /*
- * The base's: query-migrate gives @err, which it takes, as the reason for which
- * the migration has failed, unless there is one.
+ * Defined by the base: makes @err the reason of the failure that query-migrate
+ * shows, unless there is one already.  Takes ownership of @err.
  */
 void vfio_user_migration_set_reason(Error *err);
 
 /*
- * The base's: tells the source that it may stop the VM, if the user asked for
- * that; to be called once a stream.
+ * Defined by the base: acknowledges the switchover to the source, if the user
+ * enabled that; must be called once per stream.
  */
 int vfio_user_migration_approve(VFIOUserMigration *m);
 

@@ -1,14 +1,14 @@
 /*
- * vfio-user migration: a device is loaded
+ * vfio-user migration: loading a device
  *
- * Record after record of a stream that nobody vouches for goes to the server,
- * each once its head has been checked.  The first thing that is wrong ends it,
- * and with it QEMU.
+ * The stream is not trusted: the head of each record is checked before its
+ * payload is sent to the server.  The first error ends the load; an incoming
+ * migration then ends QEMU.
  *
- * Threads: the main loop, mostly in the coroutine that takes the stream.  It
- * yields while a thread of QEMU's pool calls the server for it, with the
+ * Threads: the main loop, usually in the coroutine that reads the stream.  The
+ * coroutine yields while a thread of QEMU's pool calls the server, with the
  * device's lock and without the big QEMU lock.  A snapshot is loaded without a
- * coroutine, and the main loop waits.
+ * coroutine, so the main loop waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,18 +23,18 @@
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
-/* Bytes of a record that are sent at a time. */
+/* Most bytes of a record that are sent at a time. */
 #define PIECE (256 * KiB)
 
-/* Calls of the server */
+/* Calls to the server */
 
-/* Some of them, one after the other; returns 0, or -errno with @errp set. */
+/* A series of calls.  @run returns 0, or -errno with @errp set. */
 typedef struct Step Step;
 struct Step {
     int (*run)(VFIOUserMigration *m, const Step *step, Error **errp);
-    VFIOUserMigState to;        /* of enter */
-    size_t size;                /* of write_data, in the buffer */
-    bool more;                  /* what comes is not the end of a chunk */
+    VFIOUserMigState to;        /* for enter */
+    size_t size;                /* for write_data: bytes in the buffer */
+    bool more;                  /* for write_data: the chunk continues */
 
     VFIOUserMigration *m;
     Error *err;
@@ -57,8 +57,8 @@ static int run_step(void *opaque)
     return ret;
 }
 
-/* The device may be gone afterwards, which is an error. */
-static int call_server(VFIOUserMigration *m, Step step, Error **errp)
+/* Fails if the device was unplugged meanwhile. */
+static int load_call_server(VFIOUserMigration *m, Step step, Error **errp)
 {
     int ret;
 
@@ -77,30 +77,32 @@ static int enter(VFIOUserMigration *m, const Step *step, Error **errp)
     return ret;
 }
 
-static int set_state(VFIOUserMigration *m, VFIOUserMigState to, Error **errp)
+static int load_set_state(VFIOUserMigration *m, VFIOUserMigState to,
+                          Error **errp)
 {
-    return call_server(m, (Step) { enter, .to = to }, errp);
+    return load_call_server(m, (Step) { enter, .to = to }, errp);
 }
 
 /*
- * After a reset.  libvfio-user says that the device still loads; the device
- * itself may no longer do so, and is told only on the way into the state.
+ * Enters RESUMING after a reset.  libvfio-user still reports RESUMING, but the
+ * device may have left it, and libvfio-user informs the device only about a
+ * change.  So change to STOP first.
  */
 static int enter_resuming(VFIOUserMigration *m, Error **errp)
 {
     int ret = m->d.state == VFIO_USER_MIG_RESUMING
-              ? set_state(m, VFIO_USER_MIG_STOP, errp) : 0;
+              ? load_set_state(m, VFIO_USER_MIG_STOP, errp) : 0;
 
-    return ret < 0 ? ret : set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    return ret < 0 ? ret : load_set_state(m, VFIO_USER_MIG_RESUMING, errp);
 }
 
 /*
- * A reset that was put off until the VM runs comes before what is loaded.  Now
- * it is known that the device can be taken over.
+ * A postponed reset must precede the loaded state.  After RESUMING was entered,
+ * the switchover can be acknowledged.
  */
 static int begin(VFIOUserMigration *m, Error **errp)
 {
-    int ret = set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    int ret = load_set_state(m, VFIO_USER_MIG_RESUMING, errp);
 
     if (ret == 0 && m->d.udev->reset_pending) {
         m->d.udev->ops->reset(m->d.udev);
@@ -111,24 +113,24 @@ static int begin(VFIOUserMigration *m, Error **errp)
     }
     ret = vfio_user_migration_approve(m);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "the source cannot be told to go on");
+        error_setg_errno(errp, -ret, "cannot acknowledge the switchover");
     }
     return ret;
 }
 
-static int reset(VFIOUserMigration *m, const Step *step, Error **errp)
+static int load_reset(VFIOUserMigration *m, const Step *step, Error **errp)
 {
     return vfio_user_device_reset(m->d.udev, errp) < 0 ||
            vfio_user_mig_ask_state(&m->d, errp) < 0 ? -EIO : 0;
 }
 
-/* A reset forgets what was written so far. */
+/* The data written so far is void: a reset discards it. */
 static int begin_again(VFIOUserMigration *m, Error **errp)
 {
     int ret;
 
     m->load.partial = false;
-    ret = call_server(m, (Step) { reset }, errp);
+    ret = load_call_server(m, (Step) { load_reset }, errp);
     return ret < 0 ? ret : enter_resuming(m, errp);
 }
 
@@ -168,17 +170,18 @@ static int load_data(VFIOUserMigration *m, QEMUFile *f,
             return -EINVAL;
         }
         left -= size;
-        ret = call_server(m, (Step) { write_data, .size = size,
-                                      .more = left || m->load.partial }, errp);
+        ret = load_call_server(m, (Step) {
+            write_data, .size = size, .more = left || m->load.partial
+        }, errp);
     }
     return ret;
 }
 
-static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
-                       Error **errp)
+static int load_config_record(VFIOUserMigration *m, const void *bytes,
+                              size_t size, Error **errp)
 {
     VFIODevice *vbasedev = m->vbasedev;
-    /* one byte more, to be looked at by who looks for subsections */
+    /* one byte more, because vmstate code peeks for subsections */
     g_autoptr(QIOChannelBuffer) buffer = qio_channel_buffer_new(size + 1);
     QEMUFile *from;
     int ret;
@@ -190,8 +193,8 @@ static int load_config(VFIOUserMigration *m, const void *bytes, size_t size,
     ret = vbasedev->ops->vfio_load_config(vbasedev, from);
     qemu_fclose(from);
     if (ret < 0) {
-        error_setg_errno(errp, -ret, "the configuration of the device cannot"
-                         " be taken over");
+        error_setg_errno(errp, -ret, "cannot load the configuration of the"
+                         " device");
     }
     return ret;
 }
@@ -203,16 +206,16 @@ static int load_end(VFIOUserMigration *m, Error **errp)
         return -EINVAL;
     }
     m->load.ended = true;
-    return set_state(m, m->d.ops->loaded, errp);
+    return load_set_state(m, m->d.ops->loaded, errp);
 }
 
-/* A record without data of the server, which has taken all that came before. */
-static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
-                       Error **errp)
+/* Handles a record without server data, after all writes have finished. */
+static int load_control_record(VFIOUserMigration *m,
+                               const VFIOUserMigHead *head, Error **errp)
 {
     const uint8_t *payload = m->load.buffer;
-    int ret = m->d.writes.length ? call_server(m, (Step) { finish_writes },
-                                               errp) : 0;
+    int ret = m->d.writes.length ? load_call_server(m, (Step) { finish_writes },
+                                                    errp) : 0;
 
     if (ret < 0) {
         return ret;
@@ -225,7 +228,7 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     case VFIO_USER_MIG_RESTART:
         return begin_again(m, errp);
     case VFIO_USER_MIG_CONFIG:
-        return load_config(m, payload, head->size, errp);
+        return load_config_record(m, payload, head->size, errp);
     case VFIO_USER_MIG_END:
         return load_end(m, errp);
     default:
@@ -233,7 +236,7 @@ static int take_record(VFIOUserMigration *m, const VFIOUserMigHead *head,
     }
 }
 
-/* With @head->record one that may come now. */
+/* @head: checked, including the order of records */
 static int load_payload(VFIOUserMigration *m, QEMUFile *f,
                         const VFIOUserMigHead *head, Error **errp)
 {
@@ -247,10 +250,10 @@ static int load_payload(VFIOUserMigration *m, QEMUFile *f,
         return -EINVAL;
     }
     ret = vfio_user_migration_check(m, errp);
-    return ret < 0 ? ret : take_record(m, head, errp);
+    return ret < 0 ? ret : load_control_record(m, head, errp);
 }
 
-/* 1, 0 at the end of the section, or -errno. */
+/* Returns 1, 0 at the end of the section, or -errno. */
 static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
 {
     VFIOUserMigHead head;
@@ -263,16 +266,17 @@ static int load_record(VFIOUserMigration *m, QEMUFile *f, Error **errp)
                              vfio_user_mig_record_name(head.record),
                              head.size);
     if ((head.record == VFIO_USER_MIG_HELLO) == m->load.hello) {
-        error_setg(errp, "the stream says %s who the device is",
-                   m->load.hello ? "twice" : "not first");
+        error_setg(errp, "the stream %s", m->load.hello ?
+                   "has a second record HELLO" :
+                   "does not begin with a record HELLO");
         return -EINVAL;
     }
     ret = load_payload(m, f, &head, errp);
     return ret < 0 ? ret : head.record != VFIO_USER_MIG_SECTION_END;
 }
 
-/* Says why it ends; QEMU keeps no reason for a snapshot. */
-static void failed(VFIOUserMigration *m, Error *err)
+/* Reports @err, or makes it the reason of a failed incoming migration. */
+static void load_failed(VFIOUserMigration *m, Error *err)
 {
     error_prepend(&err, "%s: loading the device failed: ", m->name);
     if (runstate_check(RUN_STATE_INMIGRATE)) {
@@ -293,7 +297,7 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
     VFIOUserMigration *m = opaque;
 
     if (!vfio_user_migration_check_postcopy(m, errp)) {
-        /* some versions of QEMU report it, and keep no reason */
+        /* some versions of QEMU report the error but do not store it */
         vfio_user_migration_set_reason(error_copy(*errp));
         return -EOPNOTSUPP;
     }
@@ -322,7 +326,7 @@ int vfio_user_migration_load_state(QEMUFile *f, void *opaque, int version)
         } while (ret > 0);
     }
     if (ret < 0) {
-        failed(m, err);
+        load_failed(m, err);
     }
     return ret;
 }
@@ -336,7 +340,7 @@ static int drop_writes(void *opaque)
     return 0;
 }
 
-/* A stream that broke may leave writes that are under way. */
+/* After an error in the stream, writes may still be in flight. */
 int vfio_user_migration_load_cleanup(void *opaque)
 {
     VFIOUserMigration *m = opaque;

@@ -82,8 +82,8 @@ static void fail(VFIOUserMigLock *lock, unsigned ms)
 {
     Error *err = NULL;
 
-    error_setg(&err, "migration waited for the server for longer than %u ms"
-               " (x-timeout-ms), and QEMU's main loop with it", ms);
+    error_setg(&err, "migration and QEMU's main loop waited for the server for"
+               " longer than %u ms (x-timeout-ms)", ms);
     vfio_user_proxy_fail(lock->proxy, err);
 }
 
@@ -94,7 +94,7 @@ static void take_with_bql(VFIOUserMigLock *lock)
 
     if (!take_first(lock, ms)) {
         fail(lock, ms);
-        /* the holder's calls have failed, and so does every later one */
+        /* the holder's calls fail now, so it releases the lock soon */
         take_at_last(lock);
     }
     vfio_user_budget_charge(lock->proxy,

@@ -2,15 +2,15 @@
  * vfio-user migration: the lock of a device that is saved or loaded
  *
  * Held while the device changes its state and while a piece of its data is
- * read, so for as long as calls to the server take; not while QEMU's stream is
- * written.  The big QEMU lock comes first.
+ * read, that is, during calls to the server; not held while QEMU's stream is
+ * written.  Order: big QEMU lock, then this lock.
  *
- * Not a mutex, because whoever has the big QEMU lock is not to wait for
- * somebody else's calls without end: it goes first, its wait is charged to the
- * budget of its operation, and a connection that keeps it waiting for longer
- * than a call may take fails.
+ * This is not a mutex, because a thread with the big QEMU lock must not wait
+ * indefinitely for the calls of another thread.  Such a thread gets the lock
+ * first, its wait is charged to the budget of its operation, and the connection
+ * fails if the wait takes longer than a call may take.
  *
- * Any thread may lock; the same one unlocks.
+ * Any thread may lock; the same thread unlocks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,12 +23,12 @@
 typedef struct VFIOUserMigLock {
     VFIOUserProxy *proxy;       /* a reference; the holder calls its server */
 
-    /* Nothing blocks while the mutex is held; it protects what follows. */
+    /* Protects the fields below.  Nothing blocks while it is held. */
     QemuMutex mutex;
     QemuCond released;
     bool held;
     QemuThread holder;
-    unsigned first;             /* how many wait with the big QEMU lock */
+    unsigned first;             /* waiters that have the big QEMU lock */
 } VFIOUserMigLock;
 
 void vfio_user_mig_lock_init(VFIOUserMigLock *lock, VFIOUserProxy *proxy);
@@ -37,7 +37,7 @@ void vfio_user_mig_lock_destroy(VFIOUserMigLock *lock);
 VFIOUserMigLock *vfio_user_mig_lock(VFIOUserMigLock *lock);
 void vfio_user_mig_unlock(VFIOUserMigLock *lock);
 
-/* For the first line of functions that need it. */
+/* First line of functions that need the lock. */
 void vfio_user_mig_assert_locked(VFIOUserMigLock *lock);
 
 /* Private to the macro. */

@@ -12,7 +12,7 @@
 #include "migration/qemu-file.h"
 #include "hw/vfio/user/migration-records.h"
 
-/* From here on a payload goes out from where it is, without a copy. */
+/* Payloads of this size or larger are sent without a copy. */
 #define LONG_PAYLOAD (32 * KiB)
 
 int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
@@ -27,7 +27,7 @@ int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
         qemu_put_buffer(f, payload, size);
     } else {
         qemu_put_buffer_async(f, payload, size, false);
-        qemu_fflush(f);         /* the payload is its owner's again */
+        qemu_fflush(f);         /* the caller may reuse the payload now */
     }
     return qemu_file_get_error(f);
 }
@@ -46,7 +46,7 @@ int vfio_user_mig_begin_put(QEMUFile *f, uint64_t *position,
                              sizeof(hello));
 }
 
-/* The end of the stream shows as short, and as zeros. */
+/* At the end of the stream, QEMUFile returns too few bytes or zeros. */
 bool vfio_user_mig_get_payload(QEMUFile *f, void *buffer, size_t size,
                                Error **errp)
 {
@@ -55,7 +55,8 @@ bool vfio_user_mig_get_payload(QEMUFile *f, void *buffer, size_t size,
 
     if (got != size || ret < 0) {
         error_setg(errp, "the stream ends in the middle of the device's state"
-                   " (%s): the source has failed and says why, or was lost",
+                   " (%s): the source failed and reported the reason, or the"
+                   " connection to it was lost",
                    ret < 0 ? strerror(-ret) : "end of file");
         return false;
     }

@@ -1,8 +1,8 @@
 /*
  * vfio-user migration: records in QEMU's migration stream
  *
- * Writes the records of migration-stream.h to a QEMUFile and reads them from
- * one.  What is in them is others' to know.
+ * Writes the records of migration-stream.h to a QEMUFile and reads them.  Does
+ * not interpret payloads.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 
 /**
  * vfio_user_mig_put:
- * @position: in the device's stream, is moved on
+ * @position: in the device's stream; advanced past the record
  * @size: of @payload, bytes, within the bounds of @record
  *
  * Returns 0 or the error of @f.
@@ -25,38 +25,40 @@ int vfio_user_mig_put(QEMUFile *f, uint64_t *position,
 
 /**
  * vfio_user_mig_get:
- * @position: in the device's stream, is moved on
+ * @position: in the device's stream; advanced past the record
  *
- * Returns true with @head filled where the next record is one that was made to
- * be there, else false with @errp set.  Its payload is to be got next.
+ * Reads the head of a record.  Returns true with @head filled if the head is
+ * valid and was written for this position, else false with @errp set.  The
+ * caller must read the payload next.
  */
 bool vfio_user_mig_get(QEMUFile *f, uint64_t *position, VFIOUserMigHead *head,
                        Error **errp);
 
 /**
  * vfio_user_mig_get_payload:
- * @size: bytes of the payload of a record, or the next of them
+ * @size: bytes to read, the whole payload of a record or the next part of it
  *
- * Returns true with them in @buffer, else false with @errp set.
+ * Returns true with the bytes in @buffer, else false with @errp set.
  */
 bool vfio_user_mig_get_payload(QEMUFile *f, void *buffer, size_t size,
                                Error **errp);
 
 /**
  * vfio_user_mig_begin_put:
- * @position: set to that of the next record
+ * @position: set to the position of the next record
  *
- * Begins a stream and says who the device is.  Returns 0 or the error of @f.
+ * Writes the beginning of a stream and the HELLO record.  Returns 0 or the
+ * error of @f.
  */
 int vfio_user_mig_begin_put(QEMUFile *f, uint64_t *position,
                             const VFIOUserMigIdentity *who);
 
 /**
  * vfio_user_mig_begin_get:
- * @position: set to that of the next record
+ * @position: set to the position of the next record
  *
- * Returns true where a stream begins that can be read, else false with @errp
- * set.
+ * Reads the beginning of a stream.  Returns true if this QEMU can read the
+ * stream, else false with @errp set.
  */
 bool vfio_user_mig_begin_get(QEMUFile *f, uint64_t *position, Error **errp);
 

@@ -1,14 +1,14 @@
 /*
- * vfio-user migration: a device is saved
+ * vfio-user migration: saving a device
  *
- * In PRE_COPY while the VM runs, where the server can do that, and in
- * STOP_COPY once it has stopped; then what QEMU knows of the device.  Each
- * read of the server is a record of the stream.  The server is read with the
- * device's lock, the stream is written without.
+ * The device is saved in PRE_COPY while the VM runs, if the server supports
+ * that, and in STOP_COPY after the VM has stopped; QEMU's own state of the
+ * device follows.  Each read becomes a record of the stream.  Data is read from
+ * the server with the device's lock; the stream is written without that lock.
  *
- * Threads: the migration thread, with the big QEMU lock in the set-up and once
- * the VM stands still; the main loop for snapshots.  A failure fails the
- * migration, and the VM goes on here.
+ * Threads: the migration thread, with the big QEMU lock during the set-up and
+ * after the VM has stopped; the main loop for snapshots.  An error fails the
+ * migration, and the VM continues on the source.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,22 +28,22 @@
 #include "hw/vfio/user/migration-internal.h"
 #include "trace.h"
 
-/* Reads of the server in one turn of the migration thread. */
+/* Most reads in one turn of the migration thread. */
 #define READS_PER_TURN 16
 
-/* As often as the VM's memory, a server may give without coming to an end. */
+/* Most bytes without an end, as a multiple of the VM's memory. */
 #define ENDLESS_FACTOR 4
-/* While it is stopped, that and as many bytes; a read counts as so many. */
+/* While the VM is stopped: bytes added to that limit; least cost of a read. */
 #define ENDLESS_LEAST (1 * GiB)
 #define SMALL_READ (64 * KiB)
 
-/* How many time-outs a server may be silent for while nobody waits for it. */
+/* Attempts to set the device to RUNNING while no other thread waits for it. */
 #define PATIENCE VFIO_USER_BUDGET_MIG_STATE
-/* ms that the monitor does not notice, and that a user puts up with */
+/* How long the clean-up waits (not noticeable), and the next migration, ms */
 #define PROMPT_MS 50
 #define PATIENT_MS 1000
 
-/* Bytes of a chunk that are kept in memory because the VM stops, at most. */
+/* Most bytes of a chunk that are kept in memory because the VM stops. */
 #define MAX_REST (64 * MiB)
 
 int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
@@ -53,8 +53,7 @@ int vfio_user_migration_put(VFIOUserMigration *m, QEMUFile *f,
     return vfio_user_mig_put(f, &m->save.position, record, payload, size);
 }
 
-/* Says why the save ends; see migration-internal.h. */
-static void say_why(VFIOUserMigration *m, Error **errp)
+static void prepend_save_failed(VFIOUserMigration *m, Error **errp)
 {
     error_prepend(errp, "%s: saving the device failed, the VM stays here: ",
                   m->name);
@@ -63,10 +62,10 @@ static void say_why(VFIOUserMigration *m, Error **errp)
 int vfio_user_migration_failed(VFIOUserMigration *m, int ret, Error *err)
 {
     if (vfio_user_migration_is_cancelled()) {
-        error_free(err);        /* nobody asks why */
+        error_free(err);        /* the user cancelled: not an error */
         return ret;
     }
-    say_why(m, &err);
+    prepend_save_failed(m, &err);
     if (m->saving) {
         vfio_user_migration_set_reason(err);
     } else {
@@ -80,7 +79,7 @@ static int end_section(VFIOUserMigration *m, QEMUFile *f)
     return vfio_user_migration_put(m, f, VFIO_USER_MIG_SECTION_END, NULL, 0);
 }
 
-/* Whether there is a device to save, and nothing has gone wrong so far. */
+/* Fails if the device was unplugged or if saving has already failed. */
 static int check_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
@@ -113,7 +112,7 @@ static int set_state_locked(VFIOUserMigration *m, VFIOUserMigState to)
 
 /* Pieces of the state */
 
-/* Makes @piece one that was read; 0 or -errno. */
+/* Reads the next piece into @piece.  Returns 0 or -errno. */
 static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 {
     g_autoptr(VFIOUserMigPiece) next = g_steal_pointer(&m->save.ahead) ?:
@@ -134,8 +133,9 @@ static int read_locked(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 }
 
 /*
- * Begins to read the next piece, which comes while the stream is written.  If
- * the state changes meanwhile, the server has answered before that, in order.
+ * Begins to read the next piece, so that the server sends it while the stream
+ * is written.  The state may change meanwhile: the server processes the read
+ * first.
  */
 static int read_ahead_locked(VFIOUserMigration *m)
 {
@@ -196,8 +196,8 @@ void vfio_user_migration_finish_chunk_locked(VFIOUserMigration *m)
             g_queue_push_tail(&m->save.rest, piece);
         }
         if (m->save.rest_size > MAX_REST) {
-            error_setg(&err, "it was stopped, and too much of a chunk of its"
-                       " state is left");
+            error_setg(&err, "it was stopped in the middle of a chunk of its"
+                       " state, and the rest of the chunk is too large");
             m->save.error = vfio_user_migration_failed(m, -EFBIG, err);
         }
     }
@@ -214,7 +214,7 @@ void vfio_user_migration_drop_chunk_locked(VFIOUserMigration *m)
 
 /* Begin */
 
-/* Returns 1 where what was sent is void, 0 or -errno. */
+/* Returns 1 if the data sent so far is void, else 0 or -errno. */
 static int restart_locked(VFIOUserMigration *m)
 {
     int ret;
@@ -229,7 +229,7 @@ static int restart_locked(VFIOUserMigration *m)
     return 1;
 }
 
-/* Begins the stream anew where what was sent is void. */
+/* Restarts the device's stream if the data sent so far is void. */
 static int restart(VFIOUserMigration *m, QEMUFile *f)
 {
     int ret;
@@ -245,8 +245,8 @@ static int restart(VFIOUserMigration *m, QEMUFile *f)
 }
 
 /*
- * The server is told before the first page is sent: a device with migration v1
- * that was stopped, or loaded, runs on its way to a state that saves.
+ * Changes the device to a saving state, before the first page is sent: a device
+ * with migration v1 that was stopped or loaded has to pass through RUNNING.
  */
 static int tell_server_locked(VFIOUserMigration *m, Error **errp)
 {
@@ -293,8 +293,8 @@ static int begin_saving(VFIOUserMigration *m, Error **errp)
 }
 
 /*
- * With the big QEMU lock, although the VM runs.  Then the server is not called
- * here, but in the first look.
+ * Called with the big QEMU lock even if the VM runs.  If it runs, the server is
+ * not called here, but in the first dirty page sync.
  */
 int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
@@ -313,8 +313,8 @@ int vfio_user_migration_save_setup(QEMUFile *f, void *opaque, Error **errp)
         }
     }
     if (ret < 0) {
-        say_why(m, errp);
-        qemu_file_set_error(f, ret);    /* nothing of it is to be sent */
+        prepend_save_failed(m, errp);
+        qemu_file_set_error(f, ret);    /* do not send what was written */
     }
     return ret;
 }
@@ -325,12 +325,12 @@ bool vfio_user_migration_is_active_iterate(void *opaque)
 {
     VFIOUserMigration *m = opaque;
 
-    /* what has failed, or was unplugged, says so in its next turn */
+    /* after a failure or unplug, the next turn returns the error */
     return qatomic_read(&m->gone) || qatomic_read(&m->save.error) ||
            m->flags & VFIO_USER_MIG_HAS_PRE_COPY;
 }
 
-/* A failure shows in the next turn: QEMU is told that there is one to come. */
+/* After a failure, makes QEMU call the next turn, which returns the error. */
 static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
 {
     uint64_t bytes;
@@ -349,21 +349,22 @@ static uint64_t pending_locked(VFIOUserMigration *m, uint64_t threshold)
     return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
 }
 
-static int look_locked(VFIOUserMigration *m, const VFIOUserLiveSync *look,
+static int sync_locked(VFIOUserMigration *m, const VFIOUserLiveSync *sync,
                        Error **errp)
 {
     int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
-    ret = vfio_user_container_live_sync(vfio_user_migration_container(m), look,
-                                   errp);
+    ret = vfio_user_container_live_sync(vfio_user_migration_container(m), sync,
+                                        errp);
     if (ret == 0 && !m->save.told) {
         ret = tell_server_locked(m, errp);
     }
     return ret;
 }
 
-static void call_server(VFIOUserMigration *m, const VFIOUserLiveSync *look)
+static void sync_with_server(VFIOUserMigration *m,
+                             const VFIOUserLiveSync *sync)
 {
     Error *err = NULL;
     int ret;
@@ -372,36 +373,36 @@ static void call_server(VFIOUserMigration *m, const VFIOUserLiveSync *look)
     if (m->gone || m->save.error < 0) {
         return;
     }
-    ret = look_locked(m, look, &err);
+    ret = sync_locked(m, sync, &err);
     if (ret < 0) {
         m->save.error = vfio_user_migration_failed(m, ret, err);
     }
 }
 
 /*
- * While the VM runs, the server is called without the big QEMU lock: first to
- * begin with, then about what it has written to memory.
+ * Syncs dirty pages while the VM runs.  The server is called without the big
+ * QEMU lock, the first time also to change to a saving state.
  */
-static void look(VFIOUserMigration *m)
+static void sync_dirty(VFIOUserMigration *m)
 {
-    g_auto(VFIOUserLiveSync) look = { };
+    g_auto(VFIOUserLiveSync) sync = { };
 
     bql_lock();
     if (!m->gone) {
         vfio_user_container_prepare_live_sync(vfio_user_migration_container(m),
-                                         &look);
+                                              &sync);
     }
     bql_unlock();
-    call_server(m, &look);
+    sync_with_server(m, &sync);
     bql_lock();
     if (!m->gone) {
         vfio_user_container_finish_live_sync(vfio_user_migration_container(m),
-                                        &look);
+                                             &sync);
     }
     bql_unlock();
 }
 
-static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
+static uint64_t save_pending(VFIOUserMigration *m, uint64_t threshold)
 {
     const VFIOUserMigBacklog nothing_yet = { };
 
@@ -417,7 +418,7 @@ static uint64_t pending(VFIOUserMigration *m, uint64_t threshold)
            pending_locked(m, threshold);
 }
 
-/* So little is left that QEMU is about to look for dirty pages itself. */
+/* Whether so little is left that QEMU is about to sync dirty pages itself. */
 static bool is_about_to_sync(uint64_t bytes, uint64_t threshold)
 {
     return ram_bytes_remaining() + bytes < threshold;
@@ -425,19 +426,19 @@ static bool is_about_to_sync(uint64_t bytes, uint64_t threshold)
 
 uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact)
 {
-    /* QEMU stops the VM for as many; its own thread asks, and sets it */
+    /* QEMU does not stop the VM for this many; only this thread changes it */
     uint64_t threshold = migrate_get_current()->threshold_size + 1;
-    bool may_look = !exact && !bql_locked();
+    bool may_sync = !exact && !bql_locked();
     uint64_t bytes;
 
-    if (may_look && !m->save.told) {
-        look(m);
+    if (may_sync && !m->save.told) {
+        sync_dirty(m);
     }
-    bytes = pending(m, threshold);
-    if (may_look && is_about_to_sync(bytes, threshold)) {
-        look(m);
+    bytes = save_pending(m, threshold);
+    if (may_sync && is_about_to_sync(bytes, threshold)) {
+        sync_dirty(m);
         if (qatomic_read(&m->save.error)) {
-            bytes = pending(m, threshold);      /* must not stop the VM */
+            bytes = save_pending(m, threshold); /* must not stop the VM */
         }
     }
     trace_vfio_user_mig_pending(vfio_user_proxy_name(m->proxy), bytes,
@@ -445,23 +446,23 @@ uint64_t vfio_user_migration_pending(VFIOUserMigration *m, bool exact)
     return bytes;
 }
 
-/* Whether there is to be another read after @n of them. */
-static bool goes_on_locked(VFIOUserMigration *m, QEMUFile *f, unsigned n,
-                           const VFIOUserMigTurn *turn)
+/* Whether the turn should continue with another read after @n reads. */
+static bool turn_continues_locked(VFIOUserMigration *m, QEMUFile *f, unsigned n,
+                                  const VFIOUserMigTurn *turn)
 {
     vfio_user_mig_assert_locked(&m->lock);
     if (m->save.restart) {
-        return false;           /* what comes next is void */
+        return false;           /* the next data is void */
     }
-    /* a chunk is sent to its end, or the destination cannot load it */
+    /* complete the chunk, or the destination cannot load it */
     return m->save.more || (!turn->ended && n < READS_PER_TURN &&
                             m->d.state == VFIO_USER_MIG_PRE_COPY &&
                             !migration_rate_exceeded(f));
 }
 
-/* Makes @piece the next one of a turn, or NULL at its end; 0 or -errno. */
-static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
-                      VFIOUserMigTurn *turn, VFIOUserMigPiece **piece)
+/* Sets @piece to the turn's next piece, or NULL at its end; 0 or -errno. */
+static int save_next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
+                           VFIOUserMigTurn *turn, VFIOUserMigPiece **piece)
 {
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     int ret = check_locked(m);
@@ -471,7 +472,7 @@ static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
     }
     *piece = g_queue_pop_head(&m->save.rest);
     if (!*piece && ((m->save.ahead && !m->save.restart) ||
-                    goes_on_locked(m, f, n, turn))) {
+                    turn_continues_locked(m, f, n, turn))) {
         ret = read_locked(m, piece);
     }
     if (*piece) {
@@ -479,22 +480,22 @@ static int next_piece(VFIOUserMigration *m, QEMUFile *f, unsigned n,
         turn->ended = !(*piece)->size;
         turn->short_reads += (*piece)->is_short;
     }
-    if (ret == 0 && *piece && goes_on_locked(m, f, n + 1, turn)) {
+    if (ret == 0 && *piece && turn_continues_locked(m, f, n + 1, turn)) {
         ret = read_ahead_locked(m);
     }
     return ret;
 }
 
-/* Nobody writes the stream any more. */
+/* After an error: the stream will not be written any more. */
 static int end_turn(VFIOUserMigration *m, int ret)
 {
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    /* here it is waited for without the big QEMU lock */
+    /* wait for the read here, without the big QEMU lock */
     drop_ahead_locked(m);
     return ret;
 }
 
-/* A few reads.  In between the device is its VM's, which may stop. */
+/* A series of reads.  Between them the lock is free, so the VM may stop. */
 static int save_turn(VFIOUserMigration *m, QEMUFile *f)
 {
     uint64_t limit = ENDLESS_FACTOR * ram_bytes_total();
@@ -503,7 +504,7 @@ static int save_turn(VFIOUserMigration *m, QEMUFile *f)
 
     for (n = 0; ; n++) {
         g_autoptr(VFIOUserMigPiece) piece = NULL;
-        int ret = next_piece(m, f, n, &turn, &piece);
+        int ret = save_next_piece(m, f, n, &turn, &piece);
 
         if (ret == 0 && !piece) {
             break;
@@ -544,8 +545,8 @@ int vfio_user_migration_save_iterate(QEMUFile *f, void *opaque)
 }
 
 /*
- * Once the VM stands still.  The big QEMU lock is held from the last of the
- * memory to the end of the stream: what is saved is of one moment.
+ * After the VM has stopped.  The big QEMU lock is held from the last pass over
+ * memory to the end of the stream, so that the saved state is consistent.
  */
 
 static int change_state(VFIOUserMigration *m, VFIOUserMigState to)
@@ -563,8 +564,8 @@ static int read_stopped(VFIOUserMigration *m, VFIOUserMigPiece **piece)
 }
 
 /*
- * A server must come to an end: it may give more than any device has, or as
- * many bytes in very many small reads.
+ * Fails if the server does not stop sending data.  @cost is the number of bytes
+ * so far; smaller reads count as SMALL_READ.
  */
 static int check_end(VFIOUserMigration *m, uint64_t *cost, uint32_t got)
 {
@@ -574,7 +575,7 @@ static int check_end(VFIOUserMigration *m, uint64_t *cost, uint32_t got)
     if (*cost < ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST) {
         return 0;
     }
-    error_setg(&err, "its state did not end");
+    error_setg(&err, "its state data did not end");
     return vfio_user_migration_failed(m, -EFBIG, err);
 }
 
@@ -596,7 +597,7 @@ static int save_stopped(VFIOUserMigration *m, QEMUFile *f)
             ret = check_end(m, &cost, piece->size);
         }
         if (ret == 0) {
-            ret = qemu_file_get_error(f);       /* nobody listens any more */
+            ret = qemu_file_get_error(f);       /* is the connection lost? */
         }
     }
     return ret;
@@ -650,7 +651,7 @@ void vfio_user_migration_save_config(QEMUFile *f, void *opaque)
     }
     qemu_fflush(to);
     if (ret == 0 && buffer->usage > VFIO_USER_MIG_MAX_RECORD) {
-        error_setg(&err, "%zu bytes of configuration are too many",
+        error_setg(&err, "its configuration of %zu bytes is too large",
                    buffer->usage);
         ret = -E2BIG;
     }
@@ -677,19 +678,20 @@ void vfio_user_migration_save_end(QEMUFile *f, void *opaque)
     end_section(m, f);
 }
 
-/* All was sent, or the migration has failed for another reason. */
+/* Called when everything was sent, or after a failure for another reason. */
 static void warn_of_late_write_locked(VFIOUserMigration *m)
 {
     vfio_user_mig_assert_locked(&m->lock);
     if (m->save.error == 0 &&
         vfio_user_iova_refused(&vfio_user_migration_container(m)->iova)) {
         warn_report("%s: the server asked to write to memory (DMA_WRITE) after"
-                    " it had stopped the device; it was refused", m->name);
+                    " it had stopped the device; the write was rejected",
+                    m->name);
     }
 }
 
-/* Whether the device has nothing to do but to run, as its VM does. */
-static bool is_to_run_on_locked(VFIOUserMigration *m)
+/* Whether the VM runs and the device must change to RUNNING. */
+static bool must_run_locked(VFIOUserMigration *m)
 {
     vfio_user_mig_assert_locked(&m->lock);
     return m->vm_running && !m->gone &&
@@ -697,31 +699,34 @@ static bool is_to_run_on_locked(VFIOUserMigration *m)
            vfio_user_proxy_state(m->proxy) == VFIO_USER_UP;
 }
 
-/* One attempt; whoever wants the lock gets it between two of them. */
-static int run_on(VFIOUserMigration *m, Error **errp)
+/* One attempt; other threads can get the lock between two attempts. */
+static int try_to_run(VFIOUserMigration *m, Error **errp)
 {
     int ret = 0;
 
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     vfio_user_migration_drop_chunk_locked(m);
-    if (is_to_run_on_locked(m)) {
+    if (must_run_locked(m)) {
         ret = vfio_user_migration_run_locked(m, errp);
         vfio_user_migration_mirror_locked(m);
     }
     return ret;
 }
 
-/* The VM runs, and nobody waits for the device, which does so in PRE_COPY. */
-static int run_on_at_last(void *opaque)
+/*
+ * In a worker thread: changes the device from PRE_COPY to RUNNING.  The device
+ * works in both states, so neither the VM nor any thread waits for this.
+ */
+static int run_device(void *opaque)
 {
     VFIOUserMigration *m = opaque;
     Error *err = NULL;
-    int ret = run_on(m, &err);
+    int ret = try_to_run(m, &err);
 
     for (unsigned n = 1; ret == -ETIMEDOUT && n < PATIENCE; n++) {
         error_free(err);
         err = NULL;
-        ret = run_on(m, &err);
+        ret = try_to_run(m, &err);
     }
     if (ret < 0) {
         vfio_user_proxy_fail(m->proxy, err);
@@ -733,12 +738,12 @@ static int run_on_at_last(void *opaque)
     return 0;
 }
 
-/* Most servers answer at once; the monitor does not wait for any other. */
-static void start_to_run_on(VFIOUserMigration *m)
+/* Waits only briefly, for the monitor's sake; most servers reply at once. */
+static void start_to_run(VFIOUserMigration *m)
 {
     QEMU_LOCK_GUARD(&m->ending_lock);
     m->ending = true;
-    vfio_user_migration_start_worker(m, run_on_at_last);
+    vfio_user_migration_start_worker(m, run_device);
     if (m->ending) {
         qemu_cond_timedwait(&m->ended, &m->ending_lock, PROMPT_MS);
     }
@@ -758,7 +763,10 @@ bool vfio_user_migration_has_ended(VFIOUserMigration *m)
     return !m->ending;
 }
 
-/* However it ended: the device is again where the VM is. */
+/*
+ * After success or failure: makes the device follow the VM again.  Returns true
+ * if a worker must do that.
+ */
 static bool end_saving(VFIOUserMigration *m)
 {
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
@@ -768,7 +776,7 @@ static bool end_saving(VFIOUserMigration *m)
     if (!m->gone) {
         warn_of_late_write_locked(m);
     }
-    if (vfio_user_devices_run() && is_to_run_on_locked(m)) {
+    if (vfio_user_devices_run() && must_run_locked(m)) {
         return true;
     }
     vfio_user_migration_drop_chunk_locked(m);
@@ -783,7 +791,7 @@ void vfio_user_migration_save_cleanup(void *opaque)
     VFIOUserMigration *m = opaque;
 
     if (end_saving(m)) {
-        start_to_run_on(m);
+        start_to_run(m);
     }
     vfio_user_migration_saved(m);
 }

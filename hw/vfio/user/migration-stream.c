@@ -1,5 +1,5 @@
 /*
- * vfio-user migration: what a device looks like in QEMU's migration stream
+ * vfio-user migration: format of a device's part of QEMU's migration stream
  *
  * See the header.
  *
@@ -12,7 +12,7 @@
 
 #define WORD(a, b, c, d) ((a) << 24 | (b) << 16 | (c) << 8 | (d))
 
-/* The word for it, and least and most bytes of payload. */
+/* By record: the word in the head, fewest and most bytes of payload. */
 static const struct {
     const char *name;
     uint32_t word;
@@ -52,18 +52,19 @@ bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp)
 {
     uint64_t magic = ldq_be_p(from);
     uint16_t writer = lduw_be_p(from + 8);
-    /* streams of version 1 have the kind of their first record there: 1 */
+    /* streams of version 1 have the type of their first record there: 1 */
     uint16_t lowest = lduw_be_p(from + 10);
 
     if (magic != VFIO_USER_MIG_MAGIC) {
-        error_setg(errp, "the stream has no state of a vfio-user device, but"
-                   " 0x%" PRIx64 ": the source has another kind of device at"
-                   " this place, or could not save it and says why", magic);
+        error_setg(errp, "the stream does not contain the state of a vfio-user"
+                   " device, but 0x%" PRIx64 ": the source has another kind of"
+                   " device here, or failed to save the device and reported the"
+                   " reason", magic);
         return false;
     }
     if (lowest < VFIO_USER_MIG_OLDEST || lowest > VFIO_USER_MIG_VERSION) {
-        error_setg(errp, "the stream is of version %u and needs a QEMU that"
-                   " reads version %u, this one reads %u to %u",
+        error_setg(errp, "the stream has version %u and requires a QEMU that"
+                   " reads version %u; this QEMU reads versions %u to %u",
                    MAX(writer, lowest), lowest, VFIO_USER_MIG_OLDEST,
                    VFIO_USER_MIG_VERSION);
         return false;
@@ -102,23 +103,23 @@ bool vfio_user_mig_get_head(uint64_t *position, const uint8_t *from,
     uint32_t word = ldl_be_p(from);
     uint32_t size = ldl_be_p(from + 4);
     uint64_t end = *position + VFIO_USER_MIG_HEAD_SIZE + size;
-    uint64_t made_end = ldq_be_p(from + 8);
+    uint64_t written_end = ldq_be_p(from + 8);
     VFIOUserMigRecord record;
 
     if (!find_record(word, &record)) {
-        error_setg(errp, "the stream has a record of the unknown kind 0x%x",
+        error_setg(errp, "the stream has a record of the unknown type 0x%x",
                    word);
         return false;
     }
     if (size < records[record].min || size > records[record].max) {
-        error_setg(errp, "the stream has a record %s of %u bytes",
-                   records[record].name, size);
+        error_setg(errp, "the stream has a record %s of %u bytes, an invalid"
+                   " size", records[record].name, size);
         return false;
     }
-    if (end != made_end) {
+    if (end != written_end) {
         error_setg(errp, "the stream has a record %s that ends after %" PRIu64
-                   " bytes and was made to end after %" PRIu64,
-                   records[record].name, end, made_end);
+                   " bytes but was written to end after %" PRIu64,
+                   records[record].name, end, written_end);
         return false;
     }
     *head = (VFIOUserMigHead) { .record = record, .size = size };
@@ -151,10 +152,10 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
     };
 
     if (its.version != mine->version) {
-        error_setg(errp, "the state is of a server with migration v%u, this one"
-                   " has v%u (v1: vfio-user 0.9.1, migration region; v2:"
-                   " DEVICE_FEATURE): use servers with the same version on both"
-                   " sides", its.version, mine->version);
+        error_setg(errp, "the state comes from a server with migration v%u,"
+                   " this server has v%u (v1: vfio-user 0.9.1, migration"
+                   " region; v2: DEVICE_FEATURE): use servers with the same"
+                   " version on both sides", its.version, mine->version);
         return false;
     }
     if (its.vendor != mine->vendor || its.device != mine->device ||
@@ -162,10 +163,10 @@ bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
         its.sub_device != mine->sub_device ||
         its.class_revision != mine->class_revision ||
         its.config_size != mine->config_size) {
-        error_setg(errp, "the state is of another device: %04x:%04x (subsystem"
-                   " %04x:%04x, class and revision 0x%08x, %u bytes of"
-                   " configuration), this one is %04x:%04x (%04x:%04x, 0x%08x,"
-                   " %u)", its.vendor, its.device, its.sub_vendor,
+        error_setg(errp, "the state belongs to another device: %04x:%04x"
+                   " (subsystem %04x:%04x, class and revision 0x%08x, %u bytes"
+                   " of configuration), this device is %04x:%04x (%04x:%04x,"
+                   " 0x%08x, %u)", its.vendor, its.device, its.sub_vendor,
                    its.sub_device, its.class_revision, its.config_size,
                    mine->vendor, mine->device, mine->sub_vendor,
                    mine->sub_device, mine->class_revision, mine->config_size);

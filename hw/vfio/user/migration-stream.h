@@ -1,31 +1,31 @@
 /*
- * vfio-user migration: what a device looks like in QEMU's migration stream
+ * vfio-user migration: format of a device's part of QEMU's migration stream
  *
- * A magic number and versions, then records, each with a head of fixed size
- * that says what follows:
+ * A magic number and versions, followed by records.  Each record has a head of
+ * fixed size and a payload:
  *
- *   HELLO          who the device is; in the section of the set-up phase
- *   RESTART        what was sent so far is void
- *   PART           bytes of the server; the rest of its chunk comes next
- *   DATA           bytes of the server, to the end of a chunk
- *   CONFIG         what QEMU itself knows of the device
- *   END            nothing else follows
- *   SECTION_END    the section of QEMU's stream ends here
- *   OPTIONAL       any kind that this QEMU does not know and need not
+ *   HELLO          identity of the device; in the section of the set-up phase
+ *   RESTART        the data sent so far is void
+ *   PART           data of the server; the rest of the chunk follows
+ *   DATA           data of the server, up to the end of a chunk
+ *   CONFIG         QEMU's own state of the device
+ *   END            end of the device's stream
+ *   SECTION_END    end of the section of QEMU's stream
+ *   OPTIONAL       any type that this QEMU does not know and may skip
  *
- * A chunk is what the server gave at once, and what v1 wants to get at once.
+ * A chunk is the data that the server returned at once.  With v1 it must be
+ * written at once, too.
  *
- * A head has the number of bytes of the stream up to the end of its record, so
- * that a record that is lost, said twice, of another length or of another
- * device is noticed before any of it gets to the server.  The kinds are words
- * of four letters: no change of one byte makes one from another.  Those that
- * begin with "Op" may be skipped by who does not know them, all others may not.
- * Payload is as safe as the rest of QEMU's stream, which does not check its
- * bytes either.
+ * The head contains the number of bytes of the stream up to the end of its
+ * record.  A record that is lost, repeated, of the wrong length or of another
+ * device is thus detected before any of it is sent to the server.  The types
+ * are words of four letters, and changing one byte never turns one into
+ * another.  Types that begin with "Op" may be skipped if unknown; other unknown
+ * types are errors.  Payloads have no checksum, like the rest of QEMU's stream.
  *
- * What each version has brought is in docs/devel/vfio-user.rst.
+ * docs/devel/vfio-user.rst lists the changes of each version.
  *
- * Pure: reads and writes memory only, any thread may call.  All integers
+ * Pure: reads and writes memory only, any thread may call.  All integers are
  * big-endian, as in the rest of QEMU's stream.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -38,18 +38,22 @@
 #include "qapi/error.h"
 
 /*
- * What a stream begins with: 8 bytes; 2 with the version of who wrote it, or 0;
- * 2 with the lowest version of who can read it.  Version 2 wants 4 bytes with
- * the number 2: as long as it can read what is written, no writer is said.
+ * Beginning of a stream: magic number (8 bytes), version of the writer or 0 (2
+ * bytes), lowest version that can read the stream (2 bytes).  A reader of
+ * version 2 expects the number 2 in the last 4 bytes, so the writer's version
+ * stays 0 as long as version 2 can read the stream.
  */
 #define VFIO_USER_MIG_MAGIC 0x7666696f75736572ULL       /* "vfiouser" */
 #define VFIO_USER_MIG_BEGINNING_SIZE 12
 
-/* This QEMU's; the oldest that it reads, which can also read what it writes. */
+/*
+ * The version of this QEMU, and the oldest version that it reads.  The latter
+ * can also read what this QEMU writes.
+ */
 #define VFIO_USER_MIG_VERSION 3
 #define VFIO_USER_MIG_OLDEST 2
 
-/* Bytes of payload of one record, at most. */
+/* Most bytes of payload in one record. */
 #define VFIO_USER_MIG_MAX_RECORD (1 * MiB)
 #define VFIO_USER_MIG_HEAD_SIZE 16
 #define VFIO_USER_MIG_HELLO_SIZE 20
@@ -62,7 +66,7 @@ typedef enum VFIOUserMigRecord {
     VFIO_USER_MIG_CONFIG,
     VFIO_USER_MIG_END,
     VFIO_USER_MIG_SECTION_END,
-    VFIO_USER_MIG_OPTIONAL,     /* is read, not written */
+    VFIO_USER_MIG_OPTIONAL,     /* only read, never written */
     VFIO_USER_MIG_RECORDS
 } VFIOUserMigRecord;
 
@@ -71,7 +75,7 @@ typedef struct VFIOUserMigHead {
     uint32_t size;              /* of the payload, bytes */
 } VFIOUserMigHead;
 
-/* Who a device is; two that differ do not load each other's state. */
+/* Identity of a device; devices that differ cannot load each other's state. */
 typedef struct VFIOUserMigIdentity {
     uint32_t version;           /* of migration: 1 or 2 */
     uint16_t vendor, device, sub_vendor, sub_device;
@@ -92,15 +96,14 @@ void vfio_user_mig_put_beginning(uint8_t *to);
  * vfio_user_mig_check_beginning:
  * @from: VFIO_USER_MIG_BEGINNING_SIZE bytes, not trusted
  *
- * Returns true where a stream begins that this QEMU can read, else false with
- * @errp set.
+ * Returns true if this QEMU can read the stream, else false with @errp set.
  */
 bool vfio_user_mig_check_beginning(const uint8_t *from, Error **errp);
 
 /**
  * vfio_user_mig_put_head:
- * @position: bytes of the stream so far; those of the record are added
- * @size: of its payload, within the bounds of @record
+ * @position: bytes of the stream so far; the record's bytes are added
+ * @size: of the payload, within the bounds of @record
  * @to: VFIO_USER_MIG_HEAD_SIZE bytes
  */
 void vfio_user_mig_put_head(uint64_t *position, VFIOUserMigRecord record,
@@ -108,11 +111,12 @@ void vfio_user_mig_put_head(uint64_t *position, VFIOUserMigRecord record,
 
 /**
  * vfio_user_mig_get_head:
- * @position: bytes of the stream so far; those of the record are added
+ * @position: bytes of the stream so far; the record's bytes are added
  * @from: VFIO_USER_MIG_HEAD_SIZE bytes, not trusted
  *
- * Returns true with @head filled: a record that is known or optional, whose
- * size is within its bounds, and nothing is missing before it.
+ * Returns true with @head filled if the type is known or optional, the size is
+ * within its bounds and no bytes are missing before the record; else false with
+ * @errp set.
  */
 bool vfio_user_mig_get_head(uint64_t *position, const uint8_t *from,
                             VFIOUserMigHead *head, Error **errp);
@@ -125,11 +129,11 @@ void vfio_user_mig_put_hello(const VFIOUserMigIdentity *who, uint8_t *to);
 
 /**
  * vfio_user_mig_check_hello:
- * @mine: the device that is to load the state
+ * @mine: the device that loads the state
  * @from: VFIO_USER_MIG_HELLO_SIZE bytes, not trusted
  *
- * Returns true where such a device's state can be loaded, else false with
- * what is different in @errp.
+ * Returns true if @mine can load the state, else false with the differences in
+ * @errp.
  */
 bool vfio_user_mig_check_hello(const VFIOUserMigIdentity *mine,
                                const uint8_t *from, Error **errp);

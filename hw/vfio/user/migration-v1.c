@@ -1,13 +1,13 @@
 /*
  * vfio-user migration v1
  *
- * A region of the device: registers, and behind them a window in which the
- * server shows a chunk of data or takes one.  Where the window is mapped, its
- * bytes go by reads and writes of the file: the server may cut that at any
- * time, and an access to a mapping would be SIGBUS then.
+ * The migration region consists of registers, followed by a window in which the
+ * server provides or accepts a chunk of data.  If the window is mappable, QEMU
+ * reads and writes the file instead of mapping it: the server may truncate the
+ * file at any time, and then an access to a mapping would raise SIGBUS.
  *
- * Data are written in the chunks in which they were read, as the specification
- * wants it, unless the other server's window is smaller.
+ * Data is written in the chunks in which it was read, as the specification
+ * requires, unless the window of the destination's server is smaller.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -37,15 +37,15 @@ static const struct {
       VFIO_DEVICE_STATE_V1_SAVING | VFIO_DEVICE_STATE_V1_RESUMING },
 };
 
-static const char *name_of(VFIOUserMigDevice *d)
+static const char *v1_name(VFIOUserMigDevice *d)
 {
     return vfio_user_proxy_name(d->udev->proxy);
 }
 
 /* Registers */
 
-static int read_register(VFIOUserMigDevice *d, uint64_t offset, void *to,
-                         uint32_t size, Error **errp)
+static int v1_read_reg(VFIOUserMigDevice *d, uint64_t offset, void *to,
+                       uint32_t size, Error **errp)
 {
     g_auto(VFIOUserCall) call = { };
     const uint8_t *bytes;
@@ -57,23 +57,23 @@ static int read_register(VFIOUserMigDevice *d, uint64_t offset, void *to,
         return ret;
     }
     if (ret != size) {
-        error_setg(errp, "vfio-user %s: REGION_READ: %d of %u bytes of a"
-                   " migration register", name_of(d), ret, size);
+        error_setg(errp, "vfio-user %s: REGION_READ: the server returned %d of"
+                   " %u bytes of a migration register", v1_name(d), ret, size);
         return -EPROTO;
     }
     memcpy(to, bytes, size);
     return 0;
 }
 
-static int write_register(VFIOUserMigDevice *d, uint64_t offset,
-                          const void *from, uint32_t size, Error **errp)
+static int v1_write_reg(VFIOUserMigDevice *d, uint64_t offset,
+                        const void *from, uint32_t size, Error **errp)
 {
     int ret = vfio_user_device_write_region(d->udev, d->region.info->index,
                                             offset, size, from, false, errp);
 
     if (ret >= 0 && ret != size) {
-        error_setg(errp, "vfio-user %s: REGION_WRITE: %d of %u bytes of a"
-                   " migration register", name_of(d), ret, size);
+        error_setg(errp, "vfio-user %s: REGION_WRITE: the server wrote %d of %u"
+                   " bytes of a migration register", v1_name(d), ret, size);
         return -EPROTO;
     }
     return ret < 0 ? ret : 0;
@@ -81,8 +81,8 @@ static int write_register(VFIOUserMigDevice *d, uint64_t offset,
 
 /* State */
 
-static int probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
-                 Error **errp)
+static int v1_probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
+                    Error **errp)
 {
     struct vfio_region_info *info;
 
@@ -94,7 +94,7 @@ static int probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
     }
     if (info->size <= WINDOW) {
         error_setg(errp, "vfio-user %s: the migration region has 0x%" PRIx64
-                   " bytes, too few for registers and data", name_of(d),
+                   " bytes, too few for registers and data", v1_name(d),
                    (uint64_t)info->size);
         return -EINVAL;
     }
@@ -107,12 +107,12 @@ static int probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
     return 1;
 }
 
-static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
-                     Error **errp)
+static int v1_get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
+                        Error **errp)
 {
     uint32_t bits;
-    int ret = read_register(d, REGISTER(device_state), &bits, sizeof(bits),
-                            errp);
+    int ret = v1_read_reg(d, REGISTER(device_state), &bits, sizeof(bits),
+                          errp);
 
     if (ret < 0) {
         return ret;
@@ -124,27 +124,27 @@ static int get_state(VFIOUserMigDevice *d, VFIOUserMigState *state,
         }
     }
     error_setg(errp, "vfio-user %s: the migration region reports the unknown"
-               " state 0x%x", name_of(d), bits);
+               " state 0x%x", v1_name(d), bits);
     return -EPROTO;
 }
 
-/* Servers take writes to a register that they do not know. */
-static int check_state(VFIOUserMigDevice *d, VFIOUserMigState told,
-                       Error **errp)
+/* Servers may accept the write of a state that they do not support. */
+static int v1_check_state(VFIOUserMigDevice *d, VFIOUserMigState told,
+                          Error **errp)
 {
     VFIOUserMigState state;
-    int ret = get_state(d, &state, errp);
+    int ret = v1_get_state(d, &state, errp);
 
     if (ret < 0 || state == told) {
         return ret;
     }
-    error_setg(errp, "vfio-user %s: the server took the change, and its"
-               " migration region reports the state %s", name_of(d),
+    error_setg(errp, "vfio-user %s: the server accepted the change, but its"
+               " migration region reports the state %s", v1_name(d),
                vfio_user_mig_state_name(state));
     return -EIO;
 }
 
-static int set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
+static int v1_set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
 {
     unsigned i = 0;
     int ret;
@@ -153,16 +153,16 @@ static int set_state(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
         i++;
         assert(i < ARRAY_SIZE(states));
     }
-    /* what is in the window is void */
+    /* the contents of the window are void */
     d->region.left = d->region.written = 0;
-    ret = write_register(d, REGISTER(device_state), &states[i].bits,
-                         sizeof(states[i].bits), errp);
-    return ret < 0 ? ret : check_state(d, to, errp);
+    ret = v1_write_reg(d, REGISTER(device_state), &states[i].bits,
+                       sizeof(states[i].bits), errp);
+    return ret < 0 ? ret : v1_check_state(d, to, errp);
 }
 
 /* Data */
 
-/* Is what the server says of the window behind the registers, and inside? */
+/* Checks that data at @offset lies after the registers and in the region. */
 static bool check_window(VFIOUserMigDevice *d, uint64_t offset, uint64_t size,
                          Error **errp)
 {
@@ -170,16 +170,16 @@ static bool check_window(VFIOUserMigDevice *d, uint64_t offset, uint64_t size,
 
     if (offset < WINDOW || offset >= end || size > end - offset) {
         error_setg(errp, "vfio-user %s: migration data of 0x%" PRIx64 " bytes"
-                   " at 0x%" PRIx64 " are not inside the migration region of"
-                   " 0x%" PRIx64 " bytes", name_of(d), size, offset, end);
+                   " at 0x%" PRIx64 " is not inside the migration region of"
+                   " 0x%" PRIx64 " bytes", v1_name(d), size, offset, end);
         return false;
     }
     return true;
 }
 
 /*
- * How many of @size bytes at @offset are mapped, or how many are not; @mapped
- * is set to which it is.
+ * Sets @mapped to whether @offset is in a mappable area.  Returns for how many
+ * of @size bytes from @offset this is the same.
  */
 static uint64_t extent(const VFIOUserMigRegion *r, uint64_t offset,
                        uint64_t size, bool *mapped)
@@ -207,9 +207,9 @@ static uint64_t extent(const VFIOUserMigRegion *r, uint64_t offset,
     return size;
 }
 
-/* @done: of a read or a write of the file, which was to be of @size bytes. */
-static int check_file(VFIOUserMigDevice *d, ssize_t done, size_t size,
-                      Error **errp)
+/* @done: result of a read or a write of @size bytes of the file */
+static int v1_check_file(VFIOUserMigDevice *d, ssize_t done, size_t size,
+                         Error **errp)
 {
     int ret = done < 0 ? -errno : -EIO;
 
@@ -217,37 +217,37 @@ static int check_file(VFIOUserMigDevice *d, ssize_t done, size_t size,
         return size;
     }
     error_setg(errp, "vfio-user %s: cannot access %zu bytes of migration data"
-               " in the server's file: %s", name_of(d), size,
+               " in the server's file: %s", v1_name(d), size,
                done < 0 ? strerror(errno) : "the file is too short");
     return ret;
 }
 
-static int pending(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp)
+static int v1_pending(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp)
 {
-    int ret = read_register(d, REGISTER(pending_bytes), bytes, sizeof(*bytes),
-                            errp);
+    int ret = v1_read_reg(d, REGISTER(pending_bytes), bytes, sizeof(*bytes),
+                          errp);
 
     if (ret == 0 && *bytes > INT64_MAX) {
-        error_setg(errp, "vfio-user %s: 0x%" PRIx64 " pending bytes of"
-                   " migration data", name_of(d), *bytes);
+        error_setg(errp, "vfio-user %s: the server reports 0x%" PRIx64
+                   " pending bytes of migration data", v1_name(d), *bytes);
         return -EPROTO;
     }
     return ret;
 }
 
-/* The next chunk is in the window, or nothing is pending. */
+/* Makes the server provide the next chunk; r->left stays 0 if there is none. */
 static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     uint64_t bytes, size;
-    int ret = pending(d, &bytes, errp);
+    int ret = v1_pending(d, &bytes, errp);
 
     if (ret < 0 || !bytes) {
         return ret;
     }
-    ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at), errp);
+    ret = v1_read_reg(d, REGISTER(data_offset), &r->at, sizeof(r->at), errp);
     if (ret == 0) {
-        ret = read_register(d, REGISTER(data_size), &size, sizeof(size), errp);
+        ret = v1_read_reg(d, REGISTER(data_size), &size, sizeof(size), errp);
     }
     if (ret < 0) {
         return ret;
@@ -257,7 +257,7 @@ static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
     }
     if (!size && d->state == VFIO_USER_MIG_STOP_COPY) {
         error_setg(errp, "vfio-user %s: 0x%" PRIx64 " bytes of migration data"
-                   " are pending, and the server gives none", name_of(d),
+                   " are pending, but the server provides none", v1_name(d),
                    bytes);
         return -EPROTO;
     }
@@ -271,12 +271,12 @@ static int read_file(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
     VFIOUserMigRegion *r = &d->region;
 
     piece->data = piece->bytes = g_malloc(size);
-    return check_file(d, pread(r->fd, piece->bytes, size,
-                               r->info->offset + r->at), size, errp);
+    return v1_check_file(d, pread(r->fd, piece->bytes, size,
+                                  r->info->offset + r->at), size, errp);
 }
 
-static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
-                     Error **errp)
+static int v1_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                   Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     uint64_t size;
@@ -303,7 +303,7 @@ static int data_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
     return 0;
 }
 
-/* Sends a write to the region, which is answered later. */
+/* Sends a write to the region; its reply is received later. */
 static int send_write(VFIOUserMigDevice *d, uint64_t offset, const void *from,
                       uint32_t size, Error **errp)
 {
@@ -314,8 +314,8 @@ static int send_write(VFIOUserMigDevice *d, uint64_t offset, const void *from,
                                size, errp);
 }
 
-static int write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
-                      Error **errp)
+static int v1_write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
+                         Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     bool mapped;
@@ -323,29 +323,29 @@ static int write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
 
     size = extent(r, r->at, MIN(size, VFIO_USER_MIG_MAX_RECORD), &mapped);
     if (mapped) {
-        return check_file(d, pwrite(r->fd, data, size,
-                                    r->info->offset + r->at), size, errp);
+        return v1_check_file(d, pwrite(r->fd, data, size,
+                                       r->info->offset + r->at), size, errp);
     }
     size = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
     ret = send_write(d, r->at, data, size, errp);
     return ret < 0 ? ret : size;
 }
 
-/* The window is the server's until it has the chunk that was there. */
+/* Waits until the server has taken the last chunk from the window. */
 static int await_window(VFIOUserMigDevice *d, Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     int ret = vfio_user_mig_finish_writes(&d->writes, d->udev->proxy, errp);
 
     if (ret == 0) {
-        ret = read_register(d, REGISTER(data_offset), &r->at, sizeof(r->at),
-                            errp);
+        ret = v1_read_reg(d, REGISTER(data_offset), &r->at, sizeof(r->at),
+                          errp);
     }
     return ret == 0 && !check_window(d, r->at, 0, errp) ? -EPROTO : ret;
 }
 
-static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
-                      bool more, Error **errp)
+static int v1_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
+                    bool more, Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
     uint64_t room;
@@ -355,7 +355,7 @@ static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
         return ret;
     }
     room = r->info->size - r->at;
-    ret = write_some(d, data, MIN(size, room), errp);
+    ret = v1_write_some(d, data, MIN(size, room), errp);
     if (ret < 0) {
         return ret;
     }
@@ -375,12 +375,12 @@ static int data_write(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
 const VFIOUserMigrationOps vfio_user_mig_v1 = {
     .version = 1,
     .arcs = &vfio_user_mig_v1_arcs,
-    /* the way to STOP leads through RUNNING, and the VM does not run yet */
+    /* the path to STOP leads through RUNNING, but the VM does not run yet */
     .loaded = VFIO_USER_MIG_RESUMING,
-    .probe = probe,
-    .get_state = get_state,
-    .set_state = set_state,
-    .pending = pending,
-    .read = data_read,
-    .write = data_write,
+    .probe = v1_probe,
+    .get_state = v1_get_state,
+    .set_state = v1_set_state,
+    .pending = v1_pending,
+    .read = v1_read,
+    .write = v1_write,
 };

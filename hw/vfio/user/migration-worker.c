@@ -24,7 +24,7 @@ static int work(void *opaque)
     const Worker *w = opaque;
     int ret;
 
-    /* who waits for a reply may have to serve requests of the server's */
+    /* a thread that waits for a reply may serve requests of the server */
     rcu_register_thread();
     ret = w->work(w->opaque);
     rcu_unregister_thread();
@@ -52,7 +52,7 @@ static void *run_thread(void *opaque)
     return NULL;
 }
 
-/* Not the pool's: that begins a thread in the main loop, which may wait. */
+/* The thread pool starts threads in the main loop, which may be blocked. */
 void vfio_user_mig_worker_start(VFIOUserMigWork *what,
                                 void (*then)(void *opaque), void *opaque)
 {

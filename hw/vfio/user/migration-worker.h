@@ -1,9 +1,9 @@
 /*
  * vfio-user migration: a thread that calls the server for the main loop
  *
- * QEMU loads a VM in the main loop, and cleans up there after saving one.  A
- * server may be slow, and the monitor is not to wait for it: another thread
- * does, without the big QEMU lock.
+ * QEMU loads a VM in the main loop and cleans up there after saving a VM.
+ * Servers may be slow, and the monitor must not wait for them.  So another
+ * thread makes the calls, without the big QEMU lock.
  *
  * Threads: the main loop.
  *
@@ -21,7 +21,7 @@ typedef int VFIOUserMigWork(void *opaque);
 /**
  * vfio_user_mig_worker_run:
  *
- * Yields until @work is done.  Returns what it has returned.
+ * Yields until @work is done.  Returns the result of @work.
  */
 int coroutine_fn vfio_user_mig_worker_run(VFIOUserMigWork *work, void *opaque);
 

@@ -1,5 +1,5 @@
 /*
- * vfio-user migration: data on their way to a server that loads them
+ * vfio-user migration: pipelined writes to a server that loads a device
  *
  * See the header.
  *
@@ -10,7 +10,7 @@
 #include "qapi/error.h"
 #include "hw/vfio/user/migration-writes.h"
 
-/* Under way at once: more than a socket takes. */
+/* Most writes in flight: more than a socket can hold. */
 #define MAX_WRITES 16
 
 typedef struct Write {
@@ -26,7 +26,7 @@ static void write_free(Write *w)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Write, write_free)
 
-/* Of a write to a region the server says how much of it there was. */
+/* The reply to a region write contains the number of bytes written. */
 static int check_written(VFIOUserProxy *proxy, const Write *w, Error **errp)
 {
     VFIOUserRegionRW rw;
@@ -38,7 +38,7 @@ static int check_written(VFIOUserProxy *proxy, const Write *w, Error **errp)
     if (rw.count == w->size) {
         return 0;
     }
-    error_setg(errp, "vfio-user %s: REGION_WRITE: the server says %u of %u"
+    error_setg(errp, "vfio-user %s: REGION_WRITE: the server reports %u of %u"
                " bytes of migration data", vfio_user_proxy_name(proxy),
                rw.count, w->size);
     return -EPROTO;
@@ -53,7 +53,7 @@ static int finish_oldest(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
     return ret < 0 ? ret : check_written(proxy, w, errp);
 }
 
-/* Those before it were answered, and took their time. */
+/* Restarts the time-out: the server was busy with earlier writes. */
 static int await_oldest(VFIOUserMigWrites *writes, VFIOUserProxy *proxy,
                         Error **errp)
 {

@@ -1,10 +1,10 @@
 /*
- * vfio-user migration: data on their way to a server that loads them
+ * vfio-user migration: pipelined writes to a server that loads a device
  *
- * Several writes are under way at once.  Servers take them in order, and so the
- * first one that fails is the one that counts.
+ * Several writes are in flight at once.  Servers process them in order, so the
+ * first failure is the one that is reported.
  *
- * Threads: one at a time; whoever owns the queue sees to that.
+ * Threads: one at a time; the owner of the queue is responsible for that.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,19 +14,19 @@
 
 #include "hw/vfio/user/proxy.h"
 
-/* Writes under way, the oldest first; zeroed at first. */
+/* Writes in flight, oldest first; initialized with zeros. */
 typedef GQueue VFIOUserMigWrites;
 
 /**
  * vfio_user_mig_write:
  * @command: MIG_DATA_WRITE or REGION_WRITE
- * @head: of the request, VFIOUserMigData or VFIOUserRegionRW
- * @data: @size bytes, of which nothing is needed after return
+ * @head: head of the request, VFIOUserMigData or VFIOUserRegionRW
+ * @data: @size bytes, not used after return
  *
- * Sends a write; where too many are under way, it waits for the oldest first.
+ * Sends a write; waits for the oldest first if too many are in flight.
  *
- * Returns 0; or -errno with @errp set, of this write or of an older one.  Then
- * vfio_user_mig_drop_writes() is to follow.
+ * Returns 0; or -errno with @errp set, for this write or an earlier one.  After
+ * an error, vfio_user_mig_drop_writes() must follow.
  */
 int vfio_user_mig_write(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
                         VFIOUserCommand command, const void *head,
@@ -36,7 +36,7 @@ int vfio_user_mig_write(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
 /**
  * vfio_user_mig_finish_writes:
  *
- * Waits for all of them, or for the first that fails.
+ * Waits for all writes, or until the first failure.
  *
  * Returns 0 or -errno with @errp set.
  */
@@ -46,7 +46,8 @@ int vfio_user_mig_finish_writes(VFIOUserMigWrites *w, VFIOUserProxy *proxy,
 /**
  * vfio_user_mig_drop_writes:
  *
- * Waits for all of them, whatever becomes of them, for no longer than for one.
+ * Waits for all writes and ignores their results.  Waits no longer in total
+ * than for one call.
  */
 void vfio_user_mig_drop_writes(VFIOUserMigWrites *w, VFIOUserProxy *proxy);
 

@@ -1,9 +1,9 @@
 /*
- * vfio-user migration: set-up, and a device that follows its VM
+ * vfio-user migration: set-up, and following the state of the VM
  *
- * When the VM stops, the device stops, to be saved if the VM migrates; when
- * the VM runs, so does the device.  A server that cannot get its device to run
- * loses it.
+ * When the VM stops, the device stops; if the VM is being migrated, the device
+ * changes to STOP_COPY.  When the VM runs, the device runs.  If the server
+ * cannot set the device to RUNNING, the connection fails.
  *
  * Threads and locks: see migration-internal.h.
  *
@@ -47,17 +47,17 @@ void vfio_user_migration_mirror_locked(VFIOUserMigration *m)
     QEMU_BUILD_BUG_ON((int)VFIO_USER_MIG_STOP != VFIO_DEVICE_STATE_STOP ||
                       (int)VFIO_USER_MIG_PRE_COPY_P2P !=
                       VFIO_DEVICE_STATE_PRE_COPY_P2P);
-    /* for all we know, it writes to memory */
+    /* if the state is unknown, assume that the device writes to memory */
     m->common.device_state = unknown ? VFIO_DEVICE_STATE_RUNNING :
                                        (uint32_t)m->d.state;
 }
 
-static bool is_lost(VFIOUserMigration *m)
+static bool migration_is_lost(VFIOUserMigration *m)
 {
     return vfio_user_proxy_state(m->proxy) != VFIO_USER_UP;
 }
 
-/* Once more after the first failure, which may have led to ERROR. */
+/* Tries again after the first failure, which may have led to ERROR. */
 int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp)
 {
     Error *err = NULL;
@@ -65,7 +65,7 @@ int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp)
 
     vfio_user_mig_assert_locked(&m->lock);
     ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
-    if (ret < 0 && ret != -ETIMEDOUT && !is_lost(m)) {
+    if (ret < 0 && ret != -ETIMEDOUT && !migration_is_lost(m)) {
         error_report_err(err);
         err = NULL;
         ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, &err);
@@ -74,7 +74,7 @@ int vfio_user_migration_run_locked(VFIOUserMigration *m, Error **errp)
     return ret;
 }
 
-/* With the big QEMU lock: a call that is late has failed the connection. */
+/* With the big QEMU lock: a call that timed out has failed the connection. */
 static void run_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
@@ -90,8 +90,8 @@ static void run_locked(VFIOUserMigration *m)
 }
 
 /*
- * Servers with migration v1 may keep their record of dirty pages in states
- * that save only: what the device wrote until now counts as dirty.
+ * Servers with migration v1 may track dirty pages only in saving states.  Mark
+ * the memory that the device may have written until now.
  */
 static void mark_unrecorded(VFIOUserMigration *m)
 {
@@ -100,14 +100,14 @@ static void mark_unrecorded(VFIOUserMigration *m)
     }
 }
 
-/* A device that runs while the VM is saved is in PRE_COPY, if it knows that. */
-static void save_on_locked(VFIOUserMigration *m)
+/* A device that runs while the VM is saved is in PRE_COPY, if supported. */
+static void resume_saving_locked(VFIOUserMigration *m)
 {
     Error *err = NULL;
     int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
-    if (!m->save.active || m->save.error || is_lost(m) ||
+    if (!m->save.active || m->save.error || migration_is_lost(m) ||
         !vfio_user_devices_run() || m->d.state != VFIO_USER_MIG_RUNNING ||
         !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY)) {
         return;
@@ -133,7 +133,7 @@ static void stop_locked(VFIOUserMigration *m, VFIOUserMigState to)
     m->save.error = ret;
     if (m->save.active) {
         vfio_user_migration_failed(m, ret, err);
-    } else if (is_lost(m)) {
+    } else if (migration_is_lost(m)) {
         error_free(err);
     } else {
         error_report_err(err);
@@ -154,7 +154,7 @@ void vfio_user_migration_follow_vm_locked(VFIOUserMigration *m, bool running)
         m->d.udev->ops->drain_irqs(m->d.udev);
     }
     m->vm_running = running;
-    save_on_locked(m);
+    resume_saving_locked(m);
     vfio_user_migration_mirror_locked(m);
 }
 
@@ -165,10 +165,10 @@ bool vfio_user_migration_is_idle_locked(VFIOUserMigration *m)
            m->d.state == VFIO_USER_MIG_RESUMING;
 }
 
-/* It runs for that long, as where the VM is continued. */
+/* The device runs during the reset, as if the VM were continued. */
 void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
 {
-    if (!m->d.udev->reset_pending || is_lost(m)) {
+    if (!m->d.udev->reset_pending || migration_is_lost(m)) {
         return;
     }
     vfio_user_mig_lock(&m->lock);
@@ -180,19 +180,19 @@ void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
     vfio_user_mig_unlock(&m->lock);
 }
 
-/* QEMU does not notice a stream that lacks a section. */
+/* QEMU does not detect a stream that lacks a section. */
 static void check_loaded(VFIOUserMigration *m)
 {
     Error *err = NULL;
 
     if (m->load.hello && !m->load.ended) {
-        error_setg(&err, "the VM was loaded from a stream without the end of"
-                   " the device's state");
+        error_setg(&err, "the migration stream did not contain the end of the"
+                   " device's state");
         vfio_user_proxy_fail(m->proxy, err);
     }
 }
 
-static void vm_state_changed(void *opaque, bool running, RunState state)
+static void migration_vm_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserMigration *m = opaque;
 
@@ -200,12 +200,13 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (running) {
         check_loaded(m);
-        /* first, since the device may write before its server answers */
+        /* first, because the device may write before the server replies */
         vfio_user_container_allow_writes(vfio_user_migration_container(m));
     }
-    /* QEMU loads devices that it told of no stop, as after a reset out of S3 */
-    if (!is_lost(m) && (m->vm_running != running ||
-                        (running && vfio_user_migration_is_idle_locked(m)))) {
+    /* QEMU may load a device without stopping it, as after a reset from S3 */
+    if (!migration_is_lost(m) &&
+        (m->vm_running != running ||
+         (running && vfio_user_migration_is_idle_locked(m)))) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm_locked(m, running);
@@ -213,22 +214,22 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
 }
 
 /*
- * QEMU looks for dirty pages of a stopped VM: what the device writes from then
- * on may be lost.  A stop that still waits for the processors, without the big
- * QEMU lock, has told no device yet, and a reset that was put off lets the
- * device run once more, as does v1's way from STOP to STOP_COPY.
+ * Called before QEMU syncs the dirty bitmap of a stopped VM; later writes of
+ * the device may be lost.  A VM stop that still waits for the vCPUs, without
+ * the big QEMU lock, has not stopped devices yet.  A postponed reset makes the
+ * device run once more, and so does v1's path from STOP to STOP_COPY.
  */
-static void stand_still(VFIOUserMigration *m)
+static void stop_before_sync(VFIOUserMigration *m)
 {
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
 
-    vm_state_changed(m, false, runstate_get());
+    migration_vm_changed(m, false, runstate_get());
     if (m->d.udev->reset_pending) {
         vfio_user_container_allow_writes(vfio_user_migration_container(m));
         vfio_user_migration_reset_stopped(m);
     }
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    if (m->save.active && m->save.error == 0 && !is_lost(m) &&
+    if (m->save.active && m->save.error == 0 && !migration_is_lost(m) &&
         vfio_user_migration_is_idle_locked(m)) {
         stop_locked(m, VFIO_USER_MIG_STOP_COPY);
         vfio_user_migration_mirror_locked(m);
@@ -236,15 +237,15 @@ static void stand_still(VFIOUserMigration *m)
     }
 }
 
-static int before_look(NotifierWithReturn *notifier, void *data, Error **errp)
+static int before_sync(NotifierWithReturn *notifier, void *data, Error **errp)
 {
     VFIOUserMigration *m = container_of(notifier, VFIOUserMigration,
-                                        look_notifier);
-    PrecopyNotifyData *look = data;
+                                        sync_notifier);
+    PrecopyNotifyData *notify = data;
 
-    if (look->reason == PRECOPY_NOTIFY_BEFORE_BITMAP_SYNC &&
+    if (notify->reason == PRECOPY_NOTIFY_BEFORE_BITMAP_SYNC &&
         !vfio_user_devices_run()) {
-        stand_still(m);
+        stop_before_sync(m);
     }
     return 0;
 }
@@ -263,36 +264,37 @@ static void follow_reset_locked(VFIOUserMigration *m)
     vfio_user_mig_assert_locked(&m->lock);
     vfio_user_migration_drop_chunk_locked(m);
     vfio_user_mig_ask_state(&m->d, NULL);
-    /* libvfio-user stays in PRE_COPY; what was sent is from before the reset */
+    /* libvfio-user stays in PRE_COPY, but the data sent so far is outdated */
     if (m->d.state == VFIO_USER_MIG_PRE_COPY) {
         run_locked(m);
     }
     if (m->d.state != before) {
         m->save.restart = m->save.active;
-        /* a VM that has not begun to run yet leaves it as it is */
+        /* the VM may not run yet */
         if (before == VFIO_USER_MIG_STOP) {
             stop_locked(m, VFIO_USER_MIG_STOP);
         }
     }
-    save_on_locked(m);
+    resume_saving_locked(m);
     vfio_user_migration_mirror_locked(m);
 }
 
 void vfio_user_migration_finish_reset(VFIOUserMigration *m)
 {
     if (m) {
-        if (!is_lost(m)) {
+        if (!migration_is_lost(m)) {
             follow_reset_locked(m);
         }
         vfio_user_mig_unlock(&m->lock);
     }
 }
 
-/* Life */
+/* Life cycle */
 
 /*
- * Its end comes behind all that may still change the server's maps, which a
- * server does not let happen any more once it has loaded and stopped.
+ * The section with the END record follows all sections that may still change
+ * the server's maps: a server does not allow that after it has loaded and
+ * stopped.
  */
 static void register_end(VFIOUserMigration *m)
 {
@@ -321,38 +323,39 @@ static char *stream_id(VFIODevice *vbasedev)
     return g_strdup_printf("%s/vfio", path ?: "vfio-user");
 }
 
-/* Not while QEMU goes over its list of them */
-static void forget_handlers(VFIOUserMigration *m)
+/* Must not be called while QEMU iterates over its list of handlers. */
+static void unregister_handlers(VFIOUserMigration *m)
 {
     migration_remove_notifier(&m->notifier);
     unregister_savevm(NULL, m->end_id, m);
     unregister_savevm(NULL, m->id, m);
 }
 
-/* Of devices that were unplugged; the main loop's */
-static QLIST_HEAD(, VFIOUserMigration) left_behind =
-    QLIST_HEAD_INITIALIZER(left_behind);
+/* Unplugged devices; owned by the main loop */
+static QLIST_HEAD(, VFIOUserMigration) unplugged =
+    QLIST_HEAD_INITIALIZER(unplugged);
 
 /*
- * Another device may come where one was, and be called the same in QEMU's
- * stream, which ends QEMU.  It may not while a VM is saved: of the one that has
- * failed, QEMU's clean-up is all that is left.  But what loads is looked at.
+ * A new device may get the stream ID of an unplugged one that is still
+ * registered; QEMU would exit because of the duplicate ID.  No device can be
+ * added during an active save, so only QEMU's clean-up of a failed save can be
+ * left, which is done here.  Fails if the unplugged device is being loaded.
  */
-static bool take_place(VFIODevice *vbasedev, Error **errp)
+static bool take_over_id(VFIODevice *vbasedev, Error **errp)
 {
     g_autofree char *id = stream_id(vbasedev);
     VFIOUserMigration *m, *next;
 
-    QLIST_FOREACH_SAFE(m, &left_behind, next, next) {
+    QLIST_FOREACH_SAFE(m, &unplugged, next, next) {
         if (!g_str_equal(m->id, id)) {
             continue;
         }
         if (m->loading) {
-            error_setg(errp, "vfio-user %s: the device that was in its place is"
-                       " still being loaded", vbasedev->name);
+            error_setg(errp, "vfio-user %s: the previous device in this place"
+                       " is still being loaded", vbasedev->name);
             return false;
         }
-        forget_handlers(m);
+        unregister_handlers(m);
         if (m->saving) {
             vfio_user_migration_save_cleanup(m);
         }
@@ -383,16 +386,17 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
 
     m->common.vbasedev = vbasedev;
     /*
-     * hw/vfio migrates no two devices of which one may access the other while
-     * it is stopped.  Ours do not know the registers of other devices.
+     * hw/vfio migrates several devices only if they cannot access each other
+     * while stopped.  vfio-user devices do not access the registers of others.
      */
     m->common.mig_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P;
     m->vm_running = vfio_user_devices_run();
     m->vm_change = qdev_add_vm_change_state_handler(vbasedev->dev,
-                                                    vm_state_changed, NULL, m);
+                                                    migration_vm_changed, NULL,
+                                                    m);
     migration_add_notifier(&m->notifier, migration_changed);
-    m->look_notifier.notify = before_look;
-    precopy_add_notifier(&m->look_notifier);
+    m->sync_notifier.notify = before_sync;
+    precopy_add_notifier(&m->sync_notifier);
     register_savevm_live(m->id, VMSTATE_INSTANCE_ID_ANY, 1,
                          &vfio_user_migration_handlers, m);
     register_end(m);
@@ -400,7 +404,7 @@ static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
     return m;
 }
 
-/* A server may have served others: what it has left is no state to be in. */
+/* A server that had other clients may be in any state: start with RUNNING. */
 static bool begin_running(VFIOUserMigration *m, Error **errp)
 {
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
@@ -412,7 +416,10 @@ static bool begin_running(VFIOUserMigration *m, Error **errp)
     return true;
 }
 
-/* Takes @why_not: what speaks against migration; NULL: the server has none. */
+/*
+ * @why_not: why migration is not possible; NULL: the server does not support
+ *           it; taken
+ */
 static bool block_migration(VFIODevice *vbasedev, VFIOUserDevice *udev,
                             Error *why_not, Error **errp)
 {
@@ -423,12 +430,12 @@ static bool block_migration(VFIODevice *vbasedev, VFIOUserDevice *udev,
     error_setg(&vbasedev->migration_blocker,
                "%s: VFIO device doesn't support migration: %s", vbasedev->name,
                why_not ? error_get_pretty(why_not) :
-                         "the device has no migration");
+                         "the server does not support migration");
     error_free(why_not);
     return migrate_add_blocker(&vbasedev->migration_blocker, errp) == 0;
 }
 
-/* Fails where the user wants a mode that the device does not migrate in. */
+/* Fails if the user has already selected an unsupported migration mode. */
 static bool block_cpr(VFIOUserMigration *m, VFIODevice *vbasedev, Error **errp)
 {
     error_setg(&m->cpr_blocker, "%s: vfio-user devices support migration"
@@ -448,7 +455,7 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     if (!vfio_user_mig_find(&d, vbasedev, &flags, &why_not)) {
         return block_migration(vbasedev, udev, why_not, errp);
     }
-    if (!take_place(vbasedev, errp)) {
+    if (!take_over_id(vbasedev, errp)) {
         return false;
     }
     *m = new_migration(vbasedev, &d, who, flags);
@@ -477,31 +484,32 @@ bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp)
 }
 
 /*
- * The capability that is set and that no server can do, or NULL: one saves the
- * devices of a VM that runs, the other saves and loads them again and again.
+ * Returns the enabled capability that no server supports, or NULL.
+ * background-snapshot saves the devices of a running VM; x-colo saves and loads
+ * them repeatedly.
  */
-static const char *unable_to(void)
+static const char *unsupported_capability(void)
 {
     return migrate_background_snapshot() ? "background-snapshot" :
            migrate_colo() ? "x-colo" : NULL;
 }
 
-/* A snapshot into a block device knows none of these, whatever is set. */
+/* Snapshots into a block device ignore these capabilities. */
 int vfio_user_migration_save_prepare(void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
-    const char *unable = unable_to();
+    const char *unsupported = unsupported_capability();
 
     if (runstate_check(RUN_STATE_SAVE_VM)) {
         return 0;
     }
-    if (unable) {
+    if (unsupported) {
         error_setg(errp, "%s: vfio-user devices do not support %s", m->name,
-                   unable);
+                   unsupported);
         return -EOPNOTSUPP;
     }
     if (!vfio_user_migration_has_ended(m)) {
-        error_setg(errp, "%s: the server has not answered since the last"
+        error_setg(errp, "%s: the server has not replied since the last"
                    " migration ended", m->name);
         return -EBUSY;
     }
@@ -510,19 +518,20 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
 }
 
 /*
- * Whether this is the thread of a migration.  Only that one may look at QEMU's
- * migration at any time: when QEMU quits, it ends before other threads do.
+ * Whether this is the migration thread.  Only that thread may access QEMU's
+ * MigrationState at any time: when QEMU quits, the migration ends before other
+ * threads do.
  */
-static __thread bool migrates;
+static __thread bool is_migration_thread;
 
 void vfio_user_migration_set_thread(void)
 {
-    migrates = migration_thread_is_self();
+    is_migration_thread = migration_thread_is_self();
 }
 
 bool vfio_user_migration_is_cancelled(void)
 {
-    return migrates &&
+    return is_migration_thread &&
            qatomic_read(&migrate_get_current()->state) ==
            MIGRATION_STATUS_CANCELLING;
 }
@@ -537,7 +546,7 @@ static void free_migration(VFIOUserMigration *m)
     if (m->gone) {
         QLIST_REMOVE(m, next);
     }
-    forget_handlers(m);
+    unregister_handlers(m);
     g_queue_clear_full(&m->save.rest, (GDestroyNotify)vfio_user_mig_piece_free);
     vfio_user_mig_lock_destroy(&m->lock);
     qemu_cond_destroy(&m->ended);
@@ -551,10 +560,10 @@ static void free_migration(VFIOUserMigration *m)
 }
 
 /*
- * Whether QEMU may still call the handlers.  A migration that has been prepared
- * and then does not begin ends without a word.
+ * Whether QEMU may still call the handlers.  If a prepared migration does not
+ * start, QEMU ends it without calling a handler.
  */
-static bool is_called(VFIOUserMigration *m)
+static bool handlers_in_use(VFIOUserMigration *m)
 {
     return m->saving || m->loading || (m->prepared && migration_is_running());
 }
@@ -564,7 +573,7 @@ static void worker_done(void *opaque)
     VFIOUserMigration *m = opaque;
 
     m->workers--;
-    if (m->gone && !m->workers && !is_called(m)) {
+    if (m->gone && !m->workers && !handlers_in_use(m)) {
         free_migration(m);
     }
 }
@@ -576,31 +585,31 @@ void vfio_user_migration_start_worker(VFIOUserMigration *m,
     vfio_user_mig_worker_start(work, worker_done, m);
 }
 
-static void forget(void *opaque)
+static void unregister_later(void *opaque)
 {
-    forget_handlers(opaque);
+    unregister_handlers(opaque);
     worker_done(opaque);
 }
 
-/* QEMU goes over its list of handlers now. */
-static void forget_if_gone(VFIOUserMigration *m)
+/* Uses a bottom half, because QEMU iterates over its list of handlers now. */
+static void unregister_if_gone(VFIOUserMigration *m)
 {
     if (m->gone) {
         m->workers++;
-        aio_bh_schedule_oneshot(qemu_get_aio_context(), forget, m);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), unregister_later, m);
     }
 }
 
 void vfio_user_migration_saved(VFIOUserMigration *m)
 {
     m->prepared = m->saving = false;
-    forget_if_gone(m);
+    unregister_if_gone(m);
 }
 
 void vfio_user_migration_loaded(VFIOUserMigration *m)
 {
     m->loading = false;
-    forget_if_gone(m);
+    unregister_if_gone(m);
 }
 
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp)
@@ -613,9 +622,9 @@ int vfio_user_migration_check(VFIOUserMigration *m, Error **errp)
 }
 
 /*
- * At once: the migration's next turn may be far away.  With an error alone the
- * stream stays open and the destination waits for more of it, and for it the
- * threads of multifd.
+ * Ends the stream immediately, because the next call of a handler may be far
+ * away.  An error alone would leave the stream open: the destination would wait
+ * for more data, and the multifd threads would wait for the destination.
  */
 static void end_stream(void)
 {
@@ -629,8 +638,11 @@ static void end_stream(void)
     }
 }
 
-/* The migration thread's call fails, so that nobody waits for it. */
-static void leave_behind(VFIOUserMigration *m)
+/*
+ * Keeps @m while QEMU may still use it.  The connection fails, and with it a
+ * call of the migration thread, so that no thread waits for that.
+ */
+static void keep_unplugged(VFIOUserMigration *m)
 {
     Error *err = NULL;
 
@@ -642,7 +654,7 @@ static void leave_behind(VFIOUserMigration *m)
     }
     vfio_user_proxy_fail(m->proxy, err);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    QLIST_INSERT_HEAD(&left_behind, m, next);
+    QLIST_INSERT_HEAD(&unplugged, m, next);
     qatomic_set(&m->gone, true);
     m->d.udev = NULL;
     m->vbasedev = NULL;
@@ -654,12 +666,12 @@ void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m)
         vbasedev->migration = NULL;
         migrate_del_blocker(&m->cpr_blocker);
         qemu_del_vm_change_state_handler(m->vm_change);
-        precopy_remove_notifier(&m->look_notifier);
-        if (!is_called(m)) {
-            forget_handlers(m);
+        precopy_remove_notifier(&m->sync_notifier);
+        if (!handlers_in_use(m)) {
+            unregister_handlers(m);
         }
-        if (is_called(m) || m->workers) {
-            leave_behind(m);
+        if (handlers_in_use(m) || m->workers) {
+            keep_unplugged(m);
         } else {
             free_migration(m);
         }

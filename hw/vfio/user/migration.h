@@ -1,13 +1,13 @@
 /*
  * vfio-user migration
  *
- * A device in a VM that migrates, is saved or is loaded: its state follows the
- * VM's, and what the server saves goes through QEMU's migration stream.
- * Servers speak migration v1 (a migration region) or v2 (DEVICE_FEATURE).
- * Tracks no dirty pages and knows neither PCI nor sockets.
+ * Migration and snapshots of a VM with the device: the device's state follows
+ * the VM's, and the state data of the server is part of QEMU's migration
+ * stream.  Servers support migration v1 (a migration region) or v2
+ * (DEVICE_FEATURE).  Dirty page tracking, PCI and sockets are not handled here.
  *
- * Threads: set-up and its like from the main loop; QEMU calls the handlers
- * from its migration thread and the main loop.
+ * Threads: set-up and teardown run in the main loop; QEMU calls the handlers in
+ * its migration thread and the main loop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,28 +22,33 @@ typedef struct VFIOUserMigration VFIOUserMigration;
 
 /**
  * vfio_user_migration_setup:
- * @who: what must be the same on both sides, but for the version of migration
- * @m: set to what vfio_user_migration_teardown() takes
+ * @who: the device's identity, which must be the same on the source and the
+ *       destination; its migration version is ignored
+ * @m: set to the argument of vfio_user_migration_teardown(), or NULL
  *
- * Finds out which version of migration the server speaks, and prepares for
- * it; where it speaks none, the VM refuses to migrate from now on.
+ * Finds out which version of migration the server supports and prepares for
+ * it.  If the server supports none, adds a migration blocker.
  *
- * Returns true, or false with @errp set: QEMU is to migrate at all events.
+ * Returns true; or false with @errp set if preparing failed or the blocker
+ * could not be added.
  */
 bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
                                const VFIOUserMigIdentity *who,
                                VFIOUserMigration **m, Error **errp);
 void vfio_user_migration_teardown(VFIODevice *vbasedev, VFIOUserMigration *m);
 
-/* Of migration that the server speaks: 1 or 2. */
+/* The migration version that the server supports: 1 or 2. */
 unsigned vfio_user_migration_version(const VFIOUserMigration *m);
 
-/* Whether this is the thread of a migration that the user has cancelled. */
+/*
+ * Whether the calling thread is the thread of a migration that the user has
+ * cancelled.  Any thread.
+ */
 bool vfio_user_migration_is_cancelled(void);
 
 /*
- * Whether the server may be given more of the device's state; @m may be NULL.
- * With the big QEMU lock.
+ * Whether the device is being loaded and its state is not complete; @m may be
+ * NULL.  Called with the big QEMU lock.
  */
 bool vfio_user_migration_is_loading(const VFIOUserMigration *m);
 
@@ -51,8 +56,8 @@ bool vfio_user_migration_is_loading(const VFIOUserMigration *m);
  * vfio_user_migration_begin_reset:
  * @m: may be NULL
  *
- * Nobody saves the device until vfio_user_migration_finish_reset(), which finds
- * out to which state the reset has brought it.
+ * Prevents saving of the device until vfio_user_migration_finish_reset(), which
+ * asks the server for the device's state after the reset.
  */
 void vfio_user_migration_begin_reset(VFIOUserMigration *m);
 void vfio_user_migration_finish_reset(VFIOUserMigration *m);
