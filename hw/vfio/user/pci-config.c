@@ -46,7 +46,7 @@ static bool sets_bit(uint32_t addr, uint32_t value, int len, uint8_t cap,
            value >> 8 * (byte - addr) & bit;
 }
 
-/* A function-level reset, by PCI Express or by Advanced Features */
+/* Whether a write is a function-level reset (PCI Express, Advanced Features) */
 static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
 {
     return sets_bit(addr, value, len, pdev->exp.exp_cap, PCI_EXP_DEVCTL + 1,
@@ -56,7 +56,7 @@ static bool resets(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
                     PCI_AF_CTRL_FLR);
 }
 
-/* To the power state D0 */
+/* Whether a write sets the power state D0 */
 static bool powers_up(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
 {
     uint8_t cap = pdev->pm_cap;
@@ -66,7 +66,7 @@ static bool powers_up(PCIDevice *pdev, uint32_t addr, uint32_t value, int len)
            !(value >> 8 * (byte - addr) & PCI_PM_CTRL_STATE_MASK);
 }
 
-/* Whether a device that is powered up then has been reset */
+/* Whether the change from the power state in @before to D0 is a reset */
 static bool resets_with_power(PCIDevice *pdev, const VFIOUserPCIConfig *before)
 {
     uint16_t pmcsr = pci_get_word(before->bytes + pdev->pm_cap + PCI_PM_CTRL);
@@ -85,7 +85,7 @@ static void write_through(PCIDevice *pdev, uint32_t addr, uint32_t value,
                                              VFIO_PCI_CONFIG_REGION_INDEX,
                                              addr, len, &wire, false);
 
-    /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
+    /* libvfio-user rejects the ROM's address; QEMU maps the ROM itself */
     if (ret != len && addr != PCI_ROM_ADDRESS) {
         vfio_user_device_report(vbasedev, "cannot write %d bytes of"
                                 " configuration space at 0x%x: %s", len, addr,
@@ -106,7 +106,7 @@ void vfio_user_pci_config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     VFIO_USER_BUDGET_GUARD(vfio_user_device_of(&vdev->vbasedev)->proxy,
                            reset || power ? VFIO_USER_BUDGET_RESET
                                           : VFIO_USER_BUDGET_ORDINARY);
-    taken = (reset || power) && vfio_user_pci_config_take(vdev, &before);
+    taken = (reset || power) && vfio_user_pci_config_fetch(vdev, &before);
     write_through(pdev, addr, value, len);
     vfio_pci_config_written(pdev, addr, value, len);
     reset |= power && taken && resets_with_power(pdev, &before);

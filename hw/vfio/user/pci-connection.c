@@ -1,12 +1,12 @@
 /*
  * vfio-user PCI device: its connection
  *
- * Dials the server, agrees on a version, opens the twin socket, and follows
- * what becomes of the connection: requests of the server, errors that nobody
- * waits for, and the loss.  Knows neither regions nor configuration space.
+ * Connects to the server, negotiates the version, opens the twin socket, and
+ * handles the events of the connection: requests of the server, errors of
+ * notifies, and the loss.  Knows neither regions nor configuration space.
  *
- * Threads: the main loop, with the big QEMU lock; the callbacks run in
- * whichever thread reads, see proxy.h.
+ * Threads: the main loop, with the big QEMU lock; the callbacks run in other
+ * threads, see proxy.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,8 +38,8 @@ static bool may_dma(void *opaque)
     return vfio_user_pci_master_is_on(&vudev->master);
 }
 
-/* One socket takes the other along. */
-static void lose(VFIOUserProxy *other, const char *cause)
+/* If one of the two sockets is lost, the other one fails, too. */
+static void fail_other(VFIOUserProxy *other, const char *cause)
 {
     Error *err = NULL;
 
@@ -49,7 +49,7 @@ static void lose(VFIOUserProxy *other, const char *cause)
     }
 }
 
-/* The device has neither the server's files nor its eventfds any more. */
+/* Stops using the files and the eventfds of a lost server. */
 static void detach_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -65,17 +65,17 @@ static void on_lost(void *opaque, const char *cause)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
-    lose(qatomic_read(&vudev->twin), cause);
+    fail_other(qatomic_read(&vudev->twin), cause);
     object_ref(OBJECT(vudev));
     aio_bh_schedule_oneshot(qemu_get_aio_context(), detach_server, vudev);
     if (qatomic_read(&vudev->in_use)) {
-        error_report("vfio-user %s: connection lost: %s; the device is dead"
-                     " until it is unplugged, the VM goes on",
+        error_report("vfio-user %s: connection lost: %s; the VM continues, but"
+                     " the device no longer works and should be unplugged",
                      vudev->socket_name, cause);
     }
 }
 
-/* What was sent without waiting. */
+/* A notify failed. */
 static void on_failed(void *opaque, Error *err)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -83,7 +83,7 @@ static void on_failed(void *opaque, Error *err)
     vfio_user_report(&vudev->user.reports, err);
 }
 
-/* To stop one of the processors that this thread runs, or to do other work. */
+/* Whether this thread must stop one of its vCPUs, or has other work queued. */
 static bool is_waited_for(void)
 {
     CPUState *cpu;
@@ -108,7 +108,10 @@ static void give_way(CPUState *cpu, run_on_cpu_data data)
     object_unref(OBJECT(proxy));
 }
 
-/* Configuration cycles of a processor in a loop; work comes between two. */
+/*
+ * For vCPUs that access configuration space in a loop: the work item runs
+ * between two instructions.
+ */
 static void on_held_up(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -139,7 +142,7 @@ static void on_twin_lost(void *opaque, const char *cause)
     VFIOUserPCIDevice *vudev = opaque;
     g_autofree char *which = g_strdup_printf("twin socket: %s", cause);
 
-    lose(vudev->user.proxy, which);
+    fail_other(vudev->user.proxy, which);
 }
 
 static const VFIOUserProxyOps twin_ops = {
@@ -147,7 +150,7 @@ static const VFIOUserProxyOps twin_ops = {
     .lost = on_twin_lost,
 };
 
-/* From a socket to a connection, and back */
+/* Steps of realize */
 
 bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
 {
@@ -173,7 +176,7 @@ void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev)
     vfio_user_reports_flush(&vudev->user.reports);
 }
 
-/* @fd: -1 where the server wants no twin socket. */
+/* @fd: -1 if the server uses no twin socket */
 static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
 {
     VFIOUserProxy *twin;
@@ -185,11 +188,11 @@ static bool open_twin(VFIOUserPCIDevice *vudev, int fd, Error **errp)
                               vudev->user.caps.max_data_xfer_size, &twin_ops,
                               vudev, errp);
     qatomic_store_release(&vudev->twin, twin);
-    /* it may have been too early for on_lost() to know the twin */
+    /* on_lost() may have run before vudev->twin was set */
     return twin && vfio_user_proxy_check(vudev->user.proxy, errp);
 }
 
-/* Without a byte sent. */
+/* Creates the proxy; sends nothing. */
 bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp)
 {
     VFIOUserDevice *user = &vudev->user;
@@ -224,11 +227,11 @@ bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp)
         !open_twin(vudev, twin_fd, errp)) {
         Error *why = *errp;
 
-        *errp = NULL;           /* one line: a hint would make it two */
-        error_setg(errp, "%s; is a vfio-user server behind that socket?",
+        *errp = NULL;           /* no hint, to have the message on one line */
+        error_setg(errp, "%s; is a vfio-user server listening on that socket?",
                    error_get_pretty(why));
         error_free(why);
-        /* it has the cause, and no other takes its place */
+        /* close, so that a later cause does not replace this error */
         vfio_user_pci_hang_up(vudev);
         return false;
     }

@@ -1,8 +1,8 @@
 /*
- * vfio-user PCI device: what its files share
+ * vfio-user PCI device: its struct
  *
- * The device itself.  Private to pci.c, pci-connection.c and
- * pci-properties.c; the other pci-*.c know the parts that they are given.
+ * Private to pci.c, pci-connection.c and pci-properties.c.  The other pci-*.c
+ * files use only the parts that are passed to them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,25 +26,25 @@ struct VFIOUserPCIDevice {
     VFIOPCIDevice parent_obj;
 
     SocketAddress *socket;
-    char *socket_name;          /* of @socket, for messages */
+    char *socket_name;          /* name of @socket, for messages */
     uint32_t timeout_ms;
     bool no_posted_writes;
     bool send_queued;           /* has no effect */
 
-    QIOChannelSocket *channel;  /* dialled, until the proxy has it */
+    QIOChannelSocket *channel;  /* from vfio_user_pci_dial() to _connect() */
     VFIOUserDevice user;
-    VFIOUserProxy *twin;        /* where the server's requests come from */
+    VFIOUserProxy *twin;        /* twin socket, for the server's requests */
     VFIOUserContainer *container;
     VFIOUserServe serve;
     VFIOUserPCIMaster master;
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
-    VFIOUserMigration *migration;               /* NULL: the server has none */
+    VFIOUserMigration *migration;               /* NULL: not supported */
     VMChangeStateEntry *vm_change;
     Notifier machine_done;
     unsigned steps_done;
-    bool in_use;                /* realized: a loss is nobody else's to tell */
+    bool in_use;                /* realized: report a lost connection */
 };
 
 /* pci-connection.c: steps of realize, see pci.c */
@@ -53,7 +53,7 @@ bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp);
 bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp);
 void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
 
-/* pci-properties.c: of the class, and those that only an object can have */
+/* pci-properties.c: class properties, and those that only an object can have */
 void vfio_user_pci_add_properties(DeviceClass *dc);
 void vfio_user_pci_add_aliases(Object *obj);
 

@@ -1,9 +1,9 @@
 /*
  * Interrupts of a vfio-user PCI device
  *
- * hw/vfio has handlers for ERR and REQ, too.  That of ERR stops the VM, which
- * is not for a server to decide; that of REQ asks the guest and writes a line
- * as often as a server likes.
+ * The handlers of hw/vfio for ERR and REQ are not used: a server must not be
+ * able to stop the VM, as the handler for ERR does, nor to repeat unplug
+ * requests and messages without limit, as the handler for REQ does.
  *
  * Threads: see the header.
  *
@@ -23,7 +23,7 @@
 #include "hw/vfio/user/pci-interrupts.h"
 #include "trace.h"
 
-/* A server that asks again within this time is not heard. */
+/* Requests to unplug that follow within this time are ignored, ms. */
 #define ASK_AGAIN_MS 1000
 
 /* INTx, MSI and MSI-X */
@@ -33,7 +33,7 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
     PCIDevice *pdev = PCI_DEVICE(vdev);
     uint32_t flags;
 
-    /* the pin is constant: whoever enables INTx finds it in QEMU's copy */
+    /* the pin is constant, so take it from QEMU's copy when INTx is enabled */
     vdev->emulated_config_bits[PCI_INTERRUPT_PIN] = 0xff;
     if (pdev->config[PCI_INTERRUPT_PIN] &&
         !vfio_user_device_learn_irqs(user, VFIO_PCI_INTX_IRQ_INDEX, 1,
@@ -53,8 +53,8 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
     }
 }
 
-/* As hw/vfio does when INTx arrives */
-static void set_pending(VFIOPCIDevice *vdev)
+/* Does what hw/vfio does when INTx arrives. */
+static void set_intx_pending(VFIOPCIDevice *vdev)
 {
     vdev->intx.pending = true;
     pci_irq_assert(PCI_DEVICE(vdev));
@@ -81,7 +81,7 @@ void vfio_user_pci_intx_eoi(VFIODevice *vbasedev)
 void vfio_user_pci_intx_loaded(VFIOPCIDevice *vdev)
 {
     if (vdev->interrupt == VFIO_INT_INTx && PCI_DEVICE(vdev)->irq_state) {
-        set_pending(vdev);
+        set_intx_pending(vdev);
     }
 }
 
@@ -94,7 +94,7 @@ static void deliver(VFIOPCIDevice *vdev, unsigned nr)
         return;
     }
     if (msix_is_masked(pdev, nr)) {
-        /* the guest finds it in the pending bits, which QEMU has then */
+        /* show it in the pending bits, and emulate these from now on */
         set_bit(nr, vdev->msix->pending);
         memory_region_set_enabled(&pdev->msix_pba_mmio, true);
     }
@@ -105,7 +105,7 @@ void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
 {
     if (vdev->interrupt == VFIO_INT_INTx &&
         event_notifier_test_and_clear(&vdev->intx.interrupt)) {
-        set_pending(vdev);
+        set_intx_pending(vdev);
     }
     for (int i = 0; i < vdev->nr_vectors; i++) {
         VFIOMSIVector *vector = &vdev->msi_vectors[i];
@@ -118,12 +118,12 @@ void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev)
 }
 
 /*
- * A server has to signal INTx again when it is unmasked while the pin is up.
- * QEMU's does not, and the guest would wait for ever: for an interrupt that
- * came while it was serving another, say, and that its next access to a BAR
- * ended.  So the client looks at the pin and signals in the server's place,
- * at once: a guest that has served it in the meantime would get one for
- * nothing.
+ * A server must signal INTx again when it is unmasked while the pin is still
+ * asserted.  QEMU's own server does not, and the guest would wait forever, for
+ * example after an interrupt that arrived while the guest served another one
+ * and that was ended by the guest's next access to a BAR.  So the client checks
+ * the pin and signals INTx instead of the server.  It does that immediately:
+ * once the guest has served the interrupt, the signal would be spurious.
  */
 void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
 {
@@ -131,15 +131,15 @@ void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev)
     uint16_t status = vfio_user_pci_config_read(pdev, PCI_STATUS,
                                                 sizeof(status));
 
-    /* All ones: there is no server any more */
+    /* all ones: the server is gone */
     if (status & PCI_STATUS_INTERRUPT && status != UINT16_MAX &&
         vdev->interrupt == VFIO_INT_INTx && !pci_irq_disabled(pdev)) {
         trace_vfio_user_pci_intx_again(vdev->vbasedev.name);
         if (vdev->intx.kvm_accel) {
-            /* never full, when it would wait: KVM takes what is in it */
+            /* does not block: KVM empties the eventfd, so it is never full */
             event_notifier_set(&vdev->intx.interrupt);
         } else {
-            set_pending(vdev);
+            set_intx_pending(vdev);
         }
     }
 }
@@ -152,7 +152,7 @@ static void disarm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
     if (!signal->armed) {
         return;
     }
-    /* a server that says no to this keeps a descriptor that nobody reads */
+    /* if the server rejects this, it keeps a descriptor that is not read */
     vfio_device_irq_set_signaling(&s->vdev->vbasedev, index, 0,
                                   VFIO_IRQ_SET_ACTION_TRIGGER, -1, NULL);
     event_notifier_set_handler(&signal->notifier, NULL);
@@ -160,7 +160,7 @@ static void disarm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
     signal->armed = false;
 }
 
-static bool is_there(VFIODevice *vbasedev, uint32_t index)
+static bool has_irq_index(VFIODevice *vbasedev, uint32_t index)
 {
     struct vfio_irq_info info;
 
@@ -177,12 +177,12 @@ static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
     Error *err = NULL;
     int ret;
 
-    if (!is_there(vbasedev, index)) {
+    if (!has_irq_index(vbasedev, index)) {
         return;
     }
     ret = event_notifier_init(&signal->notifier, false);
     if (ret < 0) {
-        warn_report("%s: goes on without interrupt index %u: %s",
+        warn_report("%s: continuing without interrupt index %u: %s",
                     vbasedev->name, index, strerror(-ret));
         return;
     }
@@ -192,7 +192,8 @@ static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
                                        VFIO_IRQ_SET_ACTION_TRIGGER,
                                        event_notifier_get_fd(&signal->notifier),
                                        &err)) {
-        warn_reportf_err(err, "%s: goes on without: ", vbasedev->name);
+        warn_reportf_err(err, "%s: continuing without interrupt index %u: ",
+                         vbasedev->name, index);
         event_notifier_set_handler(&signal->notifier, NULL);
         event_notifier_cleanup(&signal->notifier);
         signal->armed = false;
@@ -201,7 +202,7 @@ static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
 
 /* Handlers */
 
-static void on_error(EventNotifier *notifier)
+static void on_device_error(EventNotifier *notifier)
 {
     VFIOUserPCISignals *s = container_of(notifier, VFIOUserPCISignals,
                                          err.notifier);
@@ -211,13 +212,13 @@ static void on_error(EventNotifier *notifier)
         return;
     }
     trace_vfio_user_pci_error(s->vdev->vbasedev.name);
-    /* once is enough, however often it is signalled */
+    /* handle it only once */
     event_notifier_set_handler(notifier, NULL);
     error_setg(&cause, "the server signalled an unrecoverable error");
     vfio_user_proxy_fail(s->proxy, cause);
 }
 
-static void on_request(EventNotifier *notifier)
+static void on_unplug_request(EventNotifier *notifier)
 {
     VFIOUserPCISignals *s = container_of(notifier, VFIOUserPCISignals,
                                          req.notifier);
@@ -232,10 +233,10 @@ static void on_request(EventNotifier *notifier)
     trace_vfio_user_pci_unplug_request(name);
     s->asked_ms = now;
     qdev_unplug(DEVICE(s->vdev), &err);
-    if (err && !s->refusal_told) {
-        warn_reportf_err(g_steal_pointer(&err), "%s: the server asks to unplug"
-                         " its device, which cannot be: ", name);
-        s->refusal_told = true;
+    if (err && !s->refusal_reported) {
+        warn_reportf_err(g_steal_pointer(&err), "%s: cannot unplug the device"
+                         " as the server requested: ", name);
+        s->refusal_reported = true;
     }
     error_free(err);
 }
@@ -245,9 +246,9 @@ void vfio_user_pci_signals_arm(VFIOUserPCISignals *s, VFIOPCIDevice *vdev,
 {
     s->vdev = vdev;
     s->proxy = proxy;
-    arm(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX, on_error);
+    arm(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX, on_device_error);
     if (vdev->features & VFIO_FEATURE_ENABLE_REQ) {
-        arm(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX, on_request);
+        arm(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX, on_unplug_request);
     }
 }
 

@@ -1,13 +1,14 @@
 /*
  * Interrupts of a vfio-user PCI device
  *
- * What hw/vfio does not do of them: to ask which there are; to see that an
- * INTx that stays up is signalled again; the index ERR, by which a server says
- * that its device is broken, and REQ, by which it asks to have it unplugged.
- * Those two do not reach the guest; a device whose server has neither, or
- * refuses them, goes on without.
+ * The parts that hw/vfio does not provide: finding out which interrupts the
+ * server has; signaling an INTx again that stays asserted; the IRQ index ERR,
+ * with which the server reports that its device is broken; and the IRQ index
+ * REQ, with which it requests to unplug the device.  ERR and REQ do not reach
+ * the guest; they are optional.
  *
- * Threads: the main loop, and vCPUs that end an INTx; with the big QEMU lock.
+ * Threads: the main loop, and vCPUs that end an INTx; with the big QEMU lock,
+ * except where noted.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,17 +30,17 @@ typedef struct VFIOUserPCISignals {
     VFIOUserProxy *proxy;
     VFIOUserPCISignal err;
     VFIOUserPCISignal req;
-    int64_t asked_ms;           /* when REQ was last heeded, 0: never */
-    bool refusal_told;
+    int64_t asked_ms;           /* when REQ was last handled, 0: never */
+    bool refusal_reported;
 } VFIOUserPCISignals;
 
 /**
  * vfio_user_pci_learn_interrupts:
- * @vdev: with its capabilities set up, and its interrupts not yet
+ * @vdev: its capabilities are set up, its interrupts are not
  *
- * Asks what the server has of INTx, MSI and MSI-X; without INTx the guest sees
- * no pin.  QEMU's own MSI state and MSI-X table decide what arrives, so masks
- * of the server are taken away.
+ * Asks the server for its INTx, MSI and MSI-X interrupts.  Without INTx the
+ * guest sees no interrupt pin.  QEMU's own MSI state and MSI-X table decide
+ * which interrupts arrive, so vectors are unmasked in the server.
  *
  * Specification: "VFIO_USER_DEVICE_GET_IRQ_INFO".
  */
@@ -48,41 +49,43 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user);
 /**
  * vfio_user_pci_intx_eoi:
  *
- * The guest has accessed a register, so it has served INTx; with or without the
- * big QEMU lock.
+ * Called when the guest has accessed a register, which means that it has served
+ * INTx.  With or without the big QEMU lock.
  */
 void vfio_user_pci_intx_eoi(VFIODevice *vbasedev);
 
 /**
  * vfio_user_pci_intx_loaded:
- * @vdev: whose state has been loaded
+ * @vdev: its state has been loaded
  *
- * An INTx that came with that state is one to be ended.
+ * Marks an INTx that is asserted in the loaded state as pending.
  */
 void vfio_user_pci_intx_loaded(VFIOPCIDevice *vdev);
 
 /**
  * vfio_user_pci_drain_interrupts:
- * @vdev: which has stopped
+ * @vdev: the device, which has stopped
  *
- * What a device signalled before it stopped, and the main loop has not come to,
- * is in a descriptor, which does not migrate: puts it where it does.
+ * Delivers the interrupts that the device signaled before it stopped and that
+ * the main loop has not handled yet.  They are pending in eventfds, which are
+ * not migrated.
  */
 void vfio_user_pci_drain_interrupts(VFIOPCIDevice *vdev);
 
 /**
  * vfio_user_pci_intx_unmasked:
- * @vdev: whose INTx the server was asked to unmask
+ * @vdev: the device; the server was asked to unmask its INTx
  *
- * Signals INTx if the server's configuration space says that the pin is up.
- * One message and its reply; a vCPU waits without the big QEMU lock.
+ * Signals INTx if the pin is asserted according to the server's configuration
+ * space.  Needs one message and its reply; a vCPU waits without the big QEMU
+ * lock.
  */
 void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev);
 
 /**
  * vfio_user_pci_signals_arm:
- * @vdev: the device; REQ is armed where its property x-req is on
- * @proxy: of @vdev; ERR fails it
+ * @vdev: the device; REQ is armed if its property x-req is on
+ * @proxy: the connection of @vdev, which ERR fails
  *
  * Specification: "VFIO_USER_DEVICE_SET_IRQS".
  */

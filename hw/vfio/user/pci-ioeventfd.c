@@ -1,8 +1,8 @@
 /*
  * vfio-user PCI device: its ioeventfds in KVM
  *
- * See the header.  QEMU aborts where KVM does not take an ioeventfd: what a
- * server says has been checked against that in ioeventfd.c.
+ * See the header.  QEMU aborts if KVM rejects an ioeventfd; ioeventfd.c has
+ * checked the server's data with that in mind.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,8 +12,8 @@
 #include "hw/vfio/user/pci-ioeventfd.h"
 #include "trace.h"
 
-/* QEMU passes fewer bits of the datamatch on than KVM would compare. */
-static bool kvm_takes(const VFIOUserIoeventfd *entry, bool ports)
+/* QEMU passes fewer bits of the datamatch to KVM than KVM compares. */
+static bool kvm_accepts(const VFIOUserIoeventfd *entry, bool ports)
 {
     return !entry->shadow &&
            (!entry->match ||
@@ -24,8 +24,8 @@ typedef void Change(MemoryRegion *mem, hwaddr offset, unsigned size,
                     bool match, uint64_t datamatch, EventNotifier *notifier);
 
 /*
- * Any size becomes all sizes: KVM has something for any size, but on some
- * processors it takes reads of that address for writes.
+ * An entry for any size is registered once per size.  KVM supports "any size",
+ * but then mistakes reads of that address for writes on some host CPUs.
  */
 static void change_entry(Change *change, MemoryRegion *mem,
                          const VFIOUserIoeventfd *entry,
@@ -52,7 +52,7 @@ static void change_all(VFIOUserPCIIoeventfds *pci, Change *change)
         for (unsigned j = 0; j < count; j++) {
             const VFIOUserIoeventfd *entry = vfio_user_ioeventfds_at(table, j);
 
-            if (kvm_takes(entry, bar->ioport)) {
+            if (kvm_accepts(entry, bar->ioport)) {
                 change_entry(change, bar->region.mem, entry,
                              &pci->notifiers[i][j]);
             }
@@ -62,10 +62,10 @@ static void change_all(VFIOUserPCIIoeventfds *pci, Change *change)
 }
 
 /*
- * An access to a BAR tells QEMU that the guest has served INTx, where KVM does
- * not tell: then all accesses must be seen.
+ * Without KVM's INTx support, QEMU uses accesses to BARs to detect that the
+ * guest has served INTx, so it must see all of them.
  */
-static bool wants_kvm(const VFIOUserPCIIoeventfds *pci)
+static bool should_use_kvm(const VFIOUserPCIIoeventfds *pci)
 {
     const VFIOPCIDevice *vdev = pci->vdev;
 
@@ -93,7 +93,7 @@ void vfio_user_pci_ioeventfds_update(VFIOUserPCIIoeventfds *pci)
         any |= pci->notifiers[i] != NULL;
     }
     if (any) {
-        set_in_kvm(pci, wants_kvm(pci));
+        set_in_kvm(pci, should_use_kvm(pci));
     }
 }
 

@@ -1,11 +1,11 @@
 /*
  * vfio-user PCI device: its ioeventfds in KVM
  *
- * Asks for the ioeventfds of the BARs and gives KVM those that it can take, so
- * that a guest's write signals the server without leaving the kernel.  All
- * others, and all where there is no KVM, are for the region's write, see
- * device.h.  QEMU's memory core would do without KVM as well, but blocks on an
- * eventfd that is full.
+ * Asks the server for the ioeventfds of the BARs and registers those that KVM
+ * supports with KVM, so that a guest's write signals the server without leaving
+ * the kernel.  Region writes use the others, or all of them without KVM, see
+ * device.h.  QEMU's memory core could handle them without KVM as well, but
+ * would block on a full eventfd.
  *
  * Threads: those that have the big QEMU lock.
  *
@@ -21,16 +21,17 @@
 typedef struct VFIOUserPCIIoeventfds {
     VFIOPCIDevice *vdev;
     VFIOUserDevice *user;
-    /* of each entry, as QEMU's memory core wants it; descriptors not owned */
+    /* one per entry, for QEMU's memory core; descriptors are not owned */
     EventNotifier *notifiers[VFIO_USER_IOEVENTFD_REGIONS];
     bool in_kvm;
 } VFIOUserPCIIoeventfds;
 
 /**
  * vfio_user_pci_ioeventfds_setup:
- * @vdev: with its BARs registered
+ * @vdev: its BARs are registered
  *
- * Asks the server.  Returns true, or false with @errp set and nothing taken.
+ * Asks the server for ioeventfds and registers them.  Returns true; or false
+ * with @errp set and nothing registered.
  */
 bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
                                     VFIOPCIDevice *vdev, VFIOUserDevice *user,
@@ -40,8 +41,8 @@ void vfio_user_pci_ioeventfds_teardown(VFIOUserPCIIoeventfds *pci);
 /**
  * vfio_user_pci_ioeventfds_update:
  *
- * To be called when interrupts may have been set up otherwise, and when the
- * connection is lost: gives KVM the ioeventfds, or takes them back.
+ * Registers the ioeventfds with KVM or unregisters them.  Must be called after
+ * changes of the interrupt setup and when the connection is lost.
  */
 void vfio_user_pci_ioeventfds_update(VFIOUserPCIIoeventfds *pci);
 

@@ -1,9 +1,9 @@
 /*
  * vfio-user PCI bus mastering
  *
- * The bit itself is QEMU's: the region that pci.c turns on and off with it, in
- * configuration cycles, resets and migration.  It stays valid as long as the
- * device object, which the configuration space does not.
+ * The bit is read from QEMU's bus master region, which hw/pci/pci.c enables and
+ * disables in configuration cycles, resets and migration.  The region is valid
+ * as long as the device object, unlike the configuration space.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@ static bool is_set(VFIOUserPCIMaster *m)
 
 bool vfio_user_pci_master_is_on(VFIOUserPCIMaster *m)
 {
-    /* in this order: a write that is done has left the bit set */
+    /* in this order: when @setting drops to 0, the bit is already set */
     return qatomic_load_acquire(&m->setting) || is_set(m);
 }
 

@@ -1,9 +1,9 @@
 /*
  * vfio-user PCI bus mastering
  *
- * Whether the guest lets the device reach memory: the bit Bus Master of its
- * command register.  A server that asks for memory by message is refused
- * without it, as the bus would refuse its device.
+ * Whether the guest allows the device to access memory, that is, the Bus Master
+ * bit in the command register.  If it is clear, DMA requests of the server are
+ * rejected, as the bus would reject those of a device.
  *
  * Threads: vfio_user_pci_master_is_on() any; the others those that have the
  * big QEMU lock.
@@ -18,7 +18,7 @@
 
 typedef struct VFIOUserPCIMaster {
     PCIDevice *pdev;
-    unsigned setting;           /* writes under way that set it; atomic */
+    unsigned setting;           /* writes in flight that set it; atomic */
 } VFIOUserPCIMaster;
 
 void vfio_user_pci_master_init(VFIOUserPCIMaster *m, PCIDevice *pdev);
@@ -29,11 +29,11 @@ bool vfio_user_pci_master_is_on(VFIOUserPCIMaster *m);
 /**
  * vfio_user_pci_master_begin:
  *
- * A configuration write is about to be sent.  The server may act on it before
- * it answers, so that a bit that it sets counts from now on.
+ * Called before a configuration write is sent.  The server may act on the write
+ * before it replies, so a bit that is being set counts from now on.
  *
- * Returns what vfio_user_pci_master_end() takes, once the write is done and
- * QEMU's copy of the register has followed.
+ * Returns the argument of vfio_user_pci_master_end(), which must be called
+ * after the write and after the update of QEMU's copy of the register.
  */
 bool vfio_user_pci_master_begin(VFIOUserPCIMaster *m, uint32_t addr,
                                 uint32_t value, int len);

@@ -20,7 +20,7 @@ static bool is_mapped(const VFIORegion *region)
     return false;
 }
 
-/* Whether a write may reach the device otherwise than by message. */
+/* Whether writes may reach the device by other means than messages. */
 static bool has_direct_path(const VFIOPCIDevice *vdev,
                             const VFIOUserDevice *user)
 {

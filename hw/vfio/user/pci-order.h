@@ -1,10 +1,10 @@
 /*
  * vfio-user PCI device: the order of its writes
  *
- * PCI delivers the writes of a processor to a device in order.  A posted
- * message keeps that order among messages.  A write that signals an eventfd or
- * reaches mapped memory does not wait for messages: where a device has such a
- * register, its other writes are awaited.
+ * PCI delivers the writes of a CPU to a device in order.  Posted messages keep
+ * that order among themselves.  A write that signals an eventfd or goes to
+ * mapped memory does not wait for messages.  So if a device has such registers,
+ * QEMU does not post the other writes, but waits for their replies.
  *
  * Threads: those that have the big QEMU lock.
  *
@@ -19,13 +19,13 @@
 
 /**
  * vfio_user_pci_order_writes:
- * @vdev: with its BARs registered
- * @user: with its ioeventfds
- * @post: false: the user wants all writes to be awaited
+ * @vdev: its BARs are registered
+ * @user: its ioeventfds are set up
+ * @post: false: the user has disabled posted writes
  *
- * Decides once whether writes to the BARs are posted, before the guest can
- * write.  Mappings and ioeventfds that are off for a while, as for INTx, come
- * back between two writes of the guest, so it is enough that they exist.
+ * Decides once, before the guest can write, whether writes to the BARs are
+ * posted.  Existing mappings and ioeventfds count even if they are temporarily
+ * disabled, as for INTx: they may be enabled between two writes of the guest.
  */
 void vfio_user_pci_order_writes(VFIOPCIDevice *vdev, VFIOUserDevice *user,
                                 bool post);

@@ -1,8 +1,8 @@
 /*
  * vfio-user PCI device: its properties
  *
- * What users set, under which name, and what they can read.  What comes of it
- * is up to the other files.
+ * Defines the properties that users can set and read.  Other files implement
+ * their effects.
  *
  * Threads: the main loop.
  *
@@ -182,7 +182,7 @@ void vfio_user_pci_add_properties(DeviceClass *dc)
 
 void vfio_user_pci_add_aliases(Object *obj)
 {
-    /* the name that later versions of QEMU have for it */
+    /* the name of this property in later versions of QEMU */
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
     object_property_set_description(obj, "x-msg-timeout",
                                     "Alias of x-timeout-ms");

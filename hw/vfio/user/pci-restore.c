@@ -1,9 +1,9 @@
 /*
  * vfio-user PCI configuration space after a reset
  *
- * Registers are written as a driver writes them, each with its own size, since
- * libvfio-user knows them by offset; and only if the server has another value,
- * so that a server whose reset keeps them sees no writes.
+ * Registers are written as a driver writes them, each with its own size: that
+ * is how libvfio-user identifies them.  Only registers that differ are written,
+ * so that a server that keeps them during a reset sees no writes.
  *
  * Threads: see the header.
  *
@@ -20,10 +20,10 @@
 typedef struct Register {
     uint8_t offset;
     uint8_t size;
-    bool copied;                /* QEMU's copy counts in its writable bits */
+    bool copied;                /* the writable bits come from QEMU's copy */
 } Register;
 
-/* As the kernel does, from the end: BARs before what makes them decode */
+/* Backwards, as the kernel does: BARs before the bits that enable decoding */
 static const Register header[] = {
     { PCI_INTERRUPT_LINE, 1 },
     { PCI_ROM_ADDRESS, 4, true },
@@ -38,7 +38,7 @@ static const Register header[] = {
     { PCI_COMMAND, 2, true },
 };
 
-/* The last two are those of version 2 */
+/* The last two exist only in version 2 of the capability */
 static const Register express[] = {
     { PCI_EXP_DEVCTL, 2 },
     { PCI_EXP_LNKCTL, 2 },
@@ -48,7 +48,7 @@ static const Register express[] = {
 
 #define MAX_REGISTERS 24
 
-/* Registers and what each should be */
+/* Registers and their target values */
 typedef struct Plan {
     Register reg[MAX_REGISTERS];
     unsigned n;
@@ -108,7 +108,7 @@ static void plan_registers(Plan *plan, PCIDevice *pdev)
     }
 }
 
-/* Puts QEMU's copy over what the server had; NULL: nobody knows. */
+/* @base: the server's values; NULL: not known, QEMU's copy is used */
 static void plan_values(Plan *plan, PCIDevice *pdev,
                         const VFIOUserPCIConfig *base)
 {
@@ -125,14 +125,14 @@ static void plan_values(Plan *plan, PCIDevice *pdev,
         }
     }
     if (pdev->exp.exp_cap) {
-        /* should read as 0; must not be written as 1 */
+        /* reads as 0; writing 1 would reset the function */
         pci_word_test_and_clear_mask(wanted + pdev->exp.exp_cap +
                                      PCI_EXP_DEVCTL, PCI_EXP_DEVCTL_BCR_FLR);
     }
 }
 
-static void write_register(VFIOPCIDevice *vdev, const Register *reg,
-                           const uint8_t *value)
+static void restore_register(VFIOPCIDevice *vdev, const Register *reg,
+                             const uint8_t *value)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
     int ret = vbasedev->io_ops->region_write(vbasedev,
@@ -140,7 +140,7 @@ static void write_register(VFIOPCIDevice *vdev, const Register *reg,
                                              reg->offset, reg->size,
                                              (void *)value, false);
 
-    /* libvfio-user refuses the ROM's address; QEMU maps the ROM itself */
+    /* libvfio-user rejects the ROM's address; QEMU maps the ROM itself */
     if (ret != reg->size && reg->offset != PCI_ROM_ADDRESS) {
         vfio_user_device_report(vbasedev, "cannot restore %u bytes of"
                                 " configuration space at 0x%x after a reset:"
@@ -149,7 +149,7 @@ static void write_register(VFIOPCIDevice *vdev, const Register *reg,
     }
 }
 
-/* Where nobody knows what the server has, @is is NULL: QEMU's copy counts. */
+/* @is: the server's values; NULL: not known, write those of QEMU's copy */
 static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
                       const VFIOUserPCIConfig *is)
 {
@@ -160,12 +160,12 @@ static void carry_out(VFIOPCIDevice *vdev, const Plan *plan,
                           : reg->copied;
 
         if (differs) {
-            write_register(vdev, reg, wanted);
+            restore_register(vdev, reg, wanted);
         }
     }
 }
 
-bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
+bool vfio_user_pci_config_fetch(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
     int ret;
@@ -175,8 +175,8 @@ bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config)
                                         0, sizeof(config->bytes),
                                         config->bytes);
     if (ret != sizeof(config->bytes)) {
-        vfio_user_device_report(vbasedev, "cannot read the configuration"
-                                " space that a reset changes: %s",
+        vfio_user_device_report(vbasedev, "cannot read configuration space"
+                                " before or after a reset: %s",
                                 strreaderror(ret));
         return false;
     }
@@ -189,7 +189,7 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
     PCIDevice *pdev = PCI_DEVICE(vdev);
     VFIOUserPCIConfig buffer;
     const VFIOUserPCIConfig *is =
-        vfio_user_pci_config_take(vdev, &buffer) ? &buffer : NULL;
+        vfio_user_pci_config_fetch(vdev, &buffer) ? &buffer : NULL;
     Plan plan = { };
 
     VFIO_USER_BUDGET_GUARD(vfio_user_device_of(&vdev->vbasedev)->proxy,
@@ -200,8 +200,8 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
     carry_out(vdev, &plan, is);
 }
 
-/* Clears what the guest may have set in a register. */
-static void forget(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
+/* Clears the writable bits of a register, if any is set. */
+static void clear_register(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
 {
     const Register reg = { offset, size };
     const uint8_t *config = PCI_DEVICE(vdev)->config + offset;
@@ -213,7 +213,7 @@ static void forget(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
         set |= config[i] & wmask[i];
     }
     if (set) {
-        write_register(vdev, &reg, value);
+        restore_register(vdev, &reg, value);
     }
 }
 
@@ -222,10 +222,10 @@ void vfio_user_pci_config_forget(VFIOPCIDevice *vdev)
     PCIDevice *pdev = PCI_DEVICE(vdev);
 
     if (pdev->cap_present & QEMU_PCI_CAP_MSI) {
-        forget(vdev, pdev->msi_cap + PCI_MSI_FLAGS, 2);
+        clear_register(vdev, pdev->msi_cap + PCI_MSI_FLAGS, 2);
     }
     if (pdev->cap_present & QEMU_PCI_CAP_MSIX) {
-        forget(vdev, pdev->msix_cap + PCI_MSIX_FLAGS, 2);
+        clear_register(vdev, pdev->msix_cap + PCI_MSIX_FLAGS, 2);
     }
-    forget(vdev, PCI_ROM_ADDRESS, 4);
+    clear_register(vdev, PCI_ROM_ADDRESS, 4);
 }

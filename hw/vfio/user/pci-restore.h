@@ -1,10 +1,10 @@
 /*
  * vfio-user PCI configuration space after a reset
  *
- * A device that the guest resets, or that QEMU resets while the guest uses it,
- * forgets what was programmed, while QEMU goes on to show and to act on its
- * own copy of BARs, command register, MSI and MSI-X.  This writes back what
- * the server has lost, as the kernel does for a device of the host.
+ * If the guest resets a device, or QEMU resets it while the guest uses it, the
+ * device loses its settings.  But QEMU still shows and uses its own copy of
+ * BARs, command register, MSI and MSI-X.  The functions below restore the
+ * settings in the server, as the kernel does for devices of the host.
  *
  * Threads: the main loop and vCPUs, with the big QEMU lock throughout.
  *
@@ -16,27 +16,28 @@
 
 #include "hw/vfio/pci.h"
 
-/* The server's configuration space at some time, without the extended one. */
+/* A copy of the server's configuration space, without the extended space. */
 typedef struct VFIOUserPCIConfig {
     uint8_t bytes[PCI_CONFIG_SPACE_SIZE];
 } VFIOUserPCIConfig;
 
 /**
- * vfio_user_pci_config_take:
+ * vfio_user_pci_config_fetch:
  *
  * Reads the server's configuration space.
  *
- * Returns true, or false with the failure reported.
+ * Returns true, or false after reporting the failure.
  */
-bool vfio_user_pci_config_take(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config);
+bool vfio_user_pci_config_fetch(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config);
 
 /**
  * vfio_user_pci_config_restore:
- * @before: taken before the reset; NULL: restore only what QEMU has a copy of
+ * @before: fetched before the reset; NULL: restore only the registers of which
+ *          QEMU has a copy
  *
- * Writes the registers that the reset has changed: those of the header, the
- * controls of PCI Express, MSI and MSI-X.  A failure is reported; the guest
- * then has a device that was reset.
+ * Writes the registers that the reset has changed: those of the header, and the
+ * control registers of PCI Express, MSI and MSI-X.  Failures are reported; the
+ * device then stays as the reset has left it.
  */
 void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before);
@@ -44,8 +45,8 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
 /**
  * vfio_user_pci_config_forget:
  *
- * For a reset that clears QEMU's copy, before it does: clears what the server
- * may have kept of MSI, MSI-X and the address of the option ROM.
+ * Called in a reset that will clear QEMU's copy: clears the settings of MSI,
+ * MSI-X and the option ROM's address that the server may have kept.
  */
 void vfio_user_pci_config_forget(VFIOPCIDevice *vdev);
 

@@ -1,8 +1,8 @@
 /*
  * Option ROM of a vfio-user PCI device
  *
- * Some servers size the BAR as a device does.  One on libvfio-user keeps the
- * register and ignores the write: then the size of the region is the ROM's.
+ * Some servers implement sizing of the BAR as a device does.  Servers based on
+ * libvfio-user ignore the write; then the region's size is used.
  *
  * Threads: see the header.
  *
@@ -37,7 +37,7 @@ static bool access_bar(VFIODevice *vbasedev, uint32_t *value, bool write)
     return ret == sizeof(wire);
 }
 
-/* What the BAR's address reads as after ones were written to it. */
+/* Sets @is to the value of the BAR after writing all ones to its address. */
 static bool ask_bar(VFIODevice *vbasedev, uint32_t was, uint32_t *is)
 {
     uint32_t ones = PCI_ROM_ADDRESS_MASK;
@@ -47,7 +47,8 @@ static bool ask_bar(VFIODevice *vbasedev, uint32_t was, uint32_t *is)
         (*is == was || access_bar(vbasedev, &was, true))) {
         return true;
     }
-    warn_report("%s: no option ROM: its BAR cannot be sized", vbasedev->name);
+    warn_report("%s: option ROM disabled: the size of its BAR cannot be read",
+                vbasedev->name);
     return false;
 }
 
@@ -73,8 +74,8 @@ static uint32_t rom_size(VFIODevice *vbasedev, uint32_t was)
         size = region ? MAX(pow2ceil(MIN(region, MAX_ROM)), MIN_ROM) : 0;
     }
     if (size && !is_power_of_2(size)) {
-        warn_report("%s: no option ROM: its BAR cannot be of 0x%x bytes",
-                    vbasedev->name, size);
+        warn_report("%s: option ROM disabled: 0x%x bytes is not a valid size of"
+                    " its BAR", vbasedev->name, size);
         return 0;
     }
     if (size && region > MAX_ROM) {
@@ -92,9 +93,9 @@ void vfio_user_pci_size_rom(VFIOPCIDevice *vdev, VFIOUserDevice *user)
     uint32_t size;
 
     if (pdev->romfile || !pdev->rom_bar) {
-        return;                 /* hw/vfio does not ask either */
+        return;                 /* hw/vfio does not read the size either */
     }
-    /* away for as long as the server is to be asked */
+    /* remove the copy temporarily, so that accesses go to the server */
     user->copy.bytes = NULL;
     size = rom_size(&vdev->vbasedev, ldl_le_p(copy.bytes + PCI_ROM_ADDRESS));
     user->copy = copy;

@@ -1,8 +1,8 @@
 /*
  * Option ROM of a vfio-user PCI device
  *
- * How large it is, which the server is asked once and hw/vfio finds in the copy
- * of configuration space.  Does not read the ROM.
+ * Asks the server once for the size of the ROM and stores it in the copy of
+ * configuration space, where hw/vfio finds it.  Does not read the ROM.
  *
  * Threads: the main loop, with the big QEMU lock.
  *
@@ -17,10 +17,10 @@
 
 /**
  * vfio_user_pci_size_rom:
- * @user: with a copy of configuration space
+ * @user: has a copy of configuration space
  *
- * Makes the ROM's BAR in the copy one that can be sized.  A ROM that is no ROM
- * is warned of, and the device has none.
+ * Makes the ROM's BAR in the copy writable according to its size.  If the size
+ * is invalid, warns and disables the ROM.
  */
 void vfio_user_pci_size_rom(VFIOPCIDevice *vdev, VFIOUserDevice *user);
 

@@ -1,14 +1,14 @@
 /*
  * vfio-user PCI device
  *
- * The device type vfio-user-pci, and a realize that is a list of steps;
- * unrealize is the same list backwards.  What a PCI device of hw/vfio does it
- * does with the code of hw/vfio.  Neither the connection nor bytes are its
- * business.
+ * The device type vfio-user-pci.  Realize is a list of steps; unrealize is the
+ * same list backwards.  The code of hw/vfio is used for everything that hw/vfio
+ * devices have in common.  The connection and the messages are handled in other
+ * files.
  *
- * Threads: the main loop and vCPUs, with the big QEMU lock, which nothing here
- * releases: what waits for the server has a budget.  Register accesses do not
- * take it, see populate().
+ * Threads: the main loop and vCPUs, with the big QEMU lock, which is never
+ * released here: waiting for the server is limited by a budget.  Register
+ * accesses do not take that lock, see populate().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +32,7 @@
 #include "hw/vfio/user/pci-restore.h"
 #include "hw/vfio/user/pci-rom.h"
 
-/* What the guest has programmed outlives a reset of which it does not know. */
+/* After a reset that the guest does not know about: restores its settings. */
 static void restore_config(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -49,7 +49,7 @@ static void on_device_reset(VFIOUserDevice *udev)
 {
     VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
 
-    /* Not here: migration holds its lock */
+    /* Use a bottom half, because migration holds its lock here */
     object_ref(OBJECT(vudev));
     aio_bh_schedule_oneshot(qemu_get_aio_context(), restore_config, vudev);
 }
@@ -70,11 +70,11 @@ static void on_drain_irqs(VFIOUserDevice *udev)
     vfio_user_pci_drain_interrupts(&vudev->parent_obj);
 }
 
-/* Steps of realize, and what takes each back */
+/* Steps of realize, and the functions that undo them */
 
 typedef struct Step {
-    bool (*take)(VFIOUserPCIDevice *vudev, Error **errp);
-    void (*back)(VFIOUserPCIDevice *vudev);
+    bool (*run)(VFIOUserPCIDevice *vudev, Error **errp);
+    void (*undo)(VFIOUserPCIDevice *vudev);
 } Step;
 
 /* The vIOMMU may come after the device on the command line. */
@@ -138,7 +138,7 @@ static bool populate(VFIOUserPCIDevice *vudev, Error **errp)
 
         vudev->user.guest_regions |= 1ULL << i;
         if (region->mem) {
-            /* many vCPUs wait for the server at once */
+            /* several vCPUs may wait for the server at the same time */
             memory_region_enable_lockless_io(region->mem);
         }
     }
@@ -179,12 +179,12 @@ static void on_mapping_lost(void *opaque, unsigned nr)
     VFIOUserPCIDevice *vudev = opaque;
     Error *err = NULL;
 
-    error_setg(&err, "the file of region %u, which is mapped, has become"
-               " shorter or cannot have memory", nr);
+    error_setg(&err, "the file of the mapped region %u was truncated, or the"
+               " host has no memory for it", nr);
     vfio_user_proxy_fail(vudev->user.proxy, err);
 }
 
-/* Before the guest can access any; cleaned up where they are unmapped. */
+/* Must run before the guest can access a mapping. */
 static bool guard_mappings(VFIOUserPCIDevice *vudev, Error **errp)
 {
     VFIOPCIDevice *vdev = &vudev->parent_obj;
@@ -280,7 +280,7 @@ static void teardown_migration(VFIOUserPCIDevice *vudev)
     vudev->migration = NULL;
 }
 
-static void vm_state_changed(void *opaque, bool running, RunState state)
+static void pci_vm_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
@@ -289,11 +289,11 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     }
 }
 
-/* Behind migration, whose handler has the device run first. */
+/* After setup_migration(): its handler must set the device to RUNNING first */
 static bool follow_vm(VFIOUserPCIDevice *vudev, Error **errp)
 {
     vudev->vm_change = qdev_add_vm_change_state_handler(DEVICE(vudev),
-                                                        vm_state_changed, NULL,
+                                                        pci_vm_changed, NULL,
                                                         vudev);
     return true;
 }
@@ -315,7 +315,7 @@ static void disarm_signals(VFIOUserPCIDevice *vudev)
     vfio_user_pci_signals_disarm(&vudev->signals);
 }
 
-/* The last step: from here on a loss is reported, one before it fails us. */
+/* The last step.  If the connection is lost from now on, that is reported. */
 static bool begin_use(VFIOUserPCIDevice *vudev, Error **errp)
 {
     qatomic_set_mb(&vudev->in_use, true);
@@ -347,13 +347,13 @@ static const Step steps[] = {
     { begin_use, end_use },
 };
 
-/* The server is asked nothing before the third. */
+/* The first steps make no calls to the server. */
 #define STEPS_WITHOUT_CALLS 2
 
-static bool take_steps(VFIOUserPCIDevice *vudev, unsigned end, Error **errp)
+static bool run_steps(VFIOUserPCIDevice *vudev, unsigned end, Error **errp)
 {
     while (vudev->steps_done < end) {
-        if (!steps[vudev->steps_done].take(vudev, errp)) {
+        if (!steps[vudev->steps_done].run(vudev, errp)) {
             return false;
         }
         vudev->steps_done++;
@@ -361,29 +361,29 @@ static bool take_steps(VFIOUserPCIDevice *vudev, unsigned end, Error **errp)
     return true;
 }
 
-static bool take_all_steps(VFIOUserPCIDevice *vudev, Error **errp)
+static bool run_all_steps(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    if (!take_steps(vudev, STEPS_WITHOUT_CALLS, errp)) {
+    if (!run_steps(vudev, STEPS_WITHOUT_CALLS, errp)) {
         return false;
     }
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_REALIZE);
-    return take_steps(vudev, ARRAY_SIZE(steps), errp);
+    return run_steps(vudev, ARRAY_SIZE(steps), errp);
 }
 
-static void take_steps_back(VFIOUserPCIDevice *vudev)
+static void undo_steps(VFIOUserPCIDevice *vudev)
 {
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_ORDINARY);
     while (vudev->steps_done) {
         const Step *step = &steps[--vudev->steps_done];
 
-        if (step->back) {
-            step->back(vudev);
+        if (step->undo) {
+            step->undo(vudev);
         }
     }
 }
 
-/* Why the connection was lost says more than what failed because of it. */
-static void tell_cause(VFIOUserPCIDevice *vudev, Error **errp)
+/* If the connection was lost, its cause replaces the error that followed. */
+static void use_lost_cause(VFIOUserPCIDevice *vudev, Error **errp)
 {
     VFIOUserProxy *proxy = vudev->user.proxy;
 
@@ -400,12 +400,12 @@ static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
     const char *name = vudev->parent_obj.vbasedev.name;
 
-    if (take_all_steps(vudev, errp)) {
+    if (run_all_steps(vudev, errp)) {
         return;
     }
-    tell_cause(vudev, errp);
-    take_steps_back(vudev);
-    /* what comes from the connection has it, from hw/vfio it has not */
+    use_lost_cause(vudev, errp);
+    undo_steps(vudev);
+    /* errors of the connection start with the name, those of hw/vfio do not */
     if (!g_str_has_prefix(error_get_pretty(*errp), name)) {
         error_prepend(errp, "%s: ", name);
     }
@@ -413,10 +413,10 @@ static void vfio_user_pci_realize(PCIDevice *pdev, Error **errp)
 
 static void vfio_user_pci_exit(PCIDevice *pdev)
 {
-    take_steps_back(VFIO_USER_PCI(pdev));
+    undo_steps(VFIO_USER_PCI(pdev));
 }
 
-/* The guest may just have let the device do DMA. */
+/* The guest may just have enabled DMA. */
 static void follow_master(VFIOUserPCIDevice *vudev)
 {
     if (vfio_user_pci_master_is_on(&vudev->master)) {
@@ -424,7 +424,7 @@ static void follow_master(VFIOUserPCIDevice *vudev)
     }
 }
 
-/* A write can turn INTx on or off, and bus mastering. */
+/* A write can change whether INTx and bus mastering are enabled. */
 static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                          int len)
 {
@@ -438,11 +438,11 @@ static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     follow_master(vudev);
 }
 
-/* What hw/vfio asks of a device */
+/* Callbacks of hw/vfio */
 
 static void compute_needs_reset(VFIODevice *vbasedev)
 {
-    /* its bus resets it: there is no other device behind the same slot */
+    /* no hot reset is needed: no other device shares the reset */
     vbasedev->needs_reset = false;
 }
 
@@ -456,7 +456,7 @@ static Object *get_object(VFIODevice *vbasedev)
     return OBJECT(vbasedev->dev);
 }
 
-static int load_config(VFIODevice *vbasedev, QEMUFile *f)
+static int pci_load_config(VFIODevice *vbasedev, QEMUFile *f)
 {
     VFIOPCIDevice *vdev = container_of(vbasedev, VFIOPCIDevice, vbasedev);
     int ret;
@@ -477,12 +477,13 @@ static VFIODeviceOps device_ops = {
     .vfio_eoi = vfio_user_pci_intx_eoi,
     .vfio_get_object = get_object,
     .vfio_save_config = vfio_pci_save_config,
-    .vfio_load_config = load_config,
+    .vfio_load_config = pci_load_config,
 };
 
 /*
- * Brings the device to D0, among others.  A lost one reads as ones, that is, as
- * stuck in D3; hw/vfio would report it, and not say which device.
+ * vfio_pci_pre_reset() also sets the device to D0.  A lost device reads as all
+ * ones, that is, as stuck in D3; hw/vfio would report that without the device's
+ * name.
  */
 static void pre_reset(VFIOUserPCIDevice *vudev)
 {
@@ -496,8 +497,8 @@ static void pre_reset(VFIOUserPCIDevice *vudev)
     pdev->pm_cap = pm_cap;
 }
 
-/* Resets a device that is not stopped. */
-static void reset(VFIOUserPCIDevice *vudev)
+/* Resets the device, which must not be stopped. */
+static void reset_device(VFIOUserPCIDevice *vudev)
 {
     VFIOPCIDevice *vdev = &vudev->parent_obj;
     bool late = vudev->user.reset_pending;
@@ -515,7 +516,7 @@ static void reset(VFIOUserPCIDevice *vudev)
     vfio_user_migration_finish_reset(vudev->migration);
     vfio_pci_post_reset(vdev);
     if (late) {
-        /* QEMU's copy was cleared when the reset was put off */
+        /* QEMU's copy was cleared when the reset was postponed */
         vfio_user_pci_config_restore(vdev, NULL);
     } else {
         vfio_user_pci_config_forget(vdev);
@@ -535,13 +536,13 @@ static void vfio_user_pci_reset_hold(Object *obj, ResetType type)
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
 
     if (vfio_user_migration_is_loading(vudev->migration)) {
-        return;         /* what is loaded comes in place of it */
+        return;         /* the loaded state replaces the reset */
     }
     if (vfio_user_container_is_stopped(vudev->container) ||
         is_resuming(vudev)) {
         vudev->user.reset_pending = true;
     } else {
-        reset(vudev);
+        reset_device(vudev);
     }
 }
 
@@ -550,7 +551,7 @@ static void reset_late(VFIOUserDevice *udev)
     VFIOUserPCIDevice *vudev = container_of(udev, VFIOUserPCIDevice, user);
 
     if (!vfio_user_container_is_stopped(vudev->container)) {
-        reset(vudev);
+        reset_device(vudev);
     }
 }
 
@@ -577,9 +578,9 @@ static void vfio_user_pci_init(Object *obj)
     vfio_device_init(vbasedev, VFIO_DEVICE_TYPE_PCI, &device_ops, DEVICE(obj),
                      false);
     vbasedev->name = g_strdup("vfio-user");
-    vbasedev->mdev = true;      /* no IOMMU of the host's knows of it */
+    vbasedev->mdev = true;      /* the host's IOMMUs do not know the device */
     vfio_user_device_init(&vudev->user, vbasedev, &user_ops);
-    /* QEMU has not yet decided whether it is one, but has room for it */
+    /* reserves the space; QEMU decides later whether it is PCI Express */
     PCI_DEVICE(obj)->cap_present |= QEMU_PCI_CAP_EXPRESS;
     vfio_user_pci_add_aliases(obj);
 }
