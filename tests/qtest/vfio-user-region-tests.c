@@ -717,15 +717,16 @@ static void test_no_warning(void)
 
 static void test_warnings(void)
 {
-    check_warning(NULL, no_file, "no descriptor came with it");
-    check_warning(NULL, other_file, "its descriptor is no memfd and no file"
-                  " of tmpfs or hugetlbfs");
+    check_warning(NULL, no_file, "the server sent no descriptor");
+    check_warning(NULL, other_file, "its descriptor is neither a memfd nor a"
+                  " file of tmpfs or hugetlbfs");
     check_warning(MODEL_WITH(0, { 2 * PAGE, MAPPED }), short_file,
                   "the area of 0x4000 bytes at 0x0 is not inside the file");
     check_warning(MODEL_WITH(0, { 256, MAPPED }), NULL,
-                  "the area of 0x100 bytes at 0x0 consists of no whole pages");
+                  "the area of 0x100 bytes at 0x0 does not consist of whole"
+                  " pages");
     check_warning(MODEL_WITH(0, { PAGE, MAPPED & ~RW }), NULL,
-                  "it is not for reading and writing");
+                  "it is not readable and writable");
 }
 
 void vfio_user_add_region_tests(void)

@@ -14,7 +14,7 @@
 #include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/region-info.h"
 
-/* Capabilities have 64-bit members and are read where they lie. */
+/* Capabilities have 64-bit members and are accessed in place. */
 #define CAP_ALIGN 8
 
 #define CAP_HEADER  sizeof(struct vfio_info_cap_header)
@@ -45,8 +45,9 @@ static uint32_t sparse_areas(const uint8_t *reply, uint32_t at)
                              nr_areas));
 }
 
-/* Bytes of a capability of which QEMU reads more than the header. */
-static uint64_t cap_size(const uint8_t *reply, uint32_t at, uint32_t room)
+/* Bytes of a capability that QEMU may read; @room: bytes left in the reply */
+static uint64_t region_cap_size(const uint8_t *reply, uint32_t at,
+                                uint32_t room)
 {
     switch (cap_id(reply, at)) {
     case VFIO_REGION_INFO_CAP_SPARSE_MMAP:
@@ -61,8 +62,8 @@ static uint64_t cap_size(const uint8_t *reply, uint32_t at, uint32_t room)
     }
 }
 
-static bool check_caps(const uint8_t *reply, const VFIOUserRegionInfo *info,
-                       Error **errp)
+static bool region_check_caps(const uint8_t *reply,
+                              const VFIOUserRegionInfo *info, Error **errp)
 {
     uint32_t left = info->argsz / CAP_HEADER;
     uint32_t at;
@@ -70,12 +71,12 @@ static bool check_caps(const uint8_t *reply, const VFIOUserRegionInfo *info,
     for (at = info->cap_offset; at; at = cap_next(reply, at)) {
         if (at < sizeof(*info) || at % CAP_ALIGN ||
             at > info->argsz - CAP_HEADER) {
-            error_setg(errp, "a capability at 0x%x: outside or not aligned",
-                       at);
+            error_setg(errp, "the capability at 0x%x is outside of the reply or"
+                       " not aligned", at);
             return false;
         }
-        if (cap_size(reply, at, info->argsz - at) > info->argsz - at) {
-            error_setg(errp, "capability %u at 0x%x ends outside",
+        if (region_cap_size(reply, at, info->argsz - at) > info->argsz - at) {
+            error_setg(errp, "capability %u at 0x%x ends outside of the reply",
                        cap_id(reply, at), at);
             return false;
         }
@@ -95,37 +96,36 @@ bool vfio_user_region_info_check(const void *reply, size_t size,
 
     memcpy(&info, reply, sizeof(info));
     if (info.index != asked->index) {
-        error_setg(errp, "the answer is about region %u", info.index);
+        error_setg(errp, "the reply is about region %u", info.index);
         return false;
     }
     if (info.size > INT64_MAX || info.offset > INT64_MAX) {
-        error_setg(errp, "0x%" PRIx64 " bytes at 0x%" PRIx64 " of a file are"
-                   " impossible", info.size, info.offset);
+        error_setg(errp, "the size 0x%" PRIx64 " or the file offset 0x%" PRIx64
+                   " is too large", info.size, info.offset);
         return false;
     }
     if (info.argsz < sizeof(info)) {
-        error_setg(errp, "argsz %u is less than the structure has",
-                   info.argsz);
+        error_setg(errp, "argsz %u is smaller than the structure", info.argsz);
         return false;
     }
     if (info.argsz > asked->argsz) {
         if (asked->argsz > sizeof(info) || info.argsz > VFIO_USER_MAX_INFO) {
-            error_setg(errp, "argsz %u, and %u bytes were wanted",
+            error_setg(errp, "argsz %u, but %u bytes were requested",
                        info.argsz, asked->argsz);
             return false;
         }
         return true;
     }
     if (info.argsz > size) {
-        error_setg(errp, "argsz %u, and %zu bytes are there", info.argsz,
+        error_setg(errp, "argsz %u, but the reply has %zu bytes", info.argsz,
                    size);
         return false;
     }
     return !(info.flags & VFIO_REGION_INFO_FLAG_CAPS) ||
-           check_caps(reply, &info, errp);
+           region_check_caps(reply, &info, errp);
 }
 
-/* @at: of the capability */
+/* @at: offset of the capability */
 static Area area_at(const uint8_t *reply, uint32_t at, uint32_t i)
 {
     const uint8_t *area = reply + at + SPARSE_HEAD + i * SPARSE_AREA;
@@ -133,7 +133,7 @@ static Area area_at(const uint8_t *reply, uint32_t at, uint32_t i)
     return (Area) { ldq_le_p(area), ldq_le_p(area + sizeof(uint64_t)) };
 }
 
-/* Offset of the areas' capability; 0 where there is none. */
+/* Returns the offset of the sparse mmap capability; 0 if there is none. */
 static uint32_t find_sparse(const uint8_t *reply,
                             const VFIOUserRegionInfo *info)
 {
@@ -162,7 +162,7 @@ bool vfio_user_region_info_is_empty(const void *reply)
 }
 
 /*
- * Fills @areas with those that are not empty; returns how many there are, 0
+ * Fills @areas with the areas that are not empty and returns their number; 0
  * with @errp set on failure.
  */
 static uint32_t get_areas(const uint8_t *reply, const VFIOUserRegionInfo *info,
@@ -177,20 +177,20 @@ static uint32_t get_areas(const uint8_t *reply, const VFIOUserRegionInfo *info,
     }
     n = sparse_areas(reply, at);
     if (!n || n > VFIO_USER_REGION_AREAS) {
-        error_setg(errp, "%u areas to map: 1 to %d are possible", n,
+        error_setg(errp, "%u areas to map, 1 to %d are supported", n,
                    VFIO_USER_REGION_AREAS);
         return 0;
     }
     for (uint32_t i = 0; i < n; i++) {
         Area area = area_at(reply, at, i);
 
-        /* hw/vfio leaves it out, too */
+        /* hw/vfio ignores empty areas, too */
         if (area.size) {
             areas[found++] = area;
         }
     }
     if (!found) {
-        error_setg(errp, "all of its areas are empty");
+        error_setg(errp, "all its areas are empty");
     }
     return found;
 }
@@ -200,7 +200,7 @@ static bool overlap(const Area *a, const Area *b)
     return a->offset < b->offset + b->size && b->offset < a->offset + a->size;
 }
 
-/* @file_size: bytes of the file from where the region begins in it */
+/* @file_size: bytes of the file from the region's offset on */
 static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
                         uint64_t file_size, uint64_t page, Error **errp)
 {
@@ -209,7 +209,7 @@ static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
         const char *wrong = NULL;
 
         if (!a->size || !QEMU_IS_ALIGNED(a->offset | a->size, page)) {
-            wrong = "consists of no whole pages";
+            wrong = "does not consist of whole pages";
         } else if (a->offset > region_size ||
                    a->size > region_size - a->offset) {
             wrong = "is not inside the region";
@@ -218,7 +218,7 @@ static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
         }
         for (uint32_t j = 0; j < i && !wrong; j++) {
             if (overlap(a, &areas[j])) {
-                wrong = "overlaps another";
+                wrong = "overlaps another area";
             }
         }
         if (wrong) {
@@ -230,7 +230,7 @@ static bool check_areas(const Area *areas, uint32_t n, uint64_t region_size,
     return true;
 }
 
-/* QEMU keeps bitmaps for what is mapped, and makes them under its big lock. */
+/* QEMU allocates bitmaps for mapped areas with the big QEMU lock held. */
 static bool check_total(const Area *areas, uint32_t n, Error **errp)
 {
     uint64_t total = 0;
@@ -239,30 +239,31 @@ static bool check_total(const Area *areas, uint32_t n, Error **errp)
         total += areas[i].size;
     }
     if (total > VFIO_USER_REGION_MAPPED_MAX) {
-        error_setg(errp, "0x%" PRIx64 " bytes to map: 0x%" PRIx64 " are"
-                   " possible", total, (uint64_t)VFIO_USER_REGION_MAPPED_MAX);
+        error_setg(errp, "0x%" PRIx64 " bytes to map, at most 0x%" PRIx64
+                   " are supported", total,
+                   (uint64_t)VFIO_USER_REGION_MAPPED_MAX);
         return false;
     }
     return true;
 }
 
 /*
- * Bytes of a file that can be mapped for reading and writing, or -1.  Memory,
- * or a vCPU waits for each page, and we for the size, as long as a server or a
- * disk likes.
+ * Returns the size of a file that can be mapped for reading and writing, or -1.
+ * The file must be memory; with other files, a vCPU might wait for each page,
+ * and QEMU for the size, as long as a server or a disk takes.
  */
-static int64_t check_file(int fd, Error **errp)
+static int64_t region_check_file(int fd, Error **errp)
 {
     struct stat st;
     int mode;
 
     if (fd < 0) {
-        error_setg(errp, "no descriptor came with it");
+        error_setg(errp, "the server sent no descriptor");
         return -1;
     }
     if (!vfio_user_fd_is_memory(fd) || fstat(fd, &st) < 0) {
-        error_setg(errp, "its descriptor is no memfd and no file of tmpfs or"
-                   " hugetlbfs");
+        error_setg(errp, "its descriptor is neither a memfd nor a file of tmpfs"
+                   " or hugetlbfs");
         return -1;
     }
     mode = fcntl(fd, F_GETFL);
@@ -284,19 +285,19 @@ bool vfio_user_region_info_mappable(const void *reply, int fd, Error **errp)
     uint32_t n;
 
     memcpy(&info, reply, sizeof(info));
-    /* the guest may try both, and what is mapped gives it no error but ours */
+    /* the guest may do both, and a fault in a mapping would hit QEMU */
     if ((info.flags & rw) != rw) {
-        error_setg(errp, "it is not for reading and writing");
+        error_setg(errp, "it is not readable and writable");
         return false;
     }
-    file_size = check_file(fd, errp);
+    file_size = region_check_file(fd, errp);
     if (file_size < 0) {
         return false;
     }
     page = MAX(qemu_real_host_page_size(), qemu_fd_getpagesize(fd));
     if (!QEMU_IS_ALIGNED(info.offset, page) || info.offset > file_size) {
-        error_setg(errp, "it cannot begin at 0x%" PRIx64 " of its file",
-                   info.offset);
+        error_setg(errp, "its file offset 0x%" PRIx64 " is not aligned or not"
+                   " inside the file", info.offset);
         return false;
     }
     n = get_areas(reply, &info, areas, errp);

@@ -1,9 +1,9 @@
 /*
  * vfio-user region information checks
  *
- * What hw/vfio takes from a region's description without asking is asked here
- * first, and whether the descriptor that came with it may be mapped: a wrong
- * mapping is a crash of the VM.  Keeps nothing and maps nothing; any thread.
+ * Checks the region information that hw/vfio uses without checks of its own,
+ * and whether the descriptor that came with it can be mapped: a wrong mapping
+ * would crash the VM.  Keeps no state and maps nothing; any thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,25 +14,26 @@
 #include "qemu/units.h"
 #include "hw/vfio/user/wire.h"
 
-/* Areas of one region: each is a region of memory to QEMU, a slot to KVM. */
+/* Most areas in a region: each is a memory region in QEMU and a slot in KVM. */
 #define VFIO_USER_REGION_AREAS 64
 
 /*
- * Bytes of one region that are mapped.  For each TiB, QEMU makes 96 MiB of
- * bitmaps with its big lock held, which takes it a second or more.
+ * Most bytes of one region that are mapped.  For each TiB, QEMU allocates
+ * 96 MiB of bitmaps with the big QEMU lock held, which takes a second or more.
  */
 #define VFIO_USER_REGION_MAPPED_MAX (64 * GiB)
 
 /**
  * vfio_user_region_info_check:
  * @reply: payload of the reply, VFIOUserRegionInfo and capabilities
- * @size: bytes of it, at least those of VFIOUserRegionInfo
+ * @size: bytes of @reply, at least those of VFIOUserRegionInfo
  * @asked: the request
  *
- * Checks that the reply is about the region asked for, that it is as long as
- * it says, and that its capabilities lie inside, each complete, in a list that
- * ends.  To a request without room for capabilities a reply may say how large
- * an argsz it wants; it is to be asked for again and not looked at further.
+ * Checks that the reply is about the requested region, that it has the length
+ * that it claims, and that its capabilities are complete and form a list that
+ * ends.  If the request had no room for capabilities, the reply may contain a
+ * larger argsz.  The caller must then repeat the request with that argsz and
+ * ignore the rest of the reply.
  * Specification: "VFIO_USER_DEVICE_GET_REGION_INFO".
  *
  * Returns true, or false with @errp set: the server breaks the protocol.
@@ -45,8 +46,8 @@ bool vfio_user_region_info_check(const void *reply, size_t size,
  * vfio_user_region_info_is_empty:
  * @reply: as checked, complete
  *
- * Returns whether the region has a list of areas to map in which there is
- * nothing: its server wants all of it accessed by message.
+ * Returns whether the region has a list of mappable areas that is empty or has
+ * only empty areas: the server requires access by messages.
  */
 bool vfio_user_region_info_is_empty(const void *reply);
 
@@ -55,12 +56,12 @@ bool vfio_user_region_info_is_empty(const void *reply);
  * @reply: as checked, complete
  * @fd: the descriptor that came with it, or -1
  *
- * Checks that what the region wants to have mapped, its areas or the whole of
- * it, consists of pages inside the region, none of them twice and no more than
- * VFIO_USER_REGION_MAPPED_MAX bytes, which are in the file now; and that the
- * file is memory.  Areas of size 0 are left out.  Never waits.
+ * Checks that the mappable areas, or the whole region if it lists none, consist
+ * of pages inside the region and inside the file, do not overlap and have at
+ * most VFIO_USER_REGION_MAPPED_MAX bytes; and that the file is memory.  Areas
+ * of size 0 are ignored.  Never waits.
  *
- * That the file does not shrink later is not known here.
+ * The file may still shrink later.
  *
  * Returns true, or false with the reason in @errp.
  */

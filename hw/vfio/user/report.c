@@ -12,7 +12,7 @@
 #include "qemu/error-report.h"
 #include "hw/vfio/user/report.h"
 
-/* As many are printed, and then none before that time has passed. */
+/* At most PER_SECOND * SECONDS errors are printed in a period of SECONDS. */
 #define PER_SECOND 1
 #define SECONDS 10
 

@@ -1,11 +1,11 @@
 /*
  * vfio-user reports
  *
- * Errors that a guest or a server can bring about as often as it likes: of
- * those of one device a few are printed in a while, and of the others how many
- * there were.  What can happen only once is not reported here.
+ * Rate-limited reports of errors that a guest or a server can cause arbitrarily
+ * often.  Per device, some errors are printed and the others are counted.
+ * Errors that can happen only once are reported elsewhere.
  *
- * Threads: vfio_user_report() any, the others the main loop.
+ * Threads: any for vfio_user_report(), the main loop for the other functions.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,10 +16,10 @@
 #include "qemu/ratelimit.h"
 
 typedef struct VFIOUserReports {
-    const char *name;           /* of the device, the owner's */
+    const char *name;           /* of the device; not owned */
     RateLimit limit;
-    QEMUTimer *timer;           /* says how many were dropped */
-    unsigned dropped;           /* since it was said; atomic */
+    QEMUTimer *timer;           /* prints the number of dropped errors */
+    unsigned dropped;           /* not printed and not yet reported; atomic */
 } VFIOUserReports;
 
 void vfio_user_reports_init(VFIOUserReports *r);
@@ -27,13 +27,13 @@ void vfio_user_reports_destroy(VFIOUserReports *r);
 
 /**
  * vfio_user_report:
- * @err: names the device; taken
+ * @err: must name the device; taken
  *
- * Prints the error, or counts it.
+ * Prints the error, or drops and counts it.
  */
 void vfio_user_report(VFIOUserReports *r, Error *err);
 
-/* Says how many were dropped, if any. */
+/* Prints how many errors were dropped, if any. */
 void vfio_user_reports_flush(VFIOUserReports *r);
 
 #endif /* HW_VFIO_USER_REPORT_H */

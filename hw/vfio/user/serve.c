@@ -10,7 +10,7 @@
 #include "qemu/iov.h"
 #include "hw/vfio/user/serve.h"
 
-/* Checks what the table cannot: that the count agrees with the payload. */
+/* Checks what the table cannot check: that the count matches the payload. */
 static int dma_check(const VFIOUserServe *s, const VFIOUserDMARW *rw,
                      size_t data)
 {
@@ -20,7 +20,7 @@ static int dma_check(const VFIOUserServe *s, const VFIOUserDMARW *rw,
     return data == rw->count ? 0 : -EINVAL;
 }
 
-/* From guest memory to the socket, with no stop between. */
+/* Sends directly from guest memory, without a copy. */
 static int serve_dma_read(VFIOUserServe *s, VFIOUserProxy *proxy,
                           const VFIOUserMessage *msg)
 {
@@ -73,10 +73,7 @@ static int (*const handlers[VFIO_USER_COMMANDS])(VFIOUserServe *s,
     [VFIO_USER_DMA_WRITE] = serve_dma_write,
 };
 
-/*
- * A device that may not reach memory gets the same error as for an address
- * without memory.
- */
+/* A device that may not access memory gets the error of an unmapped IOVA. */
 void vfio_user_serve(VFIOUserServe *s, VFIOUserProxy *proxy,
                      const VFIOUserMessage *msg)
 {

@@ -1,11 +1,10 @@
 /*
  * vfio-user requests of the server
  *
- * What a server asks of its client: DMA_READ and DMA_WRITE of guest memory.
- * Knows neither the device nor where guest memory is; the latter is asked of
- * the room above.
+ * Handles DMA_READ and DMA_WRITE, with which the server accesses guest memory.
+ * Does not know the device; guest memory is accessed through callbacks.
  *
- * Threads: called by whichever thread reads the connection, one at a time.
+ * Threads: called by the thread that reads the connection, one at a time.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,10 +15,10 @@
 #include "hw/vfio/user/proxy.h"
 
 /*
- * Guest memory as the server sees it.  hold finds the memory behind all of a
- * range, to be read or to be written to, and returns 0: the memory stays where
- * it is until release, which must follow.  Or it returns -errno and holds
- * nothing.  One range at a time; neither blocks.
+ * Guest memory as the server sees it.  hold() finds the memory of a complete
+ * range, for reading or writing, and returns 0; the memory stays mapped until
+ * release(), which must follow.  On failure, hold() returns -errno and holds
+ * nothing.  One range at a time; neither function blocks.
  */
 typedef struct VFIOUserMemoryOps {
     int (*hold)(void *opaque, uint64_t iova, uint64_t size, bool write,
@@ -29,8 +28,8 @@ typedef struct VFIOUserMemoryOps {
 
 typedef struct VFIOUserServe {
     const VFIOUserMemoryOps *memory;
-    void *opaque;               /* of @memory */
-    /* Whether the device may reach memory at all; NULL: always. */
+    void *opaque;               /* for @memory */
+    /* Whether the device may access memory at all; NULL: always. */
     bool (*may_dma)(void *device);
     void *device;
     uint64_t max_data;          /* most bytes in one request */

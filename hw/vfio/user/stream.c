@@ -2,14 +2,14 @@
  * vfio-user byte stream
  *
  * Short messages are read ahead into one buffer, so that a reply costs one
- * system call; a message longer than the buffer gets memory of its own and is
- * read straight into it.
+ * system call.  A message longer than the buffer gets its own memory and is
+ * read directly into it.
  *
- * Descriptors: the kernel ends a read behind the first chunk that carries
- * some, so those of one read belong to the message that holds the read's last
- * byte.  Each is kept with that byte's position until its message is taken.
+ * Descriptors: the kernel ends a read after the first chunk that carries
+ * descriptors, so these belong to the message that contains the read's last
+ * byte.  Each is stored with that byte's position until its message is taken.
  *
- * Threads and locks: see the header; none here.
+ * Threads: see the header.  There are no locks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,18 +20,18 @@
 #include "qemu/units.h"
 #include "hw/vfio/user/stream.h"
 
-/* 64 KiB, which many servers move at a time, and the heads in front of them */
+/* 64 KiB, which many servers transfer at a time, plus the headers */
 #define STREAM_BUFFER (68 * KiB)
 
 /*
- * All bodies up to here are this large, so that the next message can have the
- * one before's: to touch fresh memory takes as long as to receive into it.
+ * Smallest allocation for a long message, so that the memory can be reused for
+ * the next one: touching fresh memory takes as long as receiving into it.
  */
 #define SPARE_BODY (1 * MiB + 4 * KiB)
 
 /*
- * Descriptors that the kernel passes with one read.  With room for fewer it
- * closes the others itself, and the read takes as long as that takes.
+ * Most descriptors that the kernel passes with one read.  If there is room for
+ * fewer, the kernel closes the others, and the read blocks until that is done.
  */
 #define READ_FDS 253
 
@@ -44,17 +44,17 @@ struct VFIOUserStream {
     uint64_t taken;
 
     uint8_t buffer[STREAM_BUFFER];
-    size_t start;               /* of what is in the buffer */
+    size_t start;               /* of the valid bytes in the buffer */
     size_t end;
 
-    /* A long message in the making: its header has been consumed. */
+    /* A long message that is being received; its header has been consumed. */
     VFIOUserHeader header;
     uint8_t *body;
     size_t body_size;
     size_t body_done;
-    uint8_t *spare;             /* atomic: given back, SPARE_BODY bytes */
+    uint8_t *spare;             /* memory to reuse, SPARE_BODY bytes; atomic */
 
-    /* Received and not yet taken: this message's and one read ahead. */
+    /* Descriptors received, but not taken: of two messages at most. */
     struct {
         uint64_t position;
         int fd;
@@ -80,7 +80,10 @@ VFIOUserStream *vfio_user_stream_new(QIOChannelSocket *ioc)
     return s;
 }
 
-/* With the socket go the descriptors that are on their way in it. */
+/*
+ * The last close of the socket also closes descriptors that are queued in it,
+ * which may block: vfio_user_close_fds() does that.
+ */
 static void stream_close_socket(VFIOUserStream *s)
 {
     int copy = fcntl(s->ioc->fd, F_DUPFD_CLOEXEC, 0);
@@ -118,7 +121,7 @@ static int stream_keep_fds(VFIOUserStream *s, const int *fds, size_t nfds,
 {
     if (nfds > ARRAY_SIZE(s->pending) - s->npending) {
         vfio_user_close_fds(fds, nfds);
-        error_setg(errp, "more than %d descriptors with a message",
+        error_setg(errp, "a message with more than %d descriptors",
                    VFIO_USER_MAX_FDS);
         return -EPROTO;
     }
@@ -131,8 +134,8 @@ static int stream_keep_fds(VFIOUserStream *s, const int *fds, size_t nfds,
 }
 
 /*
- * Returns how many descriptors are in @msg.  They stay as they were sent: the
- * server reads its eventfds, and may do so without blocking.
+ * Copies the descriptors of @msg and returns their number.  Their flags are not
+ * changed: the server shares its eventfds and may use them without blocking.
  */
 static size_t stream_copy_fds(struct msghdr *msg, int *fds)
 {
@@ -150,7 +153,7 @@ static size_t stream_copy_fds(struct msghdr *msg, int *fds)
     return n;
 }
 
-/* One read of at most @space bytes.  Returns how many came. */
+/* Makes one read of at most @space bytes.  Returns the number of bytes read. */
 static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
                            Error **errp)
 {
@@ -189,7 +192,7 @@ static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
     return ret < 0 ? ret : len;
 }
 
-/* Brings @want bytes into the buffer, reading ahead what else is there. */
+/* Fills the buffer with at least @want bytes; reads ahead if there are more. */
 static int stream_fill(VFIOUserStream *s, size_t want, Error **errp)
 {
     assert(want <= sizeof(s->buffer));
@@ -236,7 +239,7 @@ static void stream_consume(VFIOUserStream *s, size_t bytes)
     s->taken += bytes;
 }
 
-/* Gives a message that the buffer cannot hold memory of its own. */
+/* Allocates memory for a message that does not fit into the buffer. */
 static int stream_begin_body(VFIOUserStream *s, const VFIOUserHeader *header,
                              Error **errp)
 {
@@ -249,7 +252,8 @@ static int stream_begin_body(VFIOUserStream *s, const VFIOUserHeader *header,
         s->body = g_try_malloc(MAX(size, SPARE_BODY));
     }
     if (!s->body) {
-        error_setg(errp, "no memory for a message of %u bytes", header->size);
+        error_setg(errp, "cannot allocate a message of %u bytes",
+                   header->size);
         return -ENOMEM;
     }
     s->header = *header;
@@ -292,7 +296,7 @@ static int stream_take_fds(VFIOUserStream *s, VFIOUserMessage *msg,
         n++;
     }
     if (n > ARRAY_SIZE(msg->fds)) {
-        error_setg(errp, "more than %d descriptors with a message",
+        error_setg(errp, "a message with more than %d descriptors",
                    VFIO_USER_MAX_FDS);
         return -EPROTO;
     }

@@ -1,16 +1,17 @@
 /*
  * vfio-user byte stream
  *
- * Bytes and descriptors in and out of a socket: partial reads and writes,
- * look-ahead, and which descriptor came with which message.
+ * Reads and writes bytes and descriptors: handles partial transfers, reads
+ * ahead, and assigns descriptors to messages.
  *
- * Not a message queue: it knows no ids, no commands and no waiting, takes no
- * lock and never blocks, whatever the peer does to the flags of the socket,
- * which may be its own as well.  One thread at a time may use the receiving
- * half, one at a time the sending half; whose turn it is, the proxy decides.
+ * This is not a message queue: it knows no ids and no commands, does not wait
+ * and takes no lock.  It never blocks, even if the peer, which may share the
+ * socket, changes the socket's flags.  One thread at a time may use the
+ * receiving half, and one thread at a time the sending half; the proxy decides
+ * which.
  *
- * Functions that move bytes return 1 for progress, 0 where the socket has
- * nothing (or no room) now, and -errno with @errp set where it is broken.
+ * Functions that move bytes return 1 for progress, 0 if the socket has no data
+ * (or no room) now, and -errno with @errp set if the connection is broken.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,12 +25,12 @@
 
 typedef struct VFIOUserStream VFIOUserStream;
 
-/* One message received.  Owns its descriptors until they are stolen. */
+/* A received message.  Owns its descriptors until they are stolen. */
 typedef struct VFIOUserMessage {
     VFIOUserHeader header;
     const uint8_t *payload;
     size_t size;                        /* of the payload, bytes */
-    uint8_t *heap;                      /* the payload, where it is long */
+    uint8_t *heap;                      /* owns the payload of a long message */
     int fds[VFIO_USER_MAX_FDS];
     size_t nfds;
 } VFIOUserMessage;
@@ -37,7 +38,7 @@ typedef struct VFIOUserMessage {
 /**
  * vfio_user_message_clear:
  *
- * Frees the payload and closes the descriptors that nobody stole.
+ * Frees the payload and closes the descriptors that were not stolen.
  */
 void vfio_user_message_clear(VFIOUserMessage *msg);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserMessage, vfio_user_message_clear)
@@ -51,7 +52,7 @@ VFIOUserStream *vfio_user_stream_new(QIOChannelSocket *ioc);
 /**
  * vfio_user_stream_free:
  *
- * Closes the socket, and every descriptor that came in and was not taken.
+ * Closes the socket and all received descriptors that were not taken.
  */
 void vfio_user_stream_free(VFIOUserStream *s);
 
@@ -64,22 +65,24 @@ bool vfio_user_stream_passes_fds(const VFIOUserStream *s);
 
 /**
  * vfio_user_stream_peek:
- * @header: where the next message's header goes
+ * @header: set to the next message's header
  *
  * Returns 1 with the header, which stays in the stream until the message is
- * taken; 0; or -ECONNRESET where the peer has closed, -EIO for other errors.
- * The header is as the peer sent it: the caller checks it before it takes.
+ * taken; 0; -ECONNRESET if the peer has closed the connection; or -EIO for
+ * other errors.  The header is not checked: the caller must do that before it
+ * takes the message.
  */
 int vfio_user_stream_peek(VFIOUserStream *s, VFIOUserHeader *header,
                           Error **errp);
 
 /**
  * vfio_user_stream_take:
- * @msg: where the message goes; valid until the next call on the stream, and
- *       what it owns until vfio_user_message_clear()
+ * @msg: set to the message.  Its payload is valid until the next call on the
+ *       stream; what it owns is valid until vfio_user_message_clear().
  *
- * Takes the message whose header was peeked.  The caller has checked that the
- * header's size is neither shorter than the header nor too long to allocate.
+ * Takes the message whose header was peeked.  The caller must have checked that
+ * the header's size is neither shorter than the header nor too large to
+ * allocate.
  *
  * Returns 1, 0, or -errno: as peek, -ENOMEM, and -EPROTO for a message with
  * more descriptors than VFIO_USER_MAX_FDS.
@@ -89,26 +92,27 @@ int vfio_user_stream_take(VFIOUserStream *s, VFIOUserMessage *msg,
 
 /**
  * vfio_user_stream_give_back:
- * @heap: of a message whose payload had @size bytes, or NULL
+ * @heap: from a message with a payload of @size bytes, or NULL
  *
- * Frees it, or keeps it for a message to come.  Any thread.
+ * Frees @heap, or keeps it for a later message.  Any thread.
  */
 void vfio_user_stream_give_back(VFIOUserStream *s, uint8_t *heap, size_t size);
 
 /**
  * vfio_user_stream_has_message:
  *
- * Returns whether a whole message has been read ahead: no byte needs to come,
- * so none will wake anybody, until it has been taken.
+ * Returns whether a complete message has been read ahead.  Polling the socket
+ * does not report such a message.
  */
 bool vfio_user_stream_has_message(const VFIOUserStream *s);
 
 /**
  * vfio_user_stream_send:
- * @iov: what to send
- * @fds: descriptors that go with the first byte; they stay the caller's
+ * @iov: bytes to send
+ * @fds: descriptors to send with the first byte; still owned by the caller
  *
- * One attempt.  Returns the bytes sent, 0 where there is no room, or -errno.
+ * Makes one attempt.  Returns the number of bytes sent, 0 if there is no room,
+ * or -errno.
  */
 ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
                               size_t niov, const int *fds, size_t nfds,

@@ -17,7 +17,7 @@ static bool get_option(int fd, int option, int *value)
     return getsockopt(fd, SOL_SOCKET, option, value, &size) == 0;
 }
 
-/* Any descriptor can be passed: what is read from has to be a byte stream. */
+/* The server can pass any descriptor, but only a byte stream is usable. */
 static bool is_stream(int fd)
 {
     int domain, type, listens;
@@ -40,7 +40,7 @@ VFIOUserProxy *vfio_user_twin_new(int fd, const char *of, uint64_t max_data,
     }
     if (!ioc) {
         vfio_user_close_fds(&fd, 1);
-        error_setg(errp, "vfio-user %s: VERSION: the twin socket is no"
+        error_setg(errp, "vfio-user %s: VERSION: the twin socket is not a"
                    " connected UNIX stream socket", of);
         return NULL;
     }

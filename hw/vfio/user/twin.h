@@ -1,12 +1,12 @@
 /*
  * vfio-user twin socket
  *
- * The second connection to a server that asked for one in VERSION: it carries
- * the server's requests and their replies, and the first one nothing but the
- * client's.  Not a second device: it lives and dies with the first connection,
- * which its owner sees to.
+ * The second connection to a server that requested it in VERSION.  It carries
+ * the server's requests and their replies; the first connection then carries
+ * only those of the client.  It is not a second device: its owner closes it
+ * together with the first connection.
  *
- * Threads: as the proxy that it is.
+ * Threads: see proxy.h; the twin socket is a proxy.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,14 +18,15 @@
 
 /**
  * vfio_user_twin_new:
- * @fd: the client's end, from the server; taken in any case
+ * @fd: the client's end, received from the server; always taken
  * @of: name of the first socket, for messages
  * @max_data: negotiated max_data_xfer_size, bytes
- * @ops: what the room above does
+ * @ops: callbacks
  *
  * Returns a proxy that is UP and has no calls, with one reference; NULL with
- * @errp set where @fd is not an end of a connected UNIX stream socket.
- * Specification: "Twin-socket mode" of texts later than 0.9.1.
+ * @errp set if @fd is not a connected UNIX stream socket, or if the proxy
+ * cannot be created.
+ * Specification: "Twin-socket mode" in versions after 0.9.1.
  */
 VFIOUserProxy *vfio_user_twin_new(int fd, const char *of, uint64_t max_data,
                                   const VFIOUserProxyOps *ops, void *opaque,

@@ -1,9 +1,9 @@
 /*
  * vfio-user wire format: the table of commands
  *
- * What every length, direction and number of descriptors is checked against
- * before any other room sees a message.  Reads nothing, sends nothing, keeps
- * no state; any thread may call.
+ * Length, direction and number of descriptors of every message are checked
+ * against this table before other code sees the message.  Pure data; any thread
+ * may call.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,9 +34,9 @@ static const VFIOUserCommandInfo commands[VFIO_USER_COMMANDS] = {
         .name = "DMA_UNMAP",
         .request = UPTO(VFIOUserDMAUnmap, sizeof(VFIOUserBitmap), 0),
         /*
-         * or_nothing: libvfio-user without vfu_setup_device_dma() answers with
-         * a header (/vfio-user/library/no-dma).  Who wants a bitmap checks
-         * that it is there.
+         * or_nothing: libvfio-user without vfu_setup_device_dma() replies with
+         * only a header (/vfio-user/library/no-dma).  Callers that request a
+         * bitmap must check that the reply contains it.
          */
         .reply = { sizeof(VFIOUserDMAUnmap),
                    sizeof(VFIOUserDMAUnmap) + sizeof(VFIOUserBitmap),
@@ -45,7 +45,7 @@ static const VFIOUserCommandInfo commands[VFIO_USER_COMMANDS] = {
     [VFIO_USER_DEVICE_GET_INFO] = {
         .name = "DEVICE_GET_INFO",
         .request = FIXED(VFIOUserDeviceInfo),
-        /* <linux/vfio.h> has since appended fields; they are not read */
+        /* <linux/vfio.h> has since appended fields, which are ignored */
         .reply = UPTO(VFIOUserDeviceInfo, VFIO_USER_MAX_INFO, 0),
     },
     [VFIO_USER_DEVICE_GET_REGION_INFO] = {

@@ -1,12 +1,12 @@
 /*
  * vfio-user wire format
  *
- * The messages of the protocol as packed structures and one table row per
- * command.  Pure data: this file reads no socket, keeps no state and knows no
- * room above it; any thread may use it.
+ * The messages of the protocol as packed structures, and one table row per
+ * command.  Pure data: no socket, no state; any thread may use it.
  *
- * Integers travel little-endian (0.9.1) or in host order (later texts); the
- * client is built only where the two are the same.
+ * Integers are little-endian (0.9.1) or in host byte order (later versions of
+ * the specification); the client is built only for hosts where these are the
+ * same.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,21 +20,21 @@
 #define VFIO_USER_MAJOR 0
 #define VFIO_USER_MINOR 1
 
-/* Descriptors in one message, either way: the limit of QIOChannelSocket. */
+/* Most descriptors in a message, both ways: the limit of QIOChannelSocket. */
 #define VFIO_USER_MAX_FDS 16
 /*
- * Bytes of data in a request, whatever was negotiated.  libvfio-user reads the
- * payload of a request with one recv() and takes what there is for all of it;
- * the rest is its next header.  The kernel queues the bytes of a UNIX socket
- * in pieces of some 36 KiB, which may arrive one by one.
+ * Most bytes of data in a request, whatever was negotiated.  libvfio-user reads
+ * the payload of a request with one recv() and assumes that it is complete; it
+ * would parse the rest as the next header.  The kernel queues the bytes of
+ * a UNIX socket in pieces of about 36 KiB, which may arrive separately.
  */
 #define VFIO_USER_MAX_REQUEST_DATA (32 * KiB)
-/* Bytes of JSON taken in a VERSION reply. */
+/* Most bytes of JSON in a VERSION reply. */
 #define VFIO_USER_MAX_VERSION_DATA (64 * KiB)
-/* Bytes of a reply that lists things: region information, region io fds. */
+/* Most bytes after the head of replies with lists: regions, region io fds. */
 #define VFIO_USER_MAX_INFO (64 * KiB)
 
-/* "Commands": numbers above 14 came after version 0.9.1. */
+/* "Commands"; numbers above 14 were added after version 0.9.1. */
 typedef enum VFIOUserCommand {
     VFIO_USER_VERSION = 1,
     VFIO_USER_DMA_MAP = 2,
@@ -85,7 +85,7 @@ QEMU_BUILD_BUG_ON(sizeof(VFIOUserVersion) != 4);
 typedef struct QEMU_PACKED VFIOUserDMAMap {
     uint32_t argsz;
     uint32_t flags;
-    uint64_t offset;            /* in the file of the descriptor */
+    uint64_t offset;            /* in the descriptor's file */
     uint64_t iova;
     uint64_t size;
 } VFIOUserDMAMap;
@@ -108,7 +108,7 @@ QEMU_BUILD_BUG_ON(offsetof(VFIOUserDMAUnmap, iova) != 8);
 /* "VFIO Bitmap Format"; the bits follow */
 typedef struct QEMU_PACKED VFIOUserBitmap {
     uint64_t pgsize;
-    uint64_t size;              /* of the bits, in bytes */
+    uint64_t size;              /* of the bitmap, in bytes */
 } VFIOUserBitmap;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserBitmap) != 16);
 
@@ -143,8 +143,9 @@ typedef struct QEMU_PACKED VFIOUserRegionIOFds {
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserRegionIOFds) != 16);
 
 /*
- * "Sub-Region IO FD info format".  0.9.1 has 40 bytes and the datamatch where
- * @shadow_offset is; newer libvfio-user has 48 for every type.
+ * "Sub-Region IO FD info format".  In 0.9.1 it has 40 bytes, with the datamatch
+ * at the offset of @shadow_offset; newer versions of libvfio-user use 48 bytes
+ * for every type.
  */
 typedef struct QEMU_PACKED VFIOUserIOFd {
     uint64_t offset;            /* in the region */
@@ -152,7 +153,7 @@ typedef struct QEMU_PACKED VFIOUserIOFd {
     uint32_t fd_index;
     uint32_t type;
     uint32_t flags;
-    uint32_t shadow_fd_index;   /* padding but for the shadow type */
+    uint32_t shadow_fd_index;   /* padding, except for the shadow type */
     uint64_t shadow_offset;
     uint64_t datamatch;
 } VFIOUserIOFd;
@@ -211,7 +212,7 @@ typedef struct QEMU_PACKED VFIOUserDirtyPages {
 } VFIOUserDirtyPages;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserDirtyPages) != 8);
 
-/* "VFIO Bitmap Range Format", behind a GET_BITMAP's VFIOUserDirtyPages */
+/* "VFIO Bitmap Range Format"; follows VFIOUserDirtyPages with GET_BITMAP */
 typedef struct QEMU_PACKED VFIOUserBitmapRange {
     uint64_t iova;
     uint64_t size;
@@ -225,12 +226,12 @@ typedef struct QEMU_PACKED VFIOUserWriteMulti {
 } VFIOUserWriteMulti;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserWriteMulti) != 8);
 
-/* One write of it */
+/* One write in a REGION_WRITE_MULTI */
 typedef struct QEMU_PACKED VFIOUserWriteMultiEntry {
     uint64_t offset;
     uint32_t region;
-    uint32_t count;             /* 8 at most */
-    uint64_t data;              /* the first @count bytes of it */
+    uint32_t count;             /* at most 8 */
+    uint64_t data;              /* only the first @count bytes are used */
 } VFIOUserWriteMultiEntry;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserWriteMultiEntry) != 24);
 QEMU_BUILD_BUG_ON(offsetof(VFIOUserWriteMultiEntry, data) != 16);
@@ -249,7 +250,7 @@ QEMU_BUILD_BUG_ON(sizeof(VFIOUserDeviceFeature) != 8);
 
 /* DMA_LOGGING_START, both ways; ranges follow */
 typedef struct QEMU_PACKED VFIOUserLoggingStart {
-    uint64_t page_size;         /* wished for, and in the reply chosen */
+    uint64_t page_size;         /* requested; in the reply: chosen by server */
     uint32_t num_ranges;
     uint32_t reserved;
 } VFIOUserLoggingStart;
@@ -261,7 +262,7 @@ typedef struct QEMU_PACKED VFIOUserLoggingRange {
 } VFIOUserLoggingRange;
 QEMU_BUILD_BUG_ON(sizeof(VFIOUserLoggingRange) != 16);
 
-/* DMA_LOGGING_REPORT, both ways; in the reply the bits follow */
+/* DMA_LOGGING_REPORT, both ways; the bits follow in the reply */
 typedef struct QEMU_PACKED VFIOUserLoggingReport {
     uint64_t iova;
     uint64_t length;
@@ -280,14 +281,14 @@ QEMU_BUILD_BUG_ON(sizeof(VFIOUserMigData) != 8);
 typedef struct VFIOUserShape {
     uint32_t min;               /* bytes */
     uint32_t max;               /* bytes, data excluded */
-    bool data;                  /* up to max_data_xfer_size bytes more */
-    uint8_t fds;                /* most descriptors */
-    bool or_nothing;            /* or no payload at all */
+    bool data;                  /* plus up to max_data_xfer_size bytes */
+    uint8_t fds;                /* maximum number of descriptors */
+    bool or_nothing;            /* an empty payload is valid, too */
 } VFIOUserShape;
 
 typedef struct VFIOUserCommandInfo {
     const char *name;
-    bool from_server;           /* who sends the request */
+    bool from_server;           /* the server sends the request */
     VFIOUserShape request;
     VFIOUserShape reply;        /* of a reply without VFIO_USER_ERROR */
 } VFIOUserCommandInfo;
@@ -296,7 +297,7 @@ typedef struct VFIOUserCommandInfo {
  * vfio_user_command_info:
  * @command: number from a header, not trusted
  *
- * Returns the table's row, or NULL where there is no such command.
+ * Returns the table's row, or NULL for an unknown command.
  */
 const VFIOUserCommandInfo *vfio_user_command_info(uint16_t command);
 
@@ -309,9 +310,11 @@ const char *vfio_user_command_name(uint16_t command);
 
 /**
  * vfio_user_shape_fits:
- * @shape: what the table says
+ * @shape: from the table
  * @size: bytes of payload, header excluded
  * @max_data: negotiated max_data_xfer_size, bytes
+ *
+ * Returns whether @size is valid for @shape.
  */
 bool vfio_user_shape_fits(const VFIOUserShape *shape, uint64_t size,
                           uint64_t max_data);
@@ -320,8 +323,8 @@ bool vfio_user_shape_fits(const VFIOUserShape *shape, uint64_t size,
  * vfio_user_errno:
  * @error: from the header of an error reply
  *
- * Returns a positive errno, whatever the server wrote: "it may be zero even
- * if the Error bit is set", and values outside 1..4095 happen.
+ * Returns @error if it is in 1..4095, else EIO.  The specification says that it
+ * "may be zero even if the Error bit is set", and servers send other values.
  */
 int vfio_user_errno(uint32_t error);
 
