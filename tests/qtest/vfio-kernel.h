@@ -1,8 +1,9 @@
 /*
- * Test rig: a VM, and the kernel's VFIO without hardware
+ * Test rig: a VM and a simulated VFIO kernel driver
  *
- * A preloaded library (vfio-kernel-shim.c) is the kernel and keeps a log, one
- * line a call, in which regions and interrupts are those of linux/vfio.h:
+ * A preloaded library (vfio-kernel-shim.c) simulates the kernel and writes a
+ * log with one line per call.  REGION and INTERRUPT are the indices of
+ * linux/vfio.h:
  *
  *   read REGION OFFSET SIZE
  *   write REGION OFFSET SIZE VALUE
@@ -11,8 +12,8 @@
  *   NAME-OF-IOCTL ARGUMENT...
  *   open FILE, close container|group|device
  *
- * What a step of the guest leads to is over when qtest answers, so a step's
- * lines are there when they are looked for.
+ * A guest access has completed when qtest answers, so its calls are in the log
+ * by then.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,34 +31,34 @@
 typedef struct VFIOKernel {
     QTestState *qts;
     QPCIBusPC bus;
-    QPCIDevice *dev;            /* NULL, or what a test has found */
+    QPCIDevice *dev;            /* set by the test, or NULL */
     char *dir;
     char *sysfs;
     char *group;
     char *log;
     char *bios;
-    size_t seen;                /* bytes of the log */
+    size_t seen;                /* bytes of the log read so far */
 } VFIOKernel;
 
 /**
  * vfio_kernel_start:
- * @fail: how the line of calls begins that fail with EBUSY; NULL: none does
+ * @fail: log line prefix of calls that fail with EBUSY; NULL: none fails
  *
- * A VM without the device.
+ * Returns a VM without the device.
  */
 VFIOKernel *vfio_kernel_start(const char *fail);
 void vfio_kernel_stop(VFIOKernel *k);
 
-/* Must succeed. */
+/* Plugs the device, which must succeed. */
 void vfio_kernel_plug(VFIOKernel *k);
 
-/* Returns the log's lines since the last time. */
+/* Returns the log's lines since the last call. */
 char **vfio_kernel_calls(VFIOKernel *k);
 
 /* Returns how many of @calls begin with @prefix. */
 unsigned vfio_kernel_count(char **calls, const char *prefix);
 
-/* Waits until QEMU has let the device go, and returns all calls so far. */
+/* Waits until QEMU has released the device; returns all calls so far. */
 char **vfio_kernel_wait_for_end(VFIOKernel *k);
 
 #endif /* TESTS_QTEST_VFIO_KERNEL_H */

@@ -1,8 +1,9 @@
 /*
  * Interrupts of a vfio-user device, as its driver sees them
  *
- * What a driver does to have them, and what of it the server was told.  The
- * rig's device is the model of vfio-user-model.h or one much like it.
+ * Helpers that program interrupts as a driver does, and that check the
+ * DEVICE_SET_IRQS messages which the server received.  The rig's device is the
+ * model of vfio-user-model.h or a variant of it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,59 +13,65 @@
 
 #include "vfio-user-rig.h"
 
-/* An address in memory, far from anything, where MSI messages go. */
+/* RAM address that MSI messages are written to, unused otherwise. */
 #define VFIO_USER_IRQ_RAM 0x200000
 
-/* Begins and plugs; see vfio_user_rig_begin(). */
+/* Calls vfio_user_rig_begin() and plugs the device. */
 VFIOUserRig *vfio_user_irq_plugged(const VFIOUserModel *model,
                                    const VFIOUserRule *rules,
                                    unsigned timeout_ms);
 
-/* The usual model, but for one index. */
+/* The default model with one IRQ index replaced. */
 VFIOUserModel vfio_user_irq_model(uint32_t index, uint32_t count,
                                   uint32_t flags);
 
-/* What the server was told */
+/* DEVICE_SET_IRQS messages received by the server */
 
 typedef struct VFIOUserIRQSets {
     unsigned messages;
     unsigned fds;
-    unsigned most_fds;          /* of one message */
-    unsigned no_reply;          /* messages that want none */
+    unsigned most_fds;          /* in one message */
+    unsigned no_reply;          /* messages with No_reply set */
     VFIOUserIRQSet last;
 } VFIOUserIRQSets;
 
-/* The SET_IRQS of one index that have these flags. */
+/* Counts the DEVICE_SET_IRQS of one index whose flags equal @flags. */
 VFIOUserIRQSets vfio_user_irq_sets(VFIOUserRig *rig, uint32_t index,
                                    uint32_t flags);
 
-/* Whether it has an eventfd. */
+/* Whether the server has an eventfd for the vector. */
 bool vfio_user_irq_armed(VFIOUserRig *rig, uint32_t index, uint32_t vector);
 
-/* MSI-X: each vector has a word at VFIO_USER_IRQ_RAM for its message. */
+/*
+ * MSI-X: the message of each vector is written to its own word at
+ * VFIO_USER_IRQ_RAM.
+ */
 
-/* Fills an entry of the table, which is @bar's beginning. */
+/* Fills an entry of the MSI-X table, which is at the start of @bar. */
 void vfio_user_irq_write(VFIOUserRig *rig, QPCIBar bar, unsigned vector,
                          bool masked);
-/* After qpci_msix_enable(): likewise, unmasked. */
+/* After qpci_msix_enable(): fills an entry, unmasked. */
 void vfio_user_irq_use(VFIOUserRig *rig, unsigned vector);
 void vfio_user_irq_mask(VFIOUserRig *rig, unsigned vector, bool masked);
 bool vfio_user_irq_arrived(VFIOUserRig *rig, unsigned vector);
 
-/* Has the server signal a vector and waits until its message is there. */
+/* Makes the server signal a vector and waits for its message. */
 void vfio_user_irq_check(VFIOUserRig *rig, unsigned vector);
 
-/* MSI: the messages are 0x4560 and so on, all at VFIO_USER_IRQ_RAM. */
+/* MSI: the messages are 0x4560 + vector, all at VFIO_USER_IRQ_RAM. */
 void vfio_user_irq_enable_msi(VFIOUserRig *rig, bool on);
 
 /* INTx */
 
-#define VFIO_USER_IRQ_PIN 10    /* the interrupt controller's */
+#define VFIO_USER_IRQ_PIN 10    /* input of the interrupt controller */
 
-/* Routes the pins of all slots to one interrupt that is watched. */
+/* Routes the pins of all slots to VFIO_USER_IRQ_PIN and intercepts it. */
 void vfio_user_irq_route_intx(VFIOUserRig *rig);
 
-/* Asserted, and gone with the driver's first look at its device. */
+/*
+ * Checks that INTx is asserted, and deasserted by the driver's first access to
+ * its device.
+ */
 void vfio_user_irq_check_intx(VFIOUserRig *rig);
 
 #endif /* TESTS_QTEST_VFIO_USER_IRQ_H */

@@ -1,7 +1,7 @@
 /*
- * A VM that is saved to a file, for tests that change it
+ * A VM saved to a file, for tests that modify the file
  *
- * Knows where the records of the first device are.
+ * Finds the records of the first device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,40 +20,45 @@ typedef struct VFIOUserMigFile {
     char *name;
     char *text;
     gsize length;
-    uint64_t bar;               /* where the guest has what is saved */
-    size_t magic;               /* where the device begins */
+    uint64_t bar;               /* address of the BAR that is saved */
+    size_t magic;               /* offset of the device's data */
     struct {
-        size_t at, size;        /* with its head */
+        size_t at, size;        /* header included */
         VFIOUserMigRecord kind;
     } record[VFIO_USER_MIG_FILE_RECORDS];
     unsigned records;
 } VFIOUserMigFile;
 
-/* Of a VM with one device, filled from @seed. */
+/* Saves a VM with one device, filled from @seed. */
 VFIOUserMigFile *vfio_user_mig_file_new(const VFIOUserModel *model,
                                         uint32_t seed);
 void vfio_user_mig_file_free(VFIOUserMigFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigFile, vfio_user_mig_file_free)
 
-/* Where the @nth record of a kind is, counted from 1. */
+/* Returns the offset of the @nth record of @kind, counted from 1. */
 size_t vfio_user_mig_file_find(const VFIOUserMigFile *file,
                                VFIOUserMigRecord kind, unsigned nth);
 
 /*
- * Puts a record of kind @word, with @size bytes of payload, before the one at
+ * Inserts a record of kind @word with @size bytes of payload before offset
+ * @before, as if the source had written it.
  * @before: as if it had been there when the stream was written.
  */
 void vfio_user_mig_file_insert(VFIOUserMigFile *file, size_t before,
                                uint32_t word, uint32_t size);
 
-/* A VM with such a device begins to load @length bytes of what is there now. */
+/*
+ * Returns a VM with the device @model that starts to load the first @length
+ * bytes of the (modified) file.
+ */
 VFIOUserMigVM *vfio_user_mig_file_load(VFIOUserMigFile *file,
                                        const VFIOUserModel *model,
                                        gsize length);
 
 /*
- * Likewise; it must end with a message, and without that its server has gone to
- * a state in which it would use what it was given.  Returns what it said.
+ * The same, and the load must fail: QEMU exits with a message, and its server
+ * never reaches a state in which it would use the loaded data.  Returns the
+ * messages.
  */
 char *vfio_user_mig_file_refused(VFIOUserMigFile *file,
                                  const VFIOUserModel *model, gsize length);

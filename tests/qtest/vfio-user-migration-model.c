@@ -81,13 +81,13 @@ void vfio_user_migrating_clear(VFIOUserMigrating *m)
 void vfio_user_migrating_reset(VFIOUserMigrating *m)
 {
     m->state = VFIO_USER_MIG_RUNNING;
-    m->adrift = false;
+    m->ignores_data = false;
     g_byte_array_set_size(m->sink, 0);
 }
 
-void vfio_user_migrating_drift(VFIOUserMigrating *m)
+void vfio_user_migrating_reset_keep_state(VFIOUserMigrating *m)
 {
-    m->adrift = m->state == VFIO_USER_MIG_RESUMING;
+    m->ignores_data = m->state == VFIO_USER_MIG_RESUMING;
     g_byte_array_set_size(m->sink, 0);
 }
 
@@ -97,7 +97,7 @@ bool vfio_user_migrating_runs(const VFIOUserMigrating *m)
            m->state == VFIO_USER_MIG_PRE_COPY;
 }
 
-bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command)
+bool vfio_user_migrating_accepts(const VFIOUserMigrating *m, uint16_t command)
 {
     switch (m->state) {
     case VFIO_USER_MIG_STOP:
@@ -186,7 +186,7 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
         return -EINVAL;
     }
     g_byte_array_set_size(m->sink, 0);
-    m->adrift = false;
+    m->ignores_data = false;
     if (from != VFIO_USER_MIG_PRE_COPY) {
         m->at = 0;
     }
@@ -301,7 +301,7 @@ static int answer_write(VFIOUserMigrating *m, VFIOUserPacket *request)
         msg.size != request->payload->len - sizeof(msg)) {
         return -EINVAL;
     }
-    if (m->adrift) {
+    if (m->ignores_data) {
         return 0;
     }
     g_byte_array_append(m->sink, request->payload->data + sizeof(msg),

@@ -1,12 +1,12 @@
 /*
  * Migration of the device behind the scripted vfio-user server
  *
- * The second generation, as an honest server speaks it: the states, the data
- * of saving and of loading, DMA_LOGGING.  What is saved is the contents of
- * BAR 0 and BAR 2 behind a filling of any size.  Strict as libvfio-user: a
- * stopped device takes no other command.
+ * Migration v2 of an honest server: device states, saved and loaded data,
+ * DMA_LOGGING.  The saved data is filler of any size, followed by the contents
+ * of BAR 0 and BAR 2.  As strict as libvfio-user: a stopped device accepts no
+ * other command.
  *
- * Nothing here locks: the server calls with its own lock held.
+ * Takes no lock: the server calls with its own lock held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,17 +22,17 @@
 #define VFIO_USER_MODEL_P2P 2
 #define VFIO_USER_MODEL_PRE_COPY 4
 
-/* It grows by whatever is asked for. */
+/* The data grows as fast as it is read. */
 #define VFIO_USER_MODEL_ENDLESS UINT64_MAX
 
 typedef struct VFIOUserMigrationModel {
-    uint64_t flags;             /* 0: the server knows no such thing */
+    uint64_t flags;             /* 0: 0: no migration v2 */
     uint64_t filling;           /* bytes */
-    uint64_t pre_copy;          /* bytes that PRE_COPY gives, of the filling */
-    uint64_t grows;             /* bytes that PRE_COPY adds in a second */
-    uint32_t refuses;           /* bit per state that it does not go to */
-    uint32_t breaks;            /* bit per state instead of which it errs */
-    VFIOUserRecordModel record; /* of DMA_LOGGING */
+    uint64_t pre_copy;          /* bytes of the filler read in PRE_COPY */
+    uint64_t grows;             /* bytes per second added in PRE_COPY */
+    uint32_t refuses;           /* states it refuses, a bit each */
+    uint32_t breaks;            /* states that lead to ERROR, a bit each */
+    VFIOUserRecordModel record; /* for DMA_LOGGING */
 } VFIOUserMigrationModel;
 
 struct VFIOUserDevice;
@@ -42,12 +42,12 @@ typedef struct VFIOUserMigrating {
     const VFIOUserPersonality *habits;
     struct VFIOUserDevice *dev;
     VFIOUserMigState state;
-    uint64_t at;                /* of what is saved */
-    uint64_t filling;           /* bytes, by now */
-    int64_t since;              /* in PRE_COPY, us */
-    GByteArray *sink;           /* what was written so far */
-    bool adrift;                /* was reset, and only says that it loads */
-    VFIOUserRecord *record;     /* of dirty pages */
+    uint64_t at;                /* offset in the saved data */
+    uint64_t filling;           /* current size in bytes */
+    int64_t since;              /* start of PRE_COPY, us */
+    GByteArray *sink;           /* data written so far */
+    bool ignores_data;                /* reset in RESUMING: data is ignored */
+    VFIOUserRecord *record;     /* dirty pages */
 } VFIOUserMigrating;
 
 void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
@@ -55,20 +55,21 @@ void vfio_user_migrating_init(VFIOUserMigrating *m, struct VFIOUserDevice *dev,
                               const VFIOUserPersonality *habits);
 void vfio_user_migrating_clear(VFIOUserMigrating *m);
 
-/* A reset, or the end of the client: it runs. */
+/* Resets the device, or the client has disconnected: the device runs. */
 void vfio_user_migrating_reset(VFIOUserMigrating *m);
 
 /*
- * A reset of a server that keeps the state.  Its device does not: what it had
- * loaded is void, and so is what comes until it is to load anew.
+ * Resets the device of a server that keeps the migration state.  The data
+ * loaded so far is lost, and further data is ignored until the next state
+ * change.
  */
-void vfio_user_migrating_drift(VFIOUserMigrating *m);
+void vfio_user_migrating_reset_keep_state(VFIOUserMigrating *m);
 
-/* Whether the device may work. */
+/* Whether the device runs, so that it may do DMA and signal interrupts. */
 bool vfio_user_migrating_runs(const VFIOUserMigrating *m);
 
-/* Whether the device takes the command in its state. */
-bool vfio_user_migrating_takes(const VFIOUserMigrating *m, uint16_t command);
+/* Whether the device accepts the command in its state. */
+bool vfio_user_migrating_accepts(const VFIOUserMigrating *m, uint16_t command);
 
 /* DEVICE_FEATURE, MIG_DATA_READ and MIG_DATA_WRITE: 0 or -errno. */
 int vfio_user_migrating_answer(VFIOUserMigrating *m, VFIOUserPacket *request,

@@ -1,8 +1,8 @@
 /*
- * Test rig of migration: VMs with vfio-user devices, from one to another
+ * Test rig for migration between VMs with vfio-user devices
  *
- * Each VM has a scripted server of its own per device, and its messages go to
- * a file that tests look into.
+ * Each VM has one scripted server per device.  QEMU's messages go to a file
+ * that tests can read.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,81 +14,91 @@
 
 #define VFIO_USER_MIG_DEVICES 2
 
-/* A call to a server that does not answer takes this long, ms. */
+/* Timeout of a call to a server that does not answer, ms. */
 #define VFIO_USER_MIG_TIMEOUT_MS 600
 
 typedef struct VFIOUserMigVM {
     QTestState *qts;
     unsigned devices;
     VFIOUserServer *server[VFIO_USER_MIG_DEVICES];
-    unsigned bar_nr[VFIO_USER_MIG_DEVICES];     /* which BAR is saved */
-    uint64_t bar[VFIO_USER_MIG_DEVICES];        /* where that is */
+    /* index of the saved BAR */
+    unsigned bar_nr[VFIO_USER_MIG_DEVICES];
+    uint64_t bar[VFIO_USER_MIG_DEVICES];        /* its address */
     char *dir;
-    char *log;                  /* file of what it says */
+    char *log;                  /* file with QEMU's messages */
 } VFIOUserMigVM;
 
-/* The honest device with some filling, by what the server can do. */
+/* The default device with filler data, by the server's capabilities. */
 extern const VFIOUserModel *const vfio_user_mig_stop_copy;
 extern const VFIOUserModel *const vfio_user_mig_pre_copy;
 
 /*
- * The honest device of the first generation.  What it saves comes in so many
- * pieces, while the VM runs and again once it has stopped.
+ * The default device with migration v1.  Its data arrives in this many pieces
+ * while the VM runs, and in as many again once the VM is stopped.
  */
 extern const VFIOUserModel *const vfio_user_mig_region;
 #define VFIO_USER_MIG_REGION_PIECES 5
 
 /*
  * The same for servers built on libvfio-user.  Those with migration v2 have
- * 1.5 MB of state, except for the last, which is vfio_user_mig_stop_copy.
+ * 1.5 MB of state; vfio_user_mig_small_2026 has that of
+ * vfio_user_mig_stop_copy.
  */
 extern const VFIOUserModel *const vfio_user_mig_stop_copy_2026;
 extern const VFIOUserModel *const vfio_user_mig_pre_copy_2026;
 extern const VFIOUserModel *const vfio_user_mig_small_2026;
 extern const VFIOUserModel *const vfio_user_mig_region_2022;
 
-/* Bytes that one read of its state brings, at most; not of the small one. */
+/*
+ * Maximum bytes returned by one read of the state.  Not valid for the small
+ * one.
+ */
 uint32_t vfio_user_mig_most_read(const VFIOUserModel *model);
 
-/* Bytes that it saves, at least. */
+/* Minimum bytes that the model saves. */
 uint64_t vfio_user_mig_state_size(const VFIOUserModel *model);
 
-/* The model that the data of a test lead to, a pointer as those above. */
+/*
+ * Converts the opaque data of a test, a pointer to one of the pointers above,
+ * to a model.
+ */
 const VFIOUserModel *vfio_user_mig_model_of(const void *opaque);
 
 /**
  * vfio_user_mig_vm_new:
- * @models: of its devices
- * @rules: of the first device's server, or NULL
+ * @models: one per device
+ * @rules: of the first device's server; may be NULL
  * @timeout_ms: of a call; 0: long enough for any honest server
  *
- * A VM that waits for a migration.
+ * Returns a VM that waits for an incoming migration.
  */
 VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
                                     unsigned devices,
                                     const VFIOUserRule *rules,
                                     unsigned timeout_ms);
 
-/* A VM that runs, its devices enabled. */
+/* Returns a running VM with its devices enabled. */
 VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
                                     unsigned devices, unsigned timeout_ms);
 
-/* Likewise with one device, by @rules from the beginning. */
+/* The same with one device, whose server applies @rules from the start. */
 VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
                                            const VFIOUserRule *rules,
                                            unsigned timeout_ms);
 
-/* Likewise with one device each, and the machine and memory that @ram says. */
+/*
+ * The same two with one device each, and the machine and memory options @ram.
+ */
 VFIOUserMigVM *vfio_user_mig_vm_new_with(const VFIOUserModel *model,
                                          const char *ram);
 VFIOUserMigVM *vfio_user_mig_vm_run_with(const VFIOUserModel *model,
                                          const char *ram);
 
-/* Likewise with one device each, and memory that is shared with the server. */
+/* The same two with one device each, and memory shared with the server. */
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
 
-/* Likewise with one device, and what else @others says. */
+/* The same two with one device each, and the further options @others. */
 VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
                                            const char *others);
 VFIOUserMigVM *vfio_user_mig_vm_run_beside(const VFIOUserModel *model,
@@ -96,93 +106,102 @@ VFIOUserMigVM *vfio_user_mig_vm_run_beside(const VFIOUserModel *model,
 void vfio_user_mig_vm_free(VFIOUserMigVM *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMigVM, vfio_user_mig_vm_free)
 
-/* Fills the devices' memory from @seed, by the guest. */
+/* Fills the devices' memory from @seed, with writes of the guest. */
 void vfio_user_mig_vm_fill(VFIOUserMigVM *vm, uint32_t seed);
 
 /*
- * A VM with one device that runs, the device's memory filled and the server's
- * log empty; and the VM that it migrates to.
+ * A running VM with one device, whose memory is filled and whose server's log
+ * is empty; and the VM that it migrates to.
  */
 VFIOUserMigVM *vfio_user_mig_source(const VFIOUserModel *model, uint32_t seed);
 VFIOUserMigVM *vfio_user_mig_destination(const VFIOUserModel *model);
 
-/* Fails the test unless the guest finds in its devices what @seed filled. */
+/*
+ * Fails the test unless the guest reads from its devices what @seed filled in.
+ */
 void vfio_user_mig_vm_check(VFIOUserMigVM *vm, uint32_t seed);
 void vfio_user_mig_vm_check_device(VFIOUserMigVM *vm, unsigned device,
                                    uint32_t seed);
 
-/* How long the VM may stand still, ms; 0: nothing is left for then. */
+/* Sets the downtime limit, ms; 0: no data may remain for the downtime. */
 void vfio_user_mig_downtime(VFIOUserMigVM *vm, unsigned ms);
 
-/* The address at which @vm listens, or may. */
+/* Returns the migration address for @vm to listen on. */
 char *vfio_user_mig_uri(VFIOUserMigVM *vm);
 
-/* Orders; must succeed. */
+/* Migration commands; they must succeed. */
 void vfio_user_mig_capability(VFIOUserMigVM *vm, const char *name);
-/* Returns false where the host lacks it. */
+/* Returns false if the host lacks the capability. */
 bool vfio_user_mig_try_capability(VFIOUserMigVM *vm, const char *name,
                                   bool on);
 void vfio_user_mig_set(VFIOUserMigVM *vm, const char *name, int64_t value);
 void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
-/* Likewise; it stays, whatever comes. */
+/* The same with exit-on-error off. */
 void vfio_user_mig_listen_and_stay(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 
-/* Fails the test unless a migration is refused for @vm's device, for @why. */
+/*
+ * Fails the test unless migration is refused because of @vm's device, with the
+ * reason @why.
+ */
 void vfio_user_mig_refused(VFIOUserMigVM *vm, const char *why);
 void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,
                               const char *why);
 
-/* Waits for a status of query-migrate. */
+/* Waits until query-migrate returns @status. */
 void vfio_user_mig_wait(VFIOUserMigVM *vm, const char *status);
 
-/* Waits until the migration has taken so long. */
+/* Waits until the total time of the migration reaches @ms. */
 void vfio_user_mig_wait_time(VFIOUserMigVM *vm, int64_t ms);
 
 /* Waits until the VM runs. */
 void vfio_user_mig_wait_running(VFIOUserMigVM *vm);
 
-/* The address that @vm, told to listen, has found itself; "tcp:HOST:PORT". */
+/* Returns the address that the listening @vm has chosen: "tcp:HOST:PORT". */
 char *vfio_user_mig_address(VFIOUserMigVM *vm);
 
-/* Gives QEMU a descriptor, by the name "given"; closes ours. */
+/* Passes @fd to QEMU under the name "given" and closes it here. */
 void vfio_user_mig_give(VFIOUserMigVM *vm, int fd);
 
-/* Begins to cancel. */
+/* Starts to cancel the migration. */
 void vfio_user_mig_cancel(VFIOUserMigVM *vm);
 
 /* Waits until the VM has left @from and runs at @to. */
 void vfio_user_mig_arrive(VFIOUserMigVM *from, VFIOUserMigVM *to);
 
-/* Ends QEMU; the servers stay. */
+/* Quits QEMU; the servers stay. */
 void vfio_user_mig_vm_quit(VFIOUserMigVM *vm);
 
-/* A VM that waits for a migration, with the servers of one that has quit. */
+/*
+ * Returns a VM that waits for an incoming migration and uses the servers of
+ * @vm, which has quit.
+ */
 VFIOUserMigVM *vfio_user_mig_vm_take_over(VFIOUserMigVM *vm);
 
-/* The VM runs at @from, and at @to once it is migrated there by unix:. */
+/* Migrates from @from, where the VM runs, to @to over a UNIX socket. */
 void vfio_user_mig_move(VFIOUserMigVM *from, VFIOUserMigVM *to);
 
-/* Bytes of devices that query-migrate counts. */
+/* Returns the bytes of device state that query-migrate reports. */
 int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm);
 
-/* What the VM said so far. */
+/* Returns QEMU's messages so far. */
 char *vfio_user_mig_said(VFIOUserMigVM *vm);
 
-/* Why its migration has failed, as query-migrate says, or NULL. */
+/* Returns the error that query-migrate reports, or NULL. */
 char *vfio_user_mig_reason(VFIOUserMigVM *vm);
 
-/* Both, one behind the other. */
+/* Returns both, concatenated. */
 char *vfio_user_mig_why(VFIOUserMigVM *vm);
 
 /*
- * Fails the test unless query-migrate says that @what ("saving", "loading")
+ * Fails the test unless query-migrate reports that @what ("saving", "loading")
+ * @device failed, with a reason.  The log contains that message at most once.
  * @device has failed, and why.  The log has that once, or does not have it yet.
  */
 void vfio_user_mig_check_why(VFIOUserMigVM *vm, const char *what,
                              unsigned device);
 
-/* Waits until QEMU has ended, with status 1; returns what it said. */
+/* Waits until QEMU exits with status 1; returns its messages. */
 char *vfio_user_mig_ended(VFIOUserMigVM *vm);
 
 #endif /* TESTS_QTEST_VFIO_USER_MIGRATION_RIG_H */

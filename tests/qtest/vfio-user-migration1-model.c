@@ -79,7 +79,7 @@ bool vfio_user_migration1_runs(const VFIOUserMigration1 *m)
     return m->device_state & RUNNING;
 }
 
-bool vfio_user_migration1_takes(const VFIOUserMigration1 *m, uint16_t command)
+bool vfio_user_migration1_accepts(const VFIOUserMigration1 *m, uint16_t command)
 {
     return m->device_state & (RUNNING | RESUMING) ||
            command == VFIO_USER_REGION_READ ||

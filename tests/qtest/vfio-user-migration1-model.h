@@ -1,12 +1,12 @@
 /*
- * Migration of the first generation, in the device behind the scripted server
+ * Migration v1 of the device behind the scripted vfio-user server
  *
- * The migration region and the DIRTY_PAGES of version 0.9.1, as an ordinary
- * server has them, and stricter than one: it takes no arc between states that
- * the specification does not draw and no access to a register of another size.
- * Strict as libvfio-user: a stopped device takes no other command.
+ * The migration region and DIRTY_PAGES of version 0.9.1.  Stricter than an
+ * ordinary server: it rejects state transitions that the specification does
+ * not list, and register accesses of another size.  As strict as libvfio-user:
+ * a stopped device accepts no other command.
  *
- * Nothing here locks: the server calls with its own lock held.
+ * Takes no lock: the server calls with its own lock held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,53 +16,56 @@
 
 #include "vfio-user-record.h"
 
-/* Where it is: behind the regions that every PCI device has. */
+/*
+ * Index of the migration region, after the regions that every PCI device has.
+ */
 #define VFIO_USER_MIGRATION1_REGION 9
 #define VFIO_USER_MIGRATION1_DATA 4096  /* offset of the data in it */
 
 typedef struct VFIOUserModelMigration1 {
     uint32_t chunk;             /* bytes of data in the region; pages */
-    uint64_t pgsize;            /* of the record; 0: keeps none */
-    uint64_t max_bitmap;        /* bytes; 0: any */
-    uint64_t max_data;          /* bytes of a reply; 0: any */
-    bool records_saving;        /* nothing but while the device is saved */
+    uint64_t pgsize;            /* of the dirty bitmap; 0: no dirty tracking */
+    uint64_t max_bitmap;        /* bytes; 0: no limit */
+    uint64_t max_data;          /* bytes in a reply; 0: no limit */
+    bool records_saving;        /* tracks only while the device is saved */
 } VFIOUserModelMigration1;
 
 typedef struct VFIOUserMigration1 VFIOUserMigration1;
 
 /**
  * vfio_user_migration1_new:
- * @data: where the data of the region are
- * @state: of the device, which is saved and loaded
- * @size: bytes of it
+ * @data: data of the region
+ * @state: device memory that is saved and loaded
+ * @size: bytes of @state
  */
 VFIOUserMigration1 *
 vfio_user_migration1_new(const VFIOUserModelMigration1 *model, uint8_t *data,
                          uint8_t *state, size_t size);
 void vfio_user_migration1_free(VFIOUserMigration1 *m);
 
-/* As after a reset: runs. */
+/* Resets the device, which then runs. */
 void vfio_user_migration1_reset(VFIOUserMigration1 *m);
 
-/* Whether the device may work. */
+/* Whether the device runs, so that it may do DMA and signal interrupts. */
 bool vfio_user_migration1_runs(const VFIOUserMigration1 *m);
 
-/* Whether the device takes the command in its state. */
-bool vfio_user_migration1_takes(const VFIOUserMigration1 *m, uint16_t command);
+/* Whether the device accepts the command in its state. */
+bool vfio_user_migration1_accepts(const VFIOUserMigration1 *m,
+                                  uint16_t command);
 
-/* A register: 0 or -errno. */
+/* Accesses a register.  Returns 0 or -errno. */
 int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,
                               uint32_t count, void *bytes);
 int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
                                uint32_t count, const void *bytes);
 
-/* Which memory the device wrote to. */
+/* Returns the record of pages that the device wrote. */
 VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m);
 
-/* Whether what it writes goes on record. */
+/* Whether writes of the device are recorded at present. */
 bool vfio_user_migration1_records(const VFIOUserMigration1 *m);
 
-/* DIRTY_PAGES: 0 or -errno. */
+/* Handles DIRTY_PAGES.  Returns 0 or -errno. */
 int vfio_user_migration1_dirty_pages(VFIOUserMigration1 *m,
                                      const VFIOUserPacket *request,
                                      VFIOUserPacket *reply);

@@ -1,5 +1,5 @@
 /*
- * The device behind the scripted vfio-user server: what its files share
+ * The device behind the scripted vfio-user server: shared declarations
  *
  * Private to vfio-user-model*.c.
  *
@@ -16,36 +16,36 @@ struct VFIOUserDevice {
     struct {
         uint8_t *bytes;
         size_t size;
-        int fd;                         /* what a client may map */
+        int fd;                         /* memfd that a client may map */
     } backing[VFIO_USER_MODEL_REGIONS];
     GArray *maps;                       /* VFIOUserMap */
     int *eventfd[VFIO_PCI_NUM_IRQS];    /* model->irq[].count of them, or -1 */
-    bool masked[VFIO_PCI_NUM_IRQS];     /* the index as a whole */
+    bool masked[VFIO_PCI_NUM_IRQS];     /* the whole index is masked */
     VFIOUserMigration1 *migration1;     /* or NULL */
-    int twin;                           /* our end, until it is taken; or -1 */
+    int twin;                           /* our end until taken; or -1 */
     VFIOUserMigrating migrating;
 };
 
 typedef int DeviceAnswer(VFIOUserDevice *dev, VFIOUserPacket *request,
                          VFIOUserPacket *reply);
 
-/* Its server's, or one without habits. */
+/* Returns the personality of the server, or one without habits. */
 const VFIOUserPersonality *device_habits(const VFIOUserDevice *dev);
 
-/* Returns what the payload begins with, or NULL where it is shorter. */
+/* Returns the first @size bytes of the payload, or NULL if it is shorter. */
 const void *device_head_of(const VFIOUserPacket *packet, size_t size);
 
-/* What it wrote to; NULL: it keeps no record. */
+/* Returns the record of written pages, or NULL if the device keeps none. */
 VFIOUserRecord *device_record(VFIOUserDevice *dev);
 
 /* Configuration space */
 void device_config_reset(VFIOUserDevice *dev);
 
-/* After a write.  Returns -EINVAL for one that the server refuses. */
+/* Handles a completed write.  Returns -EINVAL if the server refuses it. */
 int device_config_written(VFIOUserDevice *dev, uint64_t offset,
                           uint64_t count);
 
-/* Raises the INTx pin.  Returns whether it was not up. */
+/* Raises the INTx pin.  Returns whether the pin was low before. */
 bool device_config_raise(VFIOUserDevice *dev);
 
 /* Maps */

@@ -116,7 +116,7 @@ static void device_reset(VFIOUserDevice *dev)
 {
     device_config_reset(dev);
     if (device_habits(dev)->keeps_state) {
-        vfio_user_migrating_drift(&dev->migrating);
+        vfio_user_migrating_reset_keep_state(&dev->migrating);
     } else {
         vfio_user_migrating_reset(&dev->migrating);
     }
@@ -548,8 +548,8 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
         return -ENOTSUP;
     }
     if (dev->migration1 ?
-        !vfio_user_migration1_takes(dev->migration1, command) :
-        !vfio_user_migrating_takes(&dev->migrating, command)) {
+        !vfio_user_migration1_accepts(dev->migration1, command) :
+        !vfio_user_migrating_accepts(&dev->migrating, command)) {
         return -EINVAL;
     }
     ret = answers[command](dev, request, reply);

@@ -1,11 +1,11 @@
 /*
  * The device behind the scripted vfio-user server
  *
- * A PCI device as data, and the honest answer to every command: what an
- * ordinary server would say.  It speaks to no socket and tells no lies; those
- * are the rules of vfio-user-server.h.
+ * A PCI device described as data, and the correct answer to every command, as
+ * an ordinary server gives it.  Does no socket I/O and injects no faults; the
+ * rules of vfio-user-server.h do that.
  *
- * Nothing here locks: the server calls with its own lock held.
+ * Takes no lock: the server calls with its own lock held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,20 +22,20 @@
 #define VFIO_USER_MODEL_REGIONS 16
 #define VFIO_USER_MODEL_AREAS 4
 
-/* A region of size 0 is not there. */
+/* A region of size 0 is absent. */
 typedef struct VFIOUserModelRegion {
     uint64_t size;
-    uint32_t flags;             /* VFIO_REGION_INFO_FLAG_; MMAP: by memfd */
-    uint32_t nr_areas;          /* 0: mmap of the whole, if at all */
+    uint32_t flags;             /* VFIO_REGION_INFO_FLAG_; MMAP: with a memfd */
+    uint32_t nr_areas;          /* 0: 0: the whole region, if mappable */
     struct vfio_region_sparse_mmap_area areas[VFIO_USER_MODEL_AREAS];
-    uint64_t offset;            /* in the file that is mapped */
-    bool fd_per_area;           /* as older servers send them */
+    uint64_t offset;            /* of the region in the mapped file */
+    bool fd_per_area;           /* one per area, as older servers do */
 } VFIOUserModelRegion;
 
 typedef struct VFIOUserModel {
-    const VFIOUserPersonality *personality;     /* NULL: an honest server */
-    const char *version;        /* JSON; NULL: a VERSION reply without */
-    bool twin;                  /* descriptor 0 of that is a twin socket */
+    const VFIOUserPersonality *personality;     /* NULL: by the specification */
+    const char *version;        /* JSON; NULL: none in the VERSION reply */
+    bool twin;                  /* VERSION reply passes a twin socket */
     uint32_t flags;             /* VFIO_DEVICE_FLAGS_ */
     uint32_t num_regions;
     VFIOUserModelRegion region[VFIO_USER_MODEL_REGIONS];
@@ -43,21 +43,21 @@ typedef struct VFIOUserModel {
         uint32_t flags;         /* VFIO_IRQ_INFO_ */
         uint32_t count;
     } irq[VFIO_PCI_NUM_IRQS];
-    const VFIOUserModelMigration1 *migration1; /* NULL: migrates not */
-    uint8_t config[256];        /* as after a reset */
+    const VFIOUserModelMigration1 *migration1; /* NULL: no migration v1 */
+    uint8_t config[256];        /* after a reset */
     VFIOUserMigrationModel migration;
-    bool signals_at_stop;       /* vector 0 of an index, when it stops */
-    uint32_t signal;            /* that index */
+    bool signals_at_stop;       /* when stopped, trigger vector 0 */
+    uint32_t signal;            /* IRQ index of signals_at_stop */
 } VFIOUserModel;
 
 /*
- * What a test gets unless it wants something else.  BAR 0: 4 KiB of memory;
- * BAR 1: 256 I/O ports; BAR 2: 64 KiB, 64-bit; BAR 4: MSI-X table and PBA;
- * ROM of 2 KiB; INTx, MSI with 4 vectors and MSI-X with 8.
+ * The default model.  BAR 0: 4 KiB of memory; BAR 1: 256 I/O ports; BAR 2: 64
+ * KiB, 64-bit; BAR 4: MSI-X table and PBA; ROM of 2 KiB; INTx, MSI with 4
+ * vectors and MSI-X with 8.
  */
 extern const VFIOUserModel vfio_user_model;
 
-/* Likewise, and it migrates. */
+/* The default model with migration v1. */
 VFIOUserModel
 vfio_user_model_migration1(const VFIOUserModelMigration1 *migration);
 
@@ -74,14 +74,14 @@ typedef struct VFIOUserMap {
     uint64_t address;
     uint64_t size;
     uint32_t flags;             /* VFIO_USER_DMA_ */
-    uint8_t *memory;            /* NULL: came without descriptor */
+    uint8_t *memory;            /* NULL: no descriptor was passed */
 } VFIOUserMap;
 
 typedef struct VFIOUserDevice VFIOUserDevice;
 
 /**
  * vfio_user_device_new:
- * @model: what it is; must outlive the device
+ * @model: must outlive the device
  */
 VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model);
 void vfio_user_device_free(VFIOUserDevice *dev);
@@ -89,7 +89,7 @@ void vfio_user_device_free(VFIOUserDevice *dev);
 /**
  * vfio_user_device_disconnect:
  *
- * Forgets maps and interrupts, as "Client Disconnection" wants, and keeps the
+ * Drops maps and interrupts, as "Client Disconnection" requires, and keeps the
  * rest.
  */
 void vfio_user_device_disconnect(VFIOUserDevice *dev);
@@ -97,15 +97,15 @@ void vfio_user_device_disconnect(VFIOUserDevice *dev);
 /**
  * vfio_user_device_take_twin:
  *
- * Returns our end of the twin socket, which is the caller's from then on; -1
- * where none was made since the last time.
+ * Returns our end of a twin socket created since the last call, or -1.  The
+ * caller owns it.
  */
 int vfio_user_device_take_twin(VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_answer:
- * @request: from the client, not trusted; descriptors may be taken from it
- * @reply: gets payload and descriptors
+ * @request: from the client, untrusted; its descriptors may be taken
+ * @reply: filled with payload and descriptors
  *
  * Returns 0, or -errno for an error reply.
  */
@@ -115,19 +115,20 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
 /**
  * vfio_user_device_drains:
  *
- * Returns whether it reads the payload of @command; if not, it refuses the
- * command with errno 0 and takes the payload for the next header.
+ * Returns whether the server reads the payload of @command.  If not, it
+ * refuses the command with errno 0 and then reads the payload as the next
+ * header.
  */
 bool vfio_user_device_drains(const VFIOUserDevice *dev, uint16_t command);
 
-/* Whether the body of a request is what a single read returns. */
+/* Whether the server receives the body of a request with a single recv(). */
 bool vfio_user_device_reads_once(const VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_bytes:
  *
- * Returns @count bytes of a region, or NULL where they are not all there.
- * Only the first MiB of a region that is not to be mapped is there; the rest
+ * Returns @count bytes of a region, or NULL if they do not all exist.  A
+ * region that cannot be mapped has only its first MiB in memory; the rest
  * reads as zeros.
  */
 uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
@@ -136,7 +137,7 @@ uint8_t *vfio_user_device_bytes(VFIOUserDevice *dev, uint32_t region,
 /**
  * vfio_user_device_truncate:
  *
- * Leaves @size bytes of a region in its file, whoever has mapped it.
+ * Truncates the region's file to @size bytes, even if it is mapped.
  */
 void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
                                uint64_t size);
@@ -144,48 +145,50 @@ void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
 /**
  * vfio_user_device_map:
  *
- * Returns the map that holds @address, or NULL.
+ * Returns the DMA map that contains @address, or NULL.
  */
 const VFIOUserMap *vfio_user_device_map(VFIOUserDevice *dev,
                                         uint64_t address);
 unsigned vfio_user_device_maps(VFIOUserDevice *dev);
 
-/* Returns the eventfd of an interrupt, or -1; it stays the device's. */
+/* Returns the eventfd of an interrupt, or -1; the device owns it. */
 int vfio_user_device_eventfd(const VFIOUserDevice *dev, uint32_t index,
                              uint32_t vector);
 
 /**
  * vfio_user_device_write:
  *
- * Writes to memory as the device's own engine does, through a descriptor.
+ * Writes to guest memory as the device's DMA engine does, through a
+ * descriptor.
  *
- * Returns false where the device does not run, or where the memory cannot be
- * reached so.
+ * Returns false if the device does not run, or if no mapped descriptor covers
+ * the range.
  */
 bool vfio_user_device_write(VFIOUserDevice *dev, uint64_t address,
                             const void *bytes, size_t count);
 
-/* Whether the device may work. */
+/* Whether migration lets the device run. */
 bool vfio_user_device_runs(const VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_asks:
  *
- * Returns whether it reaches memory by message where it has no descriptor.
+ * Returns whether the device uses DMA_READ and DMA_WRITE for memory without a
+ * descriptor.
  */
 bool vfio_user_device_asks(const VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_lower:
  *
- * Lowers the INTx pin, which only some servers show.
+ * Lowers the INTx pin; only some servers report its level.
  */
 void vfio_user_device_lower(VFIOUserDevice *dev);
 
 /**
  * vfio_user_device_trigger:
  *
- * Returns false where the client gave no eventfd for it or masked it.
+ * Returns false if the client passed no eventfd for it or masked it.
  */
 bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
                               uint32_t vector);

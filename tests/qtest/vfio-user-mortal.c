@@ -28,16 +28,16 @@ static char *next_line(VFIOUserMortal *m)
     char bytes[4096], *end, *line;
     ssize_t n;
 
-    while (!(end = strchr(m->heard->str, '\n'))) {
+    while (!(end = strchr(m->received->str, '\n'))) {
         g_assert_cmpint(poll(&pfd, 1, VFIO_USER_SERVER_DEADLINE / 1000), >, 0);
         n = recv(m->monitor, bytes, sizeof(bytes), 0);
         if (n <= 0) {
             return NULL;
         }
-        g_string_append_len(m->heard, bytes, n);
+        g_string_append_len(m->received, bytes, n);
     }
-    line = g_strndup(m->heard->str, end - m->heard->str);
-    g_string_erase(m->heard, 0, end + 1 - m->heard->str);
+    line = g_strndup(m->received->str, end - m->received->str);
+    g_string_erase(m->received, 0, end + 1 - m->received->str);
     return line;
 }
 
@@ -156,7 +156,7 @@ VFIOUserMortal *vfio_user_mortal_new(const char *args)
     m->dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
     g_assert_nonnull(m->dir);
     m->log = g_build_filename(m->dir, "log", NULL);
-    m->heard = g_string_new(NULL);
+    m->received = g_string_new(NULL);
     m->qts = qtest_initf("%s -chardev socket,id=mortal,path=%s/monitor,"
                          "server=on,wait=off -mon chardev=mortal,mode=control"
                          " 2>%s", args, m->dir, m->log);
@@ -242,7 +242,7 @@ void vfio_user_mortal_free(VFIOUserMortal *m)
     vfio_user_mortal_lives(m);
     qtest_quit(m->qts);
     close(m->monitor);
-    g_string_free(m->heard, true);
+    g_string_free(m->received, true);
     remove_files(m);
     g_free(m->log);
     g_free(m->dir);

@@ -1,12 +1,13 @@
 /*
- * Test rig: a QEMU that may end at any time
+ * Test rig: a QEMU that may exit or be killed at any time
  *
- * libqtest takes a QEMU that ends for a failure, and waits for answers that do
- * not come then.  Here is a monitor of our own, which says that QEMU has ended,
- * and the end itself.  Whether it may, is for the test.
+ * libqtest treats an exit of QEMU as a failure, and waits forever for answers
+ * that do not arrive then.  This rig has its own monitor connection, which
+ * reports that QEMU has exited, and the means to kill QEMU.  The test decides
+ * whether an exit is allowed.
  *
- * The guest's accesses are libqtest's, so they are for a QEMU that the test
- * knows to live.  The test's thread only.
+ * Guest accesses still use libqtest, so the test may only make them while QEMU
+ * is known to run.  Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,10 +23,10 @@ typedef struct VFIOUserMortal {
     bool killed;                /* by us */
     bool ended;
     int monitor;
-    GString *heard;             /* of the monitor, and not yet taken */
-    unsigned owed;              /* responses */
+    GString *received;          /* from the monitor, not yet parsed */
+    unsigned owed;              /* outstanding responses */
     char *dir;
-    char *log;                  /* file of what it says */
+    char *log;                  /* file with QEMU's messages */
 } VFIOUserMortal;
 
 /* Starts QEMU with these arguments. */
@@ -33,16 +34,19 @@ VFIOUserMortal *vfio_user_mortal_new(const char *args);
 void vfio_user_mortal_free(VFIOUserMortal *m);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMortal, vfio_user_mortal_free)
 
-/* By SIGKILL; returns when it is gone. */
+/* Sends SIGKILL and waits until QEMU is gone. */
 void vfio_user_mortal_kill(VFIOUserMortal *m);
 
-/* Fails the test if it has ended by a signal that is not ours. */
+/*
+ * Returns whether QEMU runs.  Fails the test if a signal of another sender
+ * ended it.
+ */
 bool vfio_user_mortal_lives(VFIOUserMortal *m);
 
-/* What it said so far. */
+/* Returns QEMU's messages so far. */
 char *vfio_user_mortal_said(VFIOUserMortal *m);
 
-/* Entries of a directory of /proc/PID: "fd" or "task". */
+/* Counts the entries of a directory of /proc/PID: "fd" or "task". */
 unsigned vfio_user_mortal_count(VFIOUserMortal *m, const char *what);
 
 /* The monitor */
@@ -50,23 +54,23 @@ unsigned vfio_user_mortal_count(VFIOUserMortal *m, const char *what);
 /**
  * vfio_user_mortal_qmp:
  *
- * Returns the response, which may be an error; NULL: QEMU has ended.
+ * Returns the response, which may be an error, or NULL if QEMU has exited.
  */
 QDict *vfio_user_mortal_qmp(VFIOUserMortal *m, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
-/* Likewise; returns whether the command was taken. */
+/* The same; returns whether the command succeeded. */
 bool vfio_user_mortal_do(VFIOUserMortal *m, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
-/* Sends a command.  Its response is dropped when it comes. */
+/* Sends a command without waiting.  Its response is dropped when it arrives. */
 void vfio_user_mortal_order(VFIOUserMortal *m, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
-/* Waits for those responses. */
+/* Waits for the responses to those commands. */
 void vfio_user_mortal_settle(VFIOUserMortal *m);
 
-/* A string member of the reply to a query; NULL if there is none. */
+/* Returns a string member of the reply to a query, or NULL. */
 char *vfio_user_mortal_ask(VFIOUserMortal *m, const char *query,
                            const char *word);
 

@@ -1,7 +1,7 @@
 /*
- * What the option ROM and its test share
+ * Definitions shared by the option ROM and its test
  *
- * Read by the assembler, too.
+ * Also included by the assembler.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,11 +11,11 @@
 
 #define VFIO_USER_OPTION_ROM_SIZE 512
 
-/* Of the device that it belongs to */
+/* IDs of the device that the ROM belongs to */
 #define VFIO_USER_OPTION_ROM_VENDOR 0x1234
 #define VFIO_USER_OPTION_ROM_DEVICE 0xfeed
 
-/* What it writes, and where: RAM for communication between applications */
+/* What it writes, and where: the inter-application communication area */
 #define VFIO_USER_OPTION_ROM_MARK 0xcafe
 #define VFIO_USER_OPTION_ROM_MARK_AT 0x4f0
 

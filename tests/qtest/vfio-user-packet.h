@@ -1,8 +1,8 @@
 /*
  * One vfio-user message of the scripted server
  *
- * Header, payload and descriptors, in and out of a socket, blocking.  It
- * makes no sense of what it carries and sends any nonsense that it is given.
+ * Sends and receives header, payload and descriptors on a blocking socket.
+ * Does not interpret them and sends anything it is given, valid or not.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 typedef struct VFIOUserPacket {
     VFIOUserHeader header;
     GByteArray *payload;
-    GArray *fds;                /* int, owned; -1 where somebody took it */
+    GArray *fds;                /* int, owned; -1: was taken */
 } VFIOUserPacket;
 
 void vfio_user_packet_init(VFIOUserPacket *packet);
@@ -26,28 +26,28 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VFIOUserPacket, vfio_user_packet_clear)
 void vfio_user_packet_put(VFIOUserPacket *packet, const void *bytes,
                           size_t size);
 
-/* Cuts the payload or fills it with zeros. */
+/* Truncates the payload, or extends it with zeros. */
 void vfio_user_packet_resize(VFIOUserPacket *packet, size_t size);
 
-/* Returns descriptor @i, which is the caller's from then on. */
+/* Returns descriptor @i; the caller owns it from then on. */
 int vfio_user_packet_take_fd(VFIOUserPacket *packet, unsigned i);
 
 /**
  * vfio_user_send_bytes:
  * @fds: int, sent with the first byte; may be NULL
  *
- * Returns false where the peer is gone.
+ * Returns false if the peer has disconnected.
  */
 bool vfio_user_send_bytes(int conn, const void *bytes, size_t size,
                           const GArray *fds);
 
 /**
  * vfio_user_packet_send:
- * @chunk: bytes that go out at a time
- * @end: bytes after which it stops, however long the message is
+ * @chunk: bytes per write
+ * @end: bytes after which it stops, even if the message is longer
  *
- * Sends the header as it is, its size included.  Returns false where the peer
- * is gone.
+ * Sends the header unmodified, including its size.  Returns false if the peer
+ * has disconnected.
  */
 bool vfio_user_packet_send(int conn, const VFIOUserPacket *packet,
                            uint64_t chunk, uint64_t end);
@@ -55,26 +55,26 @@ bool vfio_user_packet_send(int conn, const VFIOUserPacket *packet,
 /**
  * vfio_user_packet_receive:
  *
- * Fails the test where the client says a size that no message has.  Returns
- * false where the peer is gone.
+ * Fails the test if the header has a size that no message has.  Returns false
+ * if the peer has disconnected.
  */
 bool vfio_user_packet_receive(int conn, VFIOUserPacket *packet);
 
 typedef enum VFIOUserReceived {
-    VFIO_USER_GONE,             /* the peer, or what it sent is no header */
+    VFIO_USER_GONE,             /* disconnected, or no valid header */
     VFIO_USER_WHOLE,
-    VFIO_USER_UNREADABLE,       /* the header is there, its body is not */
+    VFIO_USER_UNREADABLE,       /* header received, body not read */
 } VFIOUserReceived;
 
 /**
  * vfio_user_packet_receive_once:
- * @replies: a reply is expected, too
+ * @replies: replies are expected as well as requests
  *
  * Receives as libvfio-user does: the header with one call, and the body of a
- * request with one more, which returns what the socket holds by then; here, as
- * little as that may be.  What is left of a body is the next header.  A header
- * that no request has is answered and its body not read.  Replies are read as
- * a whole.
+ * request with a second call, which returns what is in the socket then (here,
+ * the minimum that this can be).  The rest of the body is read as the next
+ * header.  A header that no request has is answered without reading its body.
+ * Replies are read completely.
  */
 VFIOUserReceived vfio_user_packet_receive_once(int conn,
                                                VFIOUserPacket *packet,

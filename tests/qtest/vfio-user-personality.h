@@ -1,14 +1,15 @@
 /*
  * Personalities of the scripted vfio-user server
  *
- * The habits of released servers, as data: a row per server, a field per
- * habit.  A model without a personality answers by the text of the
- * specification.  What a habit does is implemented where the command is
- * answered, in vfio-user-model*.c and vfio-user-migration-model.c; faults,
- * which no released server has, are rules (vfio-user-rules.h).
+ * The habits of released servers as data: a row per server, a field per habit.
+ * A model without a personality follows the text of the specification.  A
+ * habit is implemented where its command is answered, in vfio-user-model*.c
+ * and vfio-user-migration-model.c.  Faults, which no released server has, are
+ * rules (vfio-user-rules.h).
  *
- * One client at a time is no field: all of them leave others in the listening
- * socket's queue, and so does the scripted server.
+ * There is no field for one client at a time: all servers leave further
+ * clients in the queue of the listening socket, and so does the scripted
+ * server.
  *
  * Pure data.
  *
@@ -19,50 +20,50 @@
 #define TESTS_QTEST_VFIO_USER_PERSONALITY_H
 
 typedef struct VFIOUserPersonality {
-    const char *name;           /* of the server, in the names of tests */
+    const char *name;           /* server's name, used in test names */
     const char *version;        /* JSON; NULL: the model's */
 
     /* Requests */
-    bool one_recv;              /* a body is what the first recv() returns */
-    bool undrained;             /* an unknown command's payload stays unread */
+    bool one_recv;              /* reads a body with a single recv() */
+    bool undrained;             /* leaves unknown payloads unread */
 
     /* Migration v2 */
-    bool pads_reads;            /* MIG_DATA_READ: as long as was asked for */
-    uint32_t most_read;         /* bytes in one MIG_DATA_READ; 0: any number */
-    bool keeps_state;           /* DEVICE_RESET: says so, the device does not */
-    bool no_migration2;         /* knows no DEVICE_FEATURE */
-    bool no_migration1;         /* knows no DIRTY_PAGES */
+    bool pads_reads;            /* pads MIG_DATA_READ to the asked size */
+    uint32_t most_read;         /* limit of MIG_DATA_READ; 0: none */
+    bool keeps_state;           /* DEVICE_RESET keeps migration state */
+    bool no_migration2;         /* lacks DEVICE_FEATURE */
+    bool no_migration1;         /* lacks DIRTY_PAGES */
 
     /* Memory */
-    bool short_unmap;           /* DMA_UNMAP is answered by a header only */
-    uint64_t map_align;         /* maps that are not aligned are not used */
-    uint32_t most_maps;         /* 0: any number */
+    bool short_unmap;           /* the DMA_UNMAP reply is only a header */
+    uint64_t map_align;         /* ignores maps not aligned to this */
+    uint32_t most_maps;         /* 0: 0: no limit */
 
-    bool no_messages;           /* no DMA without a descriptor */
+    bool no_messages;           /* cannot do DMA by message */
 
     /* PCI */
-    bool resets_config;         /* an FLR puts configuration space back */
-    bool signals_rise;          /* INTx once, however long the pin stays up */
-    bool no_msi_beside;         /* MSI-X: offers no MSI */
-    bool flagless_msix;         /* DEVICE_GET_IRQ_INFO: MSI-X has flags 0 */
-    bool fixed_rom;             /* the ROM BAR ignores the sizing write */
+    bool resets_config;         /* an FLR resets configuration space */
+    bool signals_rise;          /* INTx is edge triggered */
+    bool no_msi_beside;         /* has no MSI if it has MSI-X */
+    bool flagless_msix;         /* DEVICE_GET_IRQ_INFO: 0 for MSI-X */
+    bool fixed_rom;             /* the ROM BAR cannot be sized */
 } VFIOUserPersonality;
 
-/* What a test may need of a server. */
+/* What a test may require of a server. */
 typedef enum VFIOUserNeeds {
-    VFIO_USER_NEEDS_MAPS = 1,       /* uses each map that it is given */
-    VFIO_USER_NEEDS_MESSAGES = 2,   /* reaches other memory by message */
+    VFIO_USER_NEEDS_MAPS = 1,       /* uses every map it receives */
+    VFIO_USER_NEEDS_MESSAGES = 2,   /* does DMA by message */
     VFIO_USER_NEEDS_MIGRATION1 = 4,
     VFIO_USER_NEEDS_MIGRATION2 = 8,
 } VFIOUserNeeds;
 
-/* Ends with a row without name. */
+/* The last row has no name. */
 extern const VFIOUserPersonality vfio_user_personalities[];
 
-/* Fails the test if no personality has that name. */
+/* Looks up a personality.  Fails the test if there is none with that name. */
 const VFIOUserPersonality *vfio_user_personality(const char *name);
 
-/* Whether such a server has all that is needed; @needs may be 0. */
+/* Whether such a server meets @needs, which may be 0. */
 bool vfio_user_personality_meets(const VFIOUserPersonality *personality,
                                  VFIOUserNeeds needs);
 

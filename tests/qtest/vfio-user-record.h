@@ -1,12 +1,12 @@
 /*
- * Record of dirty pages in the device behind the scripted vfio-user server
+ * Dirty page tracking in the device behind the scripted vfio-user server
  *
- * Which pages the device wrote to, as a server of either generation keeps it,
- * and stricter than one: it gives no bits in a form that is not exactly what
- * the range needs, none twice, and none outside the ranges that the second
- * generation began with.
+ * Records which pages the device wrote, for migration v1 and v2.  Stricter
+ * than a released server: a request must have exactly the form that the range
+ * needs, no pages are reported twice, and none outside the ranges that
+ * DMA_LOGGING started with.
  *
- * Nothing here locks: the server calls with its own lock held.
+ * Takes no lock: the server calls with its own lock held.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,9 +17,9 @@
 #include "vfio-user-packet.h"
 
 typedef struct VFIOUserRecordModel {
-    uint64_t pgsize;            /* of a bit; 0: keeps none */
-    uint64_t max_bitmap;        /* bytes; 0: any */
-    uint64_t max_data;          /* bytes of a message; 0: any */
+    uint64_t pgsize;            /* page size of a bit; 0: no tracking */
+    uint64_t max_bitmap;        /* bytes; 0: no limit */
+    uint64_t max_data;          /* bytes in a message; 0: no limit */
 } VFIOUserRecordModel;
 
 typedef struct VFIOUserRecord VFIOUserRecord;
@@ -27,25 +27,24 @@ typedef struct VFIOUserRecord VFIOUserRecord;
 VFIOUserRecord *vfio_user_record_new(const VFIOUserRecordModel *model);
 void vfio_user_record_free(VFIOUserRecord *r);
 
-/* Begins anew, with all memory; or ends. */
+/* Starts with an empty record that covers all memory; or stops. */
 void vfio_user_record_begin(VFIOUserRecord *r);
 void vfio_user_record_end(VFIOUserRecord *r);
 
-/* The device wrote to its memory. */
+/* Records a write of the device. */
 void vfio_user_record_wrote(VFIOUserRecord *r, uint64_t address,
                             uint64_t count);
 
 /**
  * vfio_user_record_bitmap:
  *
- * Appends the bits of a range to a reply and forgets them.
- * Returns 0 or -errno.
+ * Appends the bitmap of a range to a reply and clears it in the record.
  */
 int vfio_user_record_bitmap(VFIOUserRecord *r, uint64_t address, uint64_t size,
                             const VFIOUserBitmap *bitmap,
                             VFIOUserPacket *reply);
 
-/* DEVICE_FEATURE with a feature of DMA_LOGGING: 0 or -errno. */
+/* Handles DEVICE_FEATURE with a DMA_LOGGING feature.  Returns 0 or -errno. */
 int vfio_user_record_logging(VFIOUserRecord *r, const VFIOUserPacket *request,
                              VFIOUserPacket *reply);
 

@@ -1,9 +1,9 @@
 /*
- * Test rig: a VM, and a vfio-user device plugged into it
+ * Test rig: a VM with a vfio-user device plugged into it
  *
- * One VM serves many tests, one after another, so that what one leaves behind
- * (a descriptor, a thread) is found at its end.  The rig says nothing of what
- * a device should do; that is for the tests.
+ * One VM serves many tests, one after another, so that each test can check at
+ * its end for leaks (a descriptor, a thread).  Does not know what a device
+ * should do; the tests do.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,13 +15,13 @@
 #include "libqos/pci-pc.h"
 #include "vfio-user-server.h"
 
-/* A machine with 64 MiB of memory, private or to be shared. */
+/* A machine with 64 MiB of memory, private or shared. */
 #define VFIO_USER_RIG_RAM "-machine pc -nodefaults -m 64 "
 #define VFIO_USER_RIG_SHARED \
     "-machine pc,memory-backend=ram -nodefaults -m 64 " \
     "-object memory-backend-memfd,id=ram,size=64M,share=on "
 
-/* Where the device is plugged in; on q35, the port that it is behind. */
+/* Slot of the device; on q35, the root port in front of it and its bus. */
 #define VFIO_USER_RIG_SLOT 4
 #define VFIO_USER_RIG_Q35_PORT \
     "-device pcie-root-port,id=rootport,bus=pcie.0,addr=4,chassis=1 "
@@ -30,18 +30,18 @@
 typedef struct VFIOUserRig {
     QTestState *qts;
     VFIOUserServer *server;
-    QPCIBus *bus;               /* NULL: nothing is plugged */
+    QPCIBus *bus;               /* NULL: no device is plugged */
     QPCIDevice *dev;
     QPCIBar bar[6];             /* 0, 1 and 2 */
 } VFIOUserRig;
 
 /**
  * vfio_user_rig_begin:
- * @args: of QEMU; the same as last time is the same VM
- * @model: or NULL
- * @rules: or NULL
+ * @args: options of QEMU; the VM is reused if they are the same as last time
+ * @model: may be NULL
+ * @rules: may be NULL
  *
- * Returns a VM and a server; no device yet.
+ * Returns a VM and a server, without a device.
  */
 VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
                                  const VFIOUserRule *rules);
@@ -49,49 +49,49 @@ VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
 /**
  * vfio_user_rig_end:
  *
- * Unplugs what is plugged and fails the test unless QEMU, alive, has as many
- * descriptors and threads as before it.
+ * Unplugs the device, if any, and fails the test unless QEMU still runs and
+ * has as many descriptors and threads as before the test.
  */
 void vfio_user_rig_end(VFIOUserRig *rig);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserRig, vfio_user_rig_end)
 
 /**
  * vfio_user_rig_add:
- * @needs: of the server, to pass; or 0
+ * @needs: what the test requires of a server; or 0
  *
- * Adds a test, and a row of it for every personality that meets @needs: the
- * same test, in which vfio_user_rig_begin() without model has that server.
+ * Adds a test, and a copy of it for every personality that meets @needs.  In
+ * the copy, vfio_user_rig_begin() without a model uses that server.
  */
 void vfio_user_rig_add(const char *path, void (*test)(void),
                        VFIOUserNeeds needs);
 void vfio_user_rig_add_data(const char *path, const void *data,
                             void (*test)(const void *), VFIOUserNeeds needs);
 
-/* The model of a server without one, in the row that runs. */
+/* Returns the model that the current copy of the test uses by default. */
 const VFIOUserModel *vfio_user_rig_model(void);
 
-/* Ends the VM. */
+/* Quits QEMU. */
 void vfio_user_rig_quit(void);
 
 /**
  * vfio_user_rig_try_plug:
- * @timeout_ms: of a call; 0: long enough for any honest server
+ * @timeout_ms: timeout of a call; 0: long enough for any well-behaved server
  *
- * Returns NULL and the device is there, or what QMP says.
+ * Returns NULL if the device was plugged, or else the error message of QMP.
  */
 char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms);
 
-/* Plugs, enables the device and maps its BARs.  Must succeed. */
+/* Plugs and enables the device and maps its BARs; must succeed. */
 void vfio_user_rig_plug(VFIOUserRig *rig, unsigned timeout_ms);
 void vfio_user_rig_unplug(VFIOUserRig *rig);
 
-/* Enables the device and what is in front of it, as after a reset. */
+/* Enables the device and the bridges in front of it, as after a reset. */
 void vfio_user_rig_enable(VFIOUserRig *rig);
 
-/* Begins with an honest server and plugs. */
+/* Starts with a well-behaved server and plugs the device. */
 VFIOUserRig *vfio_user_rig_plugged(const char *args, unsigned timeout_ms);
 
-/* Waits until @condition, asking QEMU something each time. */
+/* Waits until @condition; queries QEMU in each iteration. */
 #define vfio_user_rig_wait(rig, condition) do {                             \
         gint64 deadline_ = g_get_monotonic_time() +                         \
                            VFIO_USER_SERVER_DEADLINE;                       \
@@ -106,15 +106,16 @@ void vfio_user_rig_ping(VFIOUserRig *rig);
 
 /**
  * vfio_user_rig_run:
- * @args: of QEMU
- * @out: gets what it wrote to stderr
+ * @args: options of QEMU
+ * @out: receives QEMU's stderr
  *
- * Starts a QEMU that is expected to give up.  Returns its exit status; fails
- * the test where it was killed by a signal or is alive at the deadline.
+ * Starts a QEMU that is expected to exit with an error.  Returns its exit
+ * status.  Fails the test if a signal killed it or if it still runs at the
+ * deadline.
  */
 int vfio_user_rig_run(const char *args, char **out);
 
-/* Returns how many lines @text has, warnings apart. */
+/* Returns the number of lines in @text, not counting warnings. */
 unsigned vfio_user_rig_lines(const char *text);
 
 #endif /* TESTS_QTEST_VFIO_USER_RIG_H */

@@ -1,9 +1,9 @@
 /*
  * Rules of the scripted vfio-user server
  *
- * Whether a rule's "when" holds, and what deeds do to an answer.  Keeps no
- * state but the answer; only the server's thread enters, except for the pure
- * vfio_user_when_holds().
+ * Checks whether a rule's "when" holds, and applies its action to an answer.
+ * Keeps no state except the answer.  Server's thread only, except for
+ * vfio_user_when_holds(), which has no side effects.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,10 @@
 
 #include "vfio-user-rules.h"
 
-/* The state that a SET of MIG_DEVICE_STATE wants; NULL: it is none. */
+/*
+ * The state that a SET of MIG_DEVICE_STATE requests, or NULL for another
+ * message.
+ */
 static const uint32_t *state_of(const void *payload, size_t length)
 {
     const VFIOUserDeviceFeature *head = payload;
@@ -42,7 +45,7 @@ bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
     case VFIO_USER_DEVICE_GET_REGION_IO_FDS:
     case VFIO_USER_DEVICE_GET_IRQ_INFO:
     case VFIO_USER_DEVICE_SET_IRQS:
-        /* the index lies at the same place in all of them */
+        /* the index is at the same offset in all of them */
         info = length >= sizeof(*info) ? payload : NULL;
         break;
     case VFIO_USER_DIRTY_PAGES:
@@ -72,7 +75,7 @@ void vfio_user_answer_init(VFIOUserAnswer *answer,
                            const VFIOUserHeader *request)
 {
     *answer = (VFIOUserAnswer) {
-        .silent = request->command == VFIO_USER_CONNECT ||
+        .dropped = request->command == VFIO_USER_CONNECT ||
                   request->flags & VFIO_USER_NO_REPLY,
         .chunk = UINT64_MAX,
         .cut = UINT64_MAX,
@@ -105,7 +108,7 @@ static void add_copy(VFIOUserPacket *packet, int fd)
     g_array_append_val(packet->fds, copy);
 }
 
-/* Deeds that change what is said. */
+/* Actions that modify the message. */
 static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
 {
     VFIOUserHeader *header = &packet->header;
@@ -154,16 +157,16 @@ bool vfio_user_answer_apply(VFIOUserAnswer *answer, const VFIOUserRule *rule)
     switch (rule->deed) {
     case DO_SIZE:
         answer->packet.header.size = rule->number;
-        answer->lies = true;
+        answer->size_forced = true;
         return true;
     case DO_DROP:
-        answer->silent = true;
+        answer->dropped = true;
         return true;
     case DO_HOLD:
         answer->held = true;
         return true;
     case DO_ANYWAY:
-        answer->silent = false;
+        answer->dropped = false;
         return true;
     case DO_REPEAT:
         answer->repeat = rule->number;
@@ -183,10 +186,10 @@ bool vfio_user_answer_send(int conn, VFIOUserAnswer *answer)
 {
     VFIOUserPacket *packet = &answer->packet;
 
-    if (!answer->lies) {
+    if (!answer->size_forced) {
         packet->header.size = sizeof(packet->header) + packet->payload->len;
     }
-    if (!answer->silent) {
+    if (!answer->dropped) {
         do {
             if (!vfio_user_packet_send(conn, packet, answer->chunk,
                                        answer->cut)) {

@@ -8,14 +8,14 @@
  *     at   := AT(index)            region, or index of an IRQ, or device_state
  *                                  of a SET of MIG_DEVICE_STATE
  *           | AT_OFFSET(region, offset)
- *           | AT_FEATURE(flags)    of a DEVICE_FEATURE: which, and the deed
+ *           | AT_FEATURE(flags)    flags of a DEVICE_FEATURE
  *     data := BYTES(byte, ...) | TEXT("...") | STRUCT(type, member, ...)
  *
- * Command is one of wire.h, VFIO_USER_ANY, or VFIO_USER_CONNECT for the
- * moment at which a client has connected and said nothing.  Without nth a
- * rule applies every time, with it only the nth time that its "when" holds,
- * counted from 1.  Rules stand in an array that ends with an empty one.  All
- * that match apply, top down, each to the answer as those above it left it:
+ * Command is one of wire.h, VFIO_USER_ANY, or VFIO_USER_CONNECT, which matches
+ * when a client has connected and has not sent anything yet.  Without nth a
+ * rule applies to every match, with it only to the nth match, counted from 1.
+ * Rules are an array that ends with an empty one.  All rules that match apply
+ * in order, each to the answer that the previous ones left:
  *
  *     static const VFIOUserRule rules[] = {
  *         { ON(VFIO_USER_REGION_READ, AT_OFFSET(0, 16)), DO_LENGTH, 4 },
@@ -23,8 +23,8 @@
  *         { }
  *     };
  *
- * What a rule does to an answer is done here; what it does to the server
- * (requests, stalls), the server does.
+ * This file applies rules to answers; the server applies those that affect the
+ * server itself (requests, stalls).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -37,7 +37,7 @@
 #define VFIO_USER_CONNECT 0
 #define VFIO_USER_ANY 0xffff
 
-/* Which messages. */
+/* Which messages a rule applies to. */
 typedef struct VFIOUserWhen {
     uint16_t command;
     bool by_index;
@@ -52,37 +52,37 @@ typedef struct VFIOUserWhen {
 #define AT_OFFSET(i, o) AT(i), .by_offset = true, .offset = (o)
 #define AT_FEATURE(f) .by_offset = true, .offset = (f)
 
-/* What is done; n is the rule's number, data its data. */
+/* The action; n is the rule's number, data its data. */
 typedef enum VFIOUserDeed {
-    DO_END,          /* of the array */
+    DO_END,          /* end of the array */
 
-    /* the answer says something else */
-    DO_FAIL,         /* errno n, no payload */
+    /* modify the answer */
+    DO_FAIL,         /* error reply: errno n, no payload */
     DO_FLAGS,        /* the header's flags are n */
     DO_ID,           /* the header's id is n more */
     DO_COMMAND,      /* the header's command is n */
-    DO_SIZE,         /* the header's size is n, and it is a lie */
-    DO_LENGTH,       /* payload cut or filled with zeros to n bytes */
-    DO_PAYLOAD,      /* the payload is the data */
-    DO_PATCH,        /* the data lie over the payload at n */
-    DO_FDS,          /* n more descriptors */
-    DO_PASS,         /* one more descriptor, a copy of n */
+    DO_SIZE,         /* the header's size is n, whatever the payload */
+    DO_LENGTH,       /* truncate or zero-extend the payload to n bytes */
+    DO_PAYLOAD,      /* replace the payload by the data */
+    DO_PATCH,        /* overwrite the payload at n with the data */
+    DO_FDS,          /* pass n more descriptors */
+    DO_PASS,         /* pass a duplicate of descriptor n */
 
-    /* the answer comes otherwise */
-    DO_DROP,         /* never */
-    DO_HOLD,         /* at vfio_user_server_release() */
-    DO_ANYWAY,       /* although No_reply was set */
-    DO_REPEAT,       /* n times more */
-    DO_SPLIT,        /* n bytes at a time */
-    DO_CUT,          /* after n bytes of it the connection ends */
+    /* deliver the answer differently */
+    DO_DROP,         /* do not answer */
+    DO_HOLD,         /* answer at vfio_user_server_release() */
+    DO_ANYWAY,       /* answer even if No_reply was set */
+    DO_REPEAT,       /* answer n more times */
+    DO_SPLIT,        /* send n bytes per write */
+    DO_CUT,          /* disconnect after n bytes */
 
-    /* something else comes as well */
-    DO_SEND,         /* the data, before the answer */
-    DO_ASK,          /* request n of the server; the answer follows its reply */
-    DO_ASK_ALSO,     /* likewise, but the answer does not wait */
-    DO_STALL,        /* nothing is read any more until release */
-    DO_DELAY,        /* nothing is read or answered for n ms */
-    DO_CONFIG,       /* config space holds the data at n */
+    /* do something else in addition */
+    DO_SEND,         /* send the data before the answer */
+    DO_ASK,          /* send request n; answer after its reply */
+    DO_ASK_ALSO,     /* send request n; answer without waiting */
+    DO_STALL,        /* stop reading until release */
+    DO_DELAY,        /* neither read nor answer for n ms */
+    DO_CONFIG,       /* write the data to config space at n */
 } VFIOUserDeed;
 
 typedef struct VFIOUserData {
@@ -102,18 +102,18 @@ typedef struct VFIOUserRule {
     VFIOUserData data;
 } VFIOUserRule;
 
-/* What is to be sent, and how. */
+/* An answer and how to send it. */
 typedef struct VFIOUserAnswer {
     VFIOUserPacket packet;
-    bool silent;                /* not at all */
-    bool held;                  /* not yet */
-    bool lies;                  /* header.size is as a rule wants it */
-    uint64_t chunk;             /* bytes at a time */
-    uint64_t cut;               /* bytes after which the connection ends */
-    uint64_t repeat;            /* times more */
+    bool dropped;               /* do not send */
+    bool held;                  /* do not send yet */
+    bool size_forced;           /* a rule has set header.size */
+    uint64_t chunk;             /* bytes per write */
+    uint64_t cut;               /* disconnect after these bytes */
+    uint64_t repeat;            /* additional copies */
 } VFIOUserAnswer;
 
-/* An answer to @request that is sent at once, as a whole. */
+/* Initializes an answer to @request that is sent at once and in one piece. */
 void vfio_user_answer_init(VFIOUserAnswer *answer,
                            const VFIOUserHeader *request);
 void vfio_user_answer_clear(VFIOUserAnswer *answer);
@@ -121,22 +121,22 @@ void vfio_user_answer_clear(VFIOUserAnswer *answer);
 /**
  * vfio_user_answer_apply:
  *
- * Returns false where the deed is none that is done to an answer.
+ * Returns false if the rule's action does not modify an answer.
  */
 bool vfio_user_answer_apply(VFIOUserAnswer *answer, const VFIOUserRule *rule);
 
 /**
  * vfio_user_answer_send:
  *
- * Returns false where the connection has ended or is to end.
+ * Returns false if the connection has ended or must end.
  */
 bool vfio_user_answer_send(int conn, VFIOUserAnswer *answer);
 
 /**
  * vfio_user_when_holds:
- * @payload: @length bytes, or the first of them
+ * @payload: payload of the message, or its first @length bytes
  *
- * Looks at everything but nth.
+ * Checks everything except nth.
  */
 bool vfio_user_when_holds(const VFIOUserWhen *when, uint16_t command,
                           const void *payload, size_t length);

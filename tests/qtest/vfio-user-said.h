@@ -1,8 +1,8 @@
 /*
- * Test rig: a QEMU, and what it says on stderr
+ * Test rig: a QEMU whose stderr can be read
  *
- * For tests of messages to the user, which count them while QEMU runs.  The
- * test's thread only.
+ * For tests that count messages to the user while QEMU runs.  Test thread
+ * only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,14 +18,14 @@ typedef struct VFIOUserSaid {
     char *path;
 } VFIOUserSaid;
 
-/* Starts QEMU with these arguments. */
+/* Starts QEMU with the given arguments. */
 VFIOUserSaid *vfio_user_said_new(const char *format, ...)
     G_GNUC_PRINTF(1, 2);
 
-/* Returns all of it so far. */
+/* Returns everything written to stderr so far. */
 char *vfio_user_said_text(VFIOUserSaid *said);
 
-/* Returns how often @text is in it. */
+/* Returns how often @text occurs in it. */
 unsigned vfio_user_said_count(VFIOUserSaid *said, const char *text);
 
 void vfio_user_said_free(VFIOUserSaid *said);

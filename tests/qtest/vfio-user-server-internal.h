@@ -1,5 +1,5 @@
 /*
- * Scripted vfio-user server: what its files share
+ * Scripted vfio-user server: shared declarations
  *
  * Private to vfio-user-server*.c and vfio-user-ask.c.
  *
@@ -12,21 +12,24 @@
 #include "qemu/thread.h"
 #include "vfio-user-server.h"
 
-/* A request of the server.  Belongs to who waits for it, else to the list. */
+/*
+ * A request of the server.  Owned by the thread that waits for it, or else by
+ * the list.
+ */
 typedef struct ServerAsk {
     VFIOUserPacket request;
     VFIOUserPacket reply;
     bool sent;
-    bool waited_for;            /* by the test's thread */
-    bool by_device;             /* which does not ask where it is stopped */
-    bool done;                  /* by a reply, or by the connection's end */
+    bool waited_for;            /* the test's thread waits */
+    bool by_device;             /* not sent while the device is stopped */
+    bool done;                  /* replied to, or disconnected */
     int error;
 } ServerAsk;
 
-/* An answer on its way out. */
+/* An answer that is not sent yet. */
 typedef struct ServerPending {
     VFIOUserAnswer answer;
-    ServerAsk *follows;         /* goes out when this is done */
+    ServerAsk *follows;         /* sent once this request is done */
 } ServerPending;
 
 struct VFIOUserServer {
@@ -37,13 +40,15 @@ struct VFIOUserServer {
     int wake_fd;
 
     QemuMutex lock;
-    /* Protects what follows.  The condition: any of it has changed. */
+    /*
+     * Protects the fields below.  @changed is broadcast on any change of them.
+     */
     QemuCond changed;
     VFIOUserDevice *device;
     GArray *rules;              /* VFIOUserRule */
-    GArray *hits;               /* unsigned, how often each rule held */
+    GArray *hits;               /* unsigned, matches per rule */
     GArray *log;                /* VFIOUserSeen */
-    GQueue asks;                /* ServerAsk, those not done */
+    GQueue asks;                /* ServerAsk, not done */
     int conn;                   /* -1: no client; only the thread changes it */
     int twin;                   /* for requests, or -1; likewise */
     pid_t client;
@@ -51,16 +56,16 @@ struct VFIOUserServer {
     bool release;
     bool hang_up;
 
-    /* Only for the server's thread. */
+    /* Used only by the server's thread. */
     GQueue pending;             /* ServerPending */
     bool stalled;
     uint16_t next_id;
 };
 
-/* Appends to the log, and tells who waits. */
+/* Appends to the log and wakes waiters. */
 void server_log_locked(VFIOUserServer *s, const VFIOUserPacket *packet);
 
-/* The server's thread. */
+/* Main function of the server's thread. */
 void *server_thread(void *opaque);
 
 /* Wakes the server's thread. */
@@ -69,7 +74,7 @@ void server_wake(VFIOUserServer *s);
 /* Waits for a change; fails the test at the deadline. */
 void server_wait_locked(VFIOUserServer *s, gint64 deadline, const char *what);
 
-/* From now on. */
+/* Returns the deadline of a wait that starts now. */
 gint64 server_deadline(void);
 
 /* Requests of the server */
@@ -77,13 +82,16 @@ gint64 server_deadline(void);
 ServerAsk *ask_new(uint16_t command, const void *payload, size_t length,
                    bool waited_for);
 
-/* It is done, with a positive errno or 0. */
+/* Completes the request with a positive errno or 0. */
 void ask_finish_locked(VFIOUserServer *s, ServerAsk *ask, int error);
 
-/* The client replied to one. */
+/* Handles a reply of the client. */
 void ask_reply_locked(VFIOUserServer *s, const VFIOUserPacket *reply);
 
-/* Returns false where the connection has ended.  Only the server's thread. */
+/*
+ * Sends the request.  Returns false if the connection is lost.  Server's
+ * thread only.
+ */
 bool ask_send(VFIOUserServer *s, ServerAsk *ask);
 
 #endif /* TESTS_QTEST_VFIO_USER_SERVER_INTERNAL_H */

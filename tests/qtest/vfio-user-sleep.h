@@ -1,5 +1,5 @@
 /*
- * Test rig: a guest of the machine pc that sleeps (S3)
+ * Test rig: suspends a guest on the machine "pc" (S3)
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +9,10 @@
 
 #include "libqtest.h"
 
-/* What firmware and a driver of ACPI do; returns when the guest sleeps. */
+/*
+ * Does what firmware and an ACPI driver do; returns when the guest is
+ * suspended.
+ */
 void vfio_user_sleep(QTestState *qts);
 
 #endif /* TESTS_QTEST_VFIO_USER_SLEEP_H */

@@ -1,9 +1,9 @@
 /*
- * Descriptors that make others wait
+ * Descriptors that block their users
  *
- * Who closes such a descriptor, or asks what it is, waits for as long as the
- * test likes: a socket that lingers, and a file of a FUSE file system that
- * does not answer.
+ * Closing such a descriptor, or querying its type, blocks for as long as the
+ * test chooses.  There are two kinds: a socket that lingers on close, and a
+ * file of a FUSE file system that does not answer.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,9 +13,9 @@
 
 /**
  * vfio_user_lingering_new:
- * @peer: gets the other end
+ * @peer: receives the other end
  *
- * Returns a socket: who closes it last waits until @peer is closed.
+ * Returns a socket whose last close blocks until @peer is closed.
  */
 int vfio_user_lingering_new(int *peer);
 
@@ -23,19 +23,19 @@ typedef struct VFIOUserFuse VFIOUserFuse;
 
 /**
  * vfio_user_fuse_new:
- * @pid: a process that gets no answer; others do
+ * @pid: process whose requests are not answered
  *
- * Returns a file system with one file, or NULL where none can be mounted.
+ * Returns a file system with one file, or NULL if none can be mounted.
  */
 VFIOUserFuse *vfio_user_fuse_new(pid_t pid);
 
-/* The file, open for reading and writing; the file system's to close. */
+/* Returns the file, open for reading and writing; owned by the file system. */
 int vfio_user_fuse_fd(const VFIOUserFuse *fuse);
 
-/* Waits until the process has asked something, and so waits. */
+/* Waits until a request of the process has arrived; the process then blocks. */
 void vfio_user_fuse_wait(VFIOUserFuse *fuse);
 
-/* Whoever waits gets an error. */
+/* Fails pending requests. */
 void vfio_user_fuse_free(VFIOUserFuse *fuse);
 
 #endif /* TESTS_QTEST_VFIO_USER_SLOW_FILE_H */

@@ -2,8 +2,9 @@
  * The VM of the stress test
  *
  * A running VM with the bare guest, slots for vfio-user devices and a network
- * card that does DMA.  What is done to it, and when, the test decides; here is
- * how, and how long QEMU's monitor takes over it.  The test's thread only.
+ * card that does DMA.  The test decides which operations to run and when; this
+ * file implements them, and measures the response time of QEMU's monitor.
+ * Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,48 +19,48 @@
 #define VFIO_USER_STRESS_DEVICES 2
 
 /*
- * The processors: the first ones access everything at random, the last one
- * does what the test says.
+ * The first processors access everything at random; the last one executes the
+ * test's orders.
  */
 #define VFIO_USER_STRESS_CPUS 3
 #define VFIO_USER_STRESS_DRIVER (VFIO_USER_STRESS_CPUS - 1)
 
-/* Of a call to a server, ms. */
+/* Timeout of a call to a server, ms. */
 #define VFIO_USER_STRESS_TIMEOUT_MS 300
 
 typedef struct VFIOUserStressDevice {
     const char *id;
-    unsigned bus;               /* on which it is, behind a port of q35's */
+    unsigned bus;               /* bus number, of a root port on q35 */
     unsigned slot;
-    VFIOUserServer *server;     /* NULL: nothing is plugged */
-    bool held;                  /* the server does not answer */
+    VFIOUserServer *server;     /* NULL: no device is plugged */
+    bool held;                  /* the server withholds answers */
 } VFIOUserStressDevice;
 
 typedef struct VFIOUserStressVM {
     QTestState *qts;
-    bool q35;                   /* else the machine is "pc" */
+    bool q35;                   /* machine "q35", else "pc" */
     int memory_fd;
     VFIOUserGuestMemory *guest;
     void *memory;
     VFIOUserStressDevice dev[VFIO_USER_STRESS_DEVICES];
     bool has_nic;               /* can be plugged */
-    bool nic;                   /* is there; on q35 always */
-    gint64 slowest;             /* answer of the monitor, us */
+    bool nic;                   /* is plugged; on q35 always */
+    gint64 slowest;             /* longest monitor response, us */
     char slowest_was[32];
 } VFIOUserStressVM;
 
 /**
  * vfio_user_stress_vm_new:
- * @machine: "pc" or "q35", where they use ECAM, too
- * @seed: of what the processors do
- * @waits: for a debugger, where the monitor does not answer
+ * @machine: "pc" or "q35", where the processors also use ECAM
+ * @seed: seed of the processors' accesses
+ * @waits: if the monitor does not answer, waits for a debugger
  */
 VFIOUserStressVM *vfio_user_stress_vm_new(const char *machine, uint32_t seed,
                                           bool waits);
 void vfio_user_stress_vm_free(VFIOUserStressVM *vm);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserStressVM, vfio_user_stress_vm_free)
 
-/* Fails the test if the monitor takes longer over a command than this. */
+/* Returns the response time of the monitor above which the test fails, us. */
 gint64 vfio_user_stress_vm_limit(void);
 
 /**
@@ -70,50 +71,50 @@ gint64 vfio_user_stress_vm_limit(void);
 QDict *vfio_user_stress_vm_qmp(VFIOUserStressVM *vm, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
-/* Likewise; returns whether it was taken. */
+/* The same; returns whether the command succeeded. */
 bool vfio_user_stress_vm_do(VFIOUserStressVM *vm, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
 /* Returns whether the VM runs. */
 bool vfio_user_stress_vm_ping(VFIOUserStressVM *vm);
 
-/* Asks for a while whether it runs, ms. */
+/* Queries for @ms milliseconds whether the VM runs. */
 void vfio_user_stress_vm_pass(VFIOUserStressVM *vm, unsigned ms);
 
-/* The word "status" of a query. */
+/* Returns the member "status" of the reply to a query. */
 char *vfio_user_stress_vm_status(VFIOUserStressVM *vm, const char *query);
 
 /*
- * Has the driver, a processor, do something, and waits for it.  Continues a VM
- * that does not run.
+ * Makes the driver processor execute an order, and waits for it.  Continues a
+ * VM that is stopped.
  */
 void vfio_user_stress_vm_order(VFIOUserStressVM *vm, VFIOUserGuestOrder order);
 
 /*
- * Plugs a device, and has the driver set it up.  Does nothing where there is
- * one or if QEMU refuses.
+ * Plugs a device and makes the driver set it up.  Does nothing if one is
+ * plugged already or if QEMU refuses.
  */
 void vfio_user_stress_vm_plug(VFIOUserStressVM *vm, unsigned device,
                               const VFIOUserModel *model);
 void vfio_user_stress_vm_plug_nic(VFIOUserStressVM *vm);
 
-/* Has the driver set up what is plugged. */
+/* Makes the driver set up all plugged devices. */
 void vfio_user_stress_vm_set_up(VFIOUserStressVM *vm);
 
-/* Has the driver eject a device, as its ACPI code does. */
+/* Makes the driver eject a device, as its ACPI code does. */
 void vfio_user_stress_vm_eject(VFIOUserStressVM *vm, unsigned device);
 void vfio_user_stress_vm_eject_nic(VFIOUserStressVM *vm);
 
-/* Asks the guest to release a device, by the monitor. */
+/* Sends device_del, which asks the guest to release a device. */
 void vfio_user_stress_vm_ask(VFIOUserStressVM *vm, const char *id);
 
-/* Frees what has gone: servers whose device is no longer there. */
+/* Frees the servers of devices that are gone. */
 void vfio_user_stress_vm_tidy(VFIOUserStressVM *vm);
 
 /* Unplugs everything. */
 void vfio_user_stress_vm_empty(VFIOUserStressVM *vm);
 
-/* Descriptors and threads of QEMU. */
+/* Counts the descriptors or threads of QEMU. */
 unsigned vfio_user_stress_vm_count(VFIOUserStressVM *vm, const char *what);
 
 #endif /* TESTS_QTEST_VFIO_USER_STRESS_VM_H */

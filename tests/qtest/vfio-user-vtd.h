@@ -1,8 +1,8 @@
 /*
- * Test rig: the driver of an intel-iommu
+ * Test rig: a driver for intel-iommu
  *
- * Writes page tables into guest memory, and invalidates.  One domain, of the
- * one device that is told at the beginning; QEMU has intel-iommu with
+ * Writes page tables into guest memory and sends invalidations.  There is one
+ * domain, for the device passed to vtd_init().  QEMU has intel-iommu with
  * caching-mode=on.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -13,7 +13,7 @@
 
 #include "libqtest.h"
 
-/* Registers of VT-d, and what is used of them */
+/* VT-d registers and the bits that are used */
 #define VTD 0xfed90000ull
 #define VTD_GCMD (VTD + 0x18)
 #define GCMD_TRANSLATE (1u << 31)
@@ -37,7 +37,7 @@
 #define HUGE_PAGE 0x200000ull
 #define DOMAIN 5
 
-/* Where the tables are: one of the last level for each huge page */
+/* Addresses of the tables; one last-level table for each huge page */
 #define TABLES 0x100000ull
 #define ROOT TABLES
 #define CONTEXT (TABLES + PAGE)
@@ -46,20 +46,20 @@
 #define LEVEL_1(i) (TABLES + (4 + (i)) * PAGE)
 #define LAST_LEVELS 10
 
-#define IOVA 0x10000000ull      /* of the first huge page */
+#define IOVA 0x10000000ull      /* IOVA of the first huge page */
 
 #define vtd_command(qts, command) qtest_writel((qts), VTD_GCMD, (command))
 #define vtd_invalidate(qts, how) qtest_writeq((qts), VTD_IOTLB, (how))
 
 void vtd_invalidate_pages(QTestState *qts, uint64_t iova, unsigned log_pages);
 
-/* Empty tables for the device, and no translation yet. */
+/* Creates empty tables for the device; translation is still off. */
 void vtd_init(QTestState *qts, unsigned bus, unsigned devfn);
 
-/* Entry for the page at @iova; @how 0: none. */
+/* Sets the entry of the page at @iova; @how 0 clears it. */
 void vtd_set(QTestState *qts, uint64_t iova, uint64_t to, uint64_t how);
 
-/* Likewise for a huge page; @how 0: back to a table of pages. */
+/* The same for a huge page; @how 0 restores the table of pages. */
 void vtd_set_huge(QTestState *qts, uint64_t iova, uint64_t to, uint64_t how);
 
 #endif /* TESTS_QTEST_VFIO_USER_VTD_H */

@@ -13,13 +13,13 @@
 #include "qemu/bswap.h"
 #include "vfio-user-writer.h"
 
-#define AREA VFIO_USER_WRITER_AREA      /* of guest memory, the engine's */
-#define OFTEN (4 * MiB)         /* its beginning, written to all the time */
+#define AREA VFIO_USER_WRITER_AREA      /* the engine's, in guest memory */
+#define OFTEN (4 * MiB)         /* the start, written all the time */
 #define PIECE VFIO_USER_WRITER_PIECE
-#define BURST 16                /* pieces on end */
+#define BURST 16                /* pieces in a row */
 #define PACE_US 100             /* between two bursts */
 
-/* 0 or a positive errno: a piece that the device, stopped, does not write. */
+/* Returns 0 or a positive errno.  A stopped device does not write the piece. */
 static int write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
                        size_t size)
 {
@@ -31,7 +31,10 @@ static int write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
            0 : ESHUTDOWN;
 }
 
-/* Nothing follows what is in doubt: the connection has ended. */
+/*
+ * After the connection is lost with a write in flight, nothing more is
+ * written.
+ */
 static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
 {
     uint32_t piece[PIECE / 4];
@@ -40,18 +43,18 @@ static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
     for (unsigned i = 0; i < ARRAY_SIZE(piece); i++) {
         piece[i] = g_rand_int(rand);
     }
-    error = w->doubts ? ECONNRESET : write_piece(w, at, piece, sizeof(piece));
-    if (error == ECONNRESET && !w->doubts) {
-        w->doubts = true;
-        w->doubt_at = at;
-        memcpy(w->doubt, piece, sizeof(piece));
+    error = w->unsure ? ECONNRESET : write_piece(w, at, piece, sizeof(piece));
+    if (error == ECONNRESET && !w->unsure) {
+        w->unsure = true;
+        w->unsure_at = at;
+        memcpy(w->unsure_bytes, piece, sizeof(piece));
     } else if (!error) {
         memcpy(w->copy + at, piece, sizeof(piece));
     }
     return !error;
 }
 
-/* A device that fills large buffers: runs of pages that are all dirty. */
+/* Acts as a device that fills large buffers: long runs of dirty pages. */
 static void fill_at_once(VFIOUserWriter *w, GRand *rand)
 {
     for (uint64_t i = w->walked; i < w->size; i += 4) {
@@ -86,7 +89,7 @@ static gpointer writer(gpointer opaque)
     return NULL;
 }
 
-/* All of the area is random before the engine works on. */
+/* Fills the whole area with random data before the engine starts. */
 void vfio_user_writer_start(VFIOUserWriter *w)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(11);
@@ -128,8 +131,8 @@ unsigned vfio_user_writer_wrong(VFIOUserWriter *w, const uint8_t *is)
 {
     unsigned wrong = 0;
 
-    if (w->doubts && !memcmp(is + w->doubt_at, w->doubt, PIECE)) {
-        memcpy(w->copy + w->doubt_at, w->doubt, PIECE);
+    if (w->unsure && !memcmp(is + w->unsure_at, w->unsure_bytes, PIECE)) {
+        memcpy(w->copy + w->unsure_at, w->unsure_bytes, PIECE);
     }
     for (size_t i = 0; i < w->size; i += 4096) {
         wrong += memcmp(is + i, w->copy + i, 4096) != 0;
