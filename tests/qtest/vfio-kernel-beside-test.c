@@ -1,8 +1,10 @@
 /*
- * vfio-pci against the kernel's VFIO, beside a vfio-user device
+ * vfio-pci with a simulated VFIO kernel driver, together with a vfio-user
+ * device
  *
- * Both are in one address space, in a container each, and neither may be taken
- * for the other's.  In any order of joining and leaving, what stays works.
+ * Both devices are in one address space, each with its own container, and must
+ * not be mixed up.  Whatever the order in which they are plugged and
+ * unplugged, the remaining device must keep working.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -46,7 +48,7 @@ static unsigned calls(Both *both, const char *prefix)
     return vfio_kernel_count(lines, prefix);
 }
 
-/* A register of BAR 0 keeps what the guest wrote. */
+/* Checks that a register of BAR 0 keeps what the guest wrote. */
 static void check_register(Both *both, int slot)
 {
     QPCIDevice *dev = qpci_device_find(&both->kernel->bus.bus,
@@ -62,7 +64,10 @@ static void check_register(Both *both, int slot)
     g_free(dev);
 }
 
-/* It has memory of its container and, in this, is reached. */
+/*
+ * Checks that the server has DMA maps and that the guest can access the
+ * device.
+ */
 static void check_user(Both *both)
 {
     check_register(both, USER_SLOT);
@@ -122,7 +127,7 @@ static void test_order(const void *opaque)
     (order->kernel_joins_first ? plug_user : plug_kernel)(&both);
     check_kernel(&both);
     check_user(&both);
-    /* the group is put into one container, which is the kernel's */
+    /* only the kernel's container is set for the group */
     g_assert_cmpuint(calls(&both, "SET_CONTAINER"), ==, 1);
 
     if (order->kernel_leaves_first) {
@@ -142,7 +147,7 @@ static void test_order(const void *opaque)
 
 /* Migration */
 
-/* Returns why the VM does not migrate; NULL: it does. */
+/* Returns why migration is blocked, or NULL if it is not. */
 static char *why_blocked(Both *both)
 {
     QDict *response = qtest_qmp(both->kernel->qts,
@@ -164,8 +169,9 @@ static char *why_blocked(Both *both)
 }
 
 /*
- * Which states a server knows is nothing to the device beside it: that hw/vfio
- * migrates several devices only with P2P states is about its own.
+ * hw/vfio requires P2P states for migrating several devices.  This applies to
+ * kernel devices only: a vfio-user server without P2P states next to one does
+ * not block migration.
  */
 static void test_migration(void)
 {
@@ -188,7 +194,7 @@ static void test_migration(void)
     end(&both);
 }
 
-/* The one that does not migrate is named, and the other is not. */
+/* Only the device that cannot migrate is named in the reason. */
 static void test_no_migration(void)
 {
     VFIOUserModel model = vfio_user_model;

@@ -1,17 +1,18 @@
 /*
- * The kernel's VFIO, without hardware
+ * A simulated VFIO kernel driver
  *
- * Preloaded into QEMU, this answers for /dev/vfio: a type 1 container, one
- * group and one PCI device.  Each call that gets there is a line in the log
- * (see vfio-kernel-test.c); all other calls go to the C library.  The device
- * is a sparse file with the regions where the kernel has them, so BARs are
- * memory and can be mapped; it does nothing but fire interrupts on demand.
+ * Preloaded into QEMU, this library implements /dev/vfio: a type 1 container,
+ * one group and one PCI device.  It logs each call as a line (see
+ * vfio-kernel.h) and passes all other calls to the C library.  The device is a
+ * sparse file with the regions at the kernel's offsets, so its BARs are memory
+ * and can be mapped.  The device does nothing except trigger interrupts on
+ * demand.
  *
- * Environment: VFIO_KERNEL_SHIM_LOG is the file to append to, and calls whose
- * line begins with VFIO_KERNEL_SHIM_FAIL fail with EBUSY.  The device offers
- * to migrate where there is VFIO_KERNEL_SHIM_MIGRATES.
+ * Environment: VFIO_KERNEL_SHIM_LOG is the file to append to.  Calls whose log
+ * line begins with VFIO_KERNEL_SHIM_FAIL fail with EBUSY.  The device supports
+ * migration if VFIO_KERNEL_SHIM_MIGRATES is set.
  *
- * Threads: any; like QEMU, the device relies on the big QEMU lock.
+ * Threads: any; like QEMU's device code, it relies on the big QEMU lock.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -52,20 +53,20 @@ static const struct {
 
 static const uint8_t config[CONFIG_SIZE] = {
     [0x00] = 0x36, 0x1b, 0xee, 0xff,            /* vendor, device */
-    [0x06] = 0x10,                              /* has capabilities */
+    [0x06] = 0x10,                              /* capabilities list */
     [0x0b] = 0xff,                              /* class: other */
     [0x14] = 0x01,                              /* BAR 1: I/O */
     [0x20] = 0x04,                              /* BAR 4: 64 bits */
     [0x34] = CAP_PM,
     [0x3d] = 1,                                 /* INTA */
-    [CAP_PM] = 0x01, CAP_MSI, 0x03, 0x00, 0x08, /* keeps state in D3 */
+    [CAP_PM] = 0x01, CAP_MSI, 0x03, 0x00, 0x08, /* no soft reset in D3 */
     [CAP_MSI] = 0x05, CAP_MSIX, 0x84,           /* 64 bits, 4 vectors */
     [CAP_MSIX] = 0x11, 0, VECTORS - 1, 0,       /* table at BAR 4 + 0 */
     [CAP_MSIX + 4] = 4,
     [CAP_MSIX + 8] = 4, 0x08,                   /* pending at BAR 4 + 0x800 */
 };
 
-/* The C library's functions, under the names that QEMU's objects use */
+/* C library functions, under the symbol names that QEMU's objects use */
 
 int shim_open(const char *path, int flags, ...) asm("open64");
 int shim_close(int fd) asm("close");
@@ -79,7 +80,7 @@ ssize_t shim_pwrite(int fd, const void *data, size_t size, off_t offset)
 void *shim_mmap(void *where, size_t size, int prot, int flags, int fd,
                 off_t offset) asm("mmap64");
 
-/* The function that @shim hides, by its @name */
+/* Looks up the C library function @name, which @shim overrides */
 #define REAL(shim, name)                                    \
     ({                                                      \
         static typeof(shim) *fn;                            \
@@ -89,7 +90,7 @@ void *shim_mmap(void *where, size_t size, int prot, int flags, int fd,
         fn;                                                 \
     })
 
-/* Write a line to the log.  Returns false if this call is to fail. */
+/* Writes a line to the log.  Returns false if this call must fail. */
 static bool G_GNUC_PRINTF(1, 2) say(const char *fmt, ...)
 {
     const char *fail = getenv("VFIO_KERNEL_SHIM_FAIL");
@@ -211,7 +212,7 @@ static int group_ioctl(unsigned long request, void *arg)
     }
 }
 
-/* BAR 2 is mapped in part, which it says behind something unknown. */
+/* BAR 2 has a mappable area, described after an unknown capability. */
 static void add_region_caps(struct vfio_region_info *info)
 {
     struct {
@@ -292,7 +293,7 @@ static int set_irqs(struct vfio_irq_set *irqs)
         return 0;
     }
     if (irqs->index == VFIO_PCI_MSI_IRQ_INDEX && irqs->count > 1) {
-        return 1;       /* as many vectors as the host has left */
+        return 1;       /* number of vectors the host has left */
     }
     for (i = 0; i < VECTORS; i++) {
         if (!irqs->count) {
@@ -304,7 +305,7 @@ static int set_irqs(struct vfio_irq_set *irqs)
     return 0;
 }
 
-/* Migration v2 without pre-copy, which is offered and not done. */
+/* Reports migration v2 without pre-copy, but does not implement it. */
 static int device_feature(struct vfio_device_feature *feature)
 {
     struct vfio_device_feature_migration *migration = (void *)feature->data;

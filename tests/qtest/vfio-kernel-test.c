@@ -1,9 +1,9 @@
 /*
- * vfio-pci against the kernel's VFIO
+ * vfio-pci with a simulated VFIO kernel driver
  *
- * Checks call by call what QEMU asks of the kernel for a device: that nothing
- * is lost, doubled or changed on the way through the io_ops and the container's
- * ops.  See vfio-kernel.h for the log's lines.
+ * Checks the kernel calls of QEMU one by one: the io_ops and the container's
+ * ops must not lose, duplicate or change any.  See vfio-kernel.h for the log
+ * format.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,8 +25,8 @@
     g_assert_cmpuint(vfio_kernel_count(calls, prefix), ==, (n))
 
 /*
- * Compares the calls since the last time with @expected, a line each.  How
- * config space is read is not looked at, as QEMU has a copy of most of it.
+ * Compares the calls since the last check with @expected, one per line.  Reads
+ * of config space are ignored, because QEMU caches most of it.
  */
 static void assert_calls(VFIOKernel *k, const char *expected)
 {
@@ -46,7 +46,10 @@ static void skip_calls(VFIOKernel *k)
     g_strfreev(vfio_kernel_calls(k));
 }
 
-/* A VM with the device enabled in it, and nothing more in the log to see. */
+/*
+ * Returns a VM with the device plugged and enabled, and all log lines
+ * consumed.
+ */
 static VFIOKernel *start_plugged(void)
 {
     VFIOKernel *k = vfio_kernel_start(NULL);
@@ -59,7 +62,7 @@ static VFIOKernel *start_plugged(void)
     return k;
 }
 
-/* Maps BAR @nr and forgets the calls that took. */
+/* Maps BAR @nr and skips the calls that this causes. */
 static QPCIBar map_bar(VFIOKernel *k, int nr)
 {
     QPCIBar bar = qpci_iomap(k->dev, nr, NULL);
@@ -68,7 +71,10 @@ static QPCIBar map_bar(VFIOKernel *k, int nr)
     return bar;
 }
 
-/* Waits until @value is in guest memory where test_msix() wants messages. */
+/*
+ * Waits until @value is in guest memory at the address that test_msix() uses
+ * for messages.
+ */
 static void wait_for_message(VFIOKernel *k, uint32_t value)
 {
     int64_t end = g_get_monotonic_time() + DEADLINE_US;
@@ -107,7 +113,7 @@ static void test_realize(void)
     assert_count(calls, "mmap", 1);
     assert_count(calls, "SET_IRQS err trigger 0+1 fd", 1);
     assert_count(calls, "SET_IRQS req trigger 0+1 fd", 1);
-    /* once by realize, and once more by the reset that follows */
+    /* by realize and by the reset after it */
     assert_count(calls, "SET_IRQS intx trigger 0+1 fd", 2);
     assert_count(calls, "SET_IRQS intx trigger 0+0 none", 1);
     assert_count(calls, "SET_IRQS", 5);
@@ -116,7 +122,10 @@ static void test_realize(void)
     vfio_kernel_stop(k);
 }
 
-/* Each region is described once, and config space read as a whole once. */
+/*
+ * Each region's info is queried once, and config space is read as a whole
+ * once.
+ */
 static void test_asks_once(void)
 {
     VFIOKernel *k = vfio_kernel_start(NULL);
@@ -127,21 +136,22 @@ static void test_asks_once(void)
     for (int i = 0; i < 6; i++) {
         g_autofree char *line = g_strdup_printf("GET_REGION_INFO %d", i);
 
-        /* BAR 2 needs a second call, with more room */
+        /* BAR 2 needs a second call with a larger buffer */
         assert_count(calls, line, i == 2 ? 2 : 1);
     }
-    assert_count(calls, "GET_REGION_INFO 6", 0);    /* its register was asked */
+    /* region 6 is not queried: its size comes from the ROM BAR */
+    assert_count(calls, "GET_REGION_INFO 6", 0);
     assert_count(calls, "GET_REGION_INFO 7", 1);
     assert_count(calls, "GET_REGION_INFO", 8);
     assert_count(calls, "read 7 0x0 256", 1);
-    assert_count(calls, "read 7 0x30 4", 2);    /* how large is the ROM? */
+    assert_count(calls, "read 7 0x30 4", 2);    /* ROM sizing */
     for (int i = PCI_BASE_ADDRESS_0; i <= PCI_BASE_ADDRESS_5; i += 4) {
         g_autofree char *line = g_strdup_printf("read 7 0x%x 4", i);
 
         g_assert_cmpuint(vfio_kernel_count(calls, line), <=, 1);
     }
-    assert_count(calls, "read 7 0x44 2", 1);    /* in D0, at reset? */
-    assert_count(calls, "read 7 0x4 2", 1);     /* what to turn off? */
+    assert_count(calls, "read 7 0x44 2", 1);    /* power state, at reset */
+    assert_count(calls, "read 7 0x4 2", 1);     /* PCI command, at reset */
     vfio_kernel_stop(k);
 }
 
@@ -173,7 +183,7 @@ static void test_bars(void)
     assert_calls(k, "write 1 0x10 2 0x55aa\n"
                     "read 1 0x10 2\n");
 
-    /* The second page is mapped: accesses are no calls. */
+    /* Accesses to the second page, which is mapped, make no calls. */
     bar = map_bar(k, 2);
     qpci_io_writel(k->dev, bar, 0x0ffc, 1);
     qpci_io_writel(k->dev, bar, 0x1000, 2);
@@ -190,7 +200,10 @@ static void test_intx(void)
     QPCIBar bar = map_bar(k, 0);
     int64_t end = g_get_monotonic_time() + DEADLINE_US;
 
-    /* Once the interrupt is there, an access is taken for its end. */
+    /*
+     * While an interrupt is pending, QEMU treats an access to the device as
+     * EOI.
+     */
     qpci_io_writel(k->dev, bar, DOORBELL, 0);
     assert_calls(k, "write 0 0xf0 4 0x0\n");
     for (;;) {
@@ -219,7 +232,7 @@ static void test_msi(void)
     qpci_config_writel(k->dev, MSI + PCI_MSI_ADDRESS_HI, 0);
     qpci_config_writew(k->dev, MSI + PCI_MSI_DATA_64, 0x5678);
     skip_calls(k);
-    /* The guest wants four vectors, the host has but one. */
+    /* The guest enables four vectors, but the host has only one. */
     qpci_config_writew(k->dev, MSI + PCI_MSI_FLAGS,
                        PCI_MSI_FLAGS_ENABLE | 2 << 4);
     assert_calls(k, "write 7 0x52 2 0x21\n"
@@ -244,7 +257,7 @@ static void test_msix(void)
     uint64_t entry = PCI_MSIX_ENTRY_SIZE;
 
     qpci_config_writew(k->dev, MSIX + PCI_MSIX_FLAGS, PCI_MSIX_FLAGS_ENABLE);
-    /* no vector is in use yet: the kernel gets none, but MSI-X is on */
+    /* no vector is in use yet: MSI-X is enabled without eventfds */
     assert_calls(k, "write 7 0x72 2 0x8000\n"
                     "SET_IRQS intx trigger 0+0 none\n"
                     "SET_IRQS msix trigger 0+1 no-fd\n");
@@ -259,7 +272,7 @@ static void test_msix(void)
     wait_for_message(k, 0xc0ffee);
     skip_calls(k);
 
-    /* The table grows without others being turned off, in any order. */
+    /* Vectors are added in any order without disabling the others. */
     qpci_io_writel(k->dev, table, PCI_MSIX_ENTRY_VECTOR_CTRL, 0);
     assert_calls(k, "SET_IRQS msix trigger 0+1 fd\n");
 
@@ -311,7 +324,7 @@ static void test_unplug(void)
                                         "close container\n"
                                         "close group\n"));
 
-    /* The container is a new one when the device comes back. */
+    /* A new container is created when the device is plugged again. */
     vfio_kernel_plug(k);
     vfio_kernel_stop(k);
 }
@@ -334,7 +347,7 @@ static void test_failure(const void *opaque)
     }
     qobject_unref(rsp);
 
-    /* Everything that was opened is closed again. */
+    /* Every container that was opened is closed again. */
     calls = vfio_kernel_wait_for_end(k);
     assert_count(calls, "close container",
                  vfio_kernel_count(calls, "open /dev/vfio/vfio"));
@@ -343,7 +356,7 @@ static void test_failure(const void *opaque)
     vfio_kernel_stop(k);
 }
 
-/* A call that fails, and what the user reads */
+/* A failing call, and the resulting error message */
 static const char *const failures[][2] = {
     { "SET_CONTAINER",
       "vfio " NAME ": failed to setup container for group 7: Failed to set"

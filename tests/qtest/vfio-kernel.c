@@ -1,7 +1,7 @@
 /*
- * Test rig: a VM, and the kernel's VFIO without hardware
+ * Test rig: a VM and a simulated VFIO kernel driver
  *
- * The test's thread only.
+ * Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -110,7 +110,7 @@ char **vfio_kernel_wait_for_end(VFIOKernel *k)
         if (vfio_kernel_count(calls, "close group")) {
             return calls;
         }
-        /* The device is freed when no thread can use it any more. */
+        /* The device is freed once no thread can use it any more. */
         g_assert_cmpint(g_get_monotonic_time(), <, end);
         g_strfreev(calls);
         qobject_unref(qtest_qmp(k->qts, "{'execute': 'query-status'}"));

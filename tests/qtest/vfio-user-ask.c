@@ -1,9 +1,10 @@
 /*
- * Scripted vfio-user server: its requests of the client
+ * Scripted vfio-user server: requests to the client
  *
- * One is sent by a rule or by a test, which waits for the reply.
+ * A request is sent by a rule, or by a test, which waits for the reply.
  *
- * Threads: the server's thread sends and takes replies; the test's thread asks.
+ * Threads: the server's thread sends requests and receives replies; the test's
+ * thread queues requests and waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

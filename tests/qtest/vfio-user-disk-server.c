@@ -1,21 +1,21 @@
 /*
- * A vfio-user server on libvfio-user: a virtio disk that migrates at work
+ * A vfio-user server on libvfio-user: a virtio disk that migrates under load
  *
- * For the driver that any Linux has: a modern virtio-blk device with one queue
- * and MSI-X.  The disk's first chunk is no storage; what is read there are
- * 64-bit numbers, each one more than the one before, whoever reads them.  The
- * other chunks keep what is written to them.  Numbers, chunks, registers and
- * queue are the device's state.  A request takes a while, so that a busy driver
- * always has some under way.  A device that is to stop leaves them in the queue
- * for the one that goes on, or finishes them all, interrupts included.  What is
- * done to guest memory is done through descriptors, and the library keeps the
- * record of it.
+ * A modern virtio-blk device with one queue and MSI-X, for the Linux driver.
+ * The first chunk of the disk is not storage: every read returns consecutive
+ * 64-bit numbers, from a counter that all readers share.  The other chunks
+ * store what is written.  The state of the device is the counter, the chunks,
+ * the registers and the queue.  A request takes some time, so that a busy
+ * driver always has requests in flight.  A device that is stopped either
+ * leaves them in the queue for the destination, or completes them all,
+ * including interrupts.  Guest memory is accessed through descriptors, and
+ * libvfio-user tracks dirty pages.
  *
  *     vfio-user-disk-server SOCKET leaves|finishes
  *
- * Says for each migration state how many numbers it gave out.  Serves one
- * client and ends with it.  One thread.  It trusts the driver: on a queue that
- * makes no sense it ends.
+ * Prints the counter at each migration state.  Serves one client and exits
+ * when it disconnects.  Single-threaded.  Trusts the driver: exits if the
+ * queue is invalid.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -45,30 +45,33 @@
 #define PAGE 4096
 #define VECTORS 2
 
-/* BAR 0, a page for each */
+/* BAR 0, one page each */
 enum { COMMON, NOTIFY, ISR, DEVICE, TABLE, PENDING, PAGES };
 
 #define SECTOR 512
 #define CHUNK (64 * 1024)
 #define CHUNKS 64
 #define QUEUE_SIZE 64
-/* data of a request, beside its header and its status */
+/* data segments of a request, besides header and status */
 #define SEGMENTS 16
 #define DESCRIPTORS (SEGMENTS + 2)
-/* maps of guest memory that a range may lie in */
+/* maximum DMA maps that a range may span */
 #define MAPS 4
 
 #define FEATURES ((1ull << VIRTIO_F_VERSION_1) | \
                   (1ull << VIRTIO_BLK_F_SEG_MAX))
 
 struct state {
-    struct virtio_pci_common_cfg common;    /* the queue's registers as well */
+    struct virtio_pci_common_cfg common;    /* includes the queue's registers */
     uint32_t driver_features[2];
-    uint64_t numbers;                       /* how many were given out */
-    uint16_t taken;                         /* requests, modulo 2^16 */
+    uint64_t numbers;                       /* numbers returned so far */
+    uint16_t taken;                         /* requests taken, modulo 2^16 */
 };
 
-/* The stream: one chunk, or at CHUNKS the rest of the state */
+/*
+ * A record of the stream: one chunk, or the rest of the state if index is
+ * CHUNKS
+ */
 typedef struct Record {
     uint64_t index;
     uint8_t data[CHUNK];
@@ -79,7 +82,7 @@ static struct device {
     dma_sg_t *maps;
     struct state s;
     uint8_t (*disk)[CHUNK];
-    bool finishes;              /* its requests, when it is to stop */
+    bool finishes;              /* completes requests before it stops */
     int timer;
 
     vfu_migr_state_t migration;
@@ -119,7 +122,7 @@ static uint16_t read16(uint64_t address)
     uint16_t value;
 
     dma(address, &value, sizeof(value), false);
-    /* what the driver wrote before is to be read behind it */
+    /* order later reads after this one */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return value;
 }
@@ -183,7 +186,7 @@ static uint8_t execute(struct virtio_blk_outhdr *header,
     return VIRTIO_BLK_S_OK;
 }
 
-/* Read a chain of descriptors; return how many they are. */
+/* Reads a chain of descriptors; returns its length. */
 static int read_chain(uint16_t head, struct vring_desc *chain)
 {
     int count = 0;
@@ -200,7 +203,7 @@ static int read_chain(uint16_t head, struct vring_desc *chain)
     }
 }
 
-static void give_back(uint16_t head, uint32_t written)
+static void complete_request(uint16_t head, uint32_t written)
 {
     uint64_t used = QUEUE_ADDRESS(used);
     struct vring_used_elem element = { .id = head, .len = written };
@@ -219,7 +222,7 @@ static void give_back(uint16_t head, uint32_t written)
     }
 }
 
-static bool works(void)
+static bool device_works(void)
 {
     return (dev.migration == VFU_MIGR_STATE_RUNNING ||
             dev.migration == VFU_MIGR_STATE_PRE_COPY) &&
@@ -232,7 +235,7 @@ static bool has_request(void)
 {
     uint64_t avail = QUEUE_ADDRESS(avail);
 
-    return works() && dev.s.taken !=
+    return device_works() && dev.s.taken !=
            read16(avail + offsetof(struct vring_avail, idx));
 }
 
@@ -256,12 +259,12 @@ static void take_request(void)
     }
     status = execute(&header, chain + 1, count - 2);
     dma(chain[count - 1].addr, &status, sizeof(status), true);
-    give_back(head, written);
+    complete_request(head, written);
 }
 
 static void work_later(void)
 {
-    /* so long that there is always one to be finished */
+    /* long enough that a request is always in flight */
     const struct itimerspec spec = {
         .it_value.tv_nsec = dev.finishes ? 5000000 : 500000,
     };
@@ -386,7 +389,10 @@ static int transition(vfu_ctx_t *ctx, vfu_migr_state_t state)
     return 0;
 }
 
-/* What comes next in the stream: the rest, at the end, is at CHUNKS. */
+/*
+ * Returns the next chunk to save; CHUNKS is the rest of the state, which comes
+ * last.
+ */
 static int next_unsaved(void)
 {
     int i = 0;

@@ -1,7 +1,7 @@
 /*
  * The bare guest
  *
- * See the header for what this file is and is not.
+ * See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,7 +1,7 @@
 /*
  * Interrupts of a vfio-user device, as its driver sees them
  *
- * The test's thread only.
+ * Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,7 +34,7 @@ VFIOUserModel vfio_user_irq_model(uint32_t index, uint32_t count,
     return model;
 }
 
-/* What the server heard */
+/* DEVICE_SET_IRQS received by the server */
 
 VFIOUserIRQSets vfio_user_irq_sets(VFIOUserRig *rig, uint32_t index,
                                    uint32_t flags)
@@ -69,7 +69,7 @@ bool vfio_user_irq_armed(VFIOUserRig *rig, uint32_t index, uint32_t vector)
     return fd >= 0;
 }
 
-/* MSI-X as a driver does it */
+/* MSI-X */
 
 void vfio_user_irq_write(VFIOUserRig *rig, QPCIBar bar, unsigned vector,
                          bool masked)

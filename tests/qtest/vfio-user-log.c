@@ -1,7 +1,7 @@
 /*
  * Log of the scripted vfio-user server
  *
- * See the header for what it is and is not.
+ * See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,7 +35,7 @@ void vfio_user_log_append(GArray *log, const VFIOUserPacket *packet)
     g_array_append_val(log, seen);
 }
 
-static bool is_such(const VFIOUserSeen *seen, const VFIOUserWhen *when)
+static bool log_matches(const VFIOUserSeen *seen, const VFIOUserWhen *when)
 {
     return vfio_user_when_holds(when, seen->header.command, seen->payload,
                                 seen->length);
@@ -47,7 +47,7 @@ unsigned vfio_user_log_count(const GArray *log, const VFIOUserWhen *when)
     unsigned i;
 
     for (i = 0; i < log->len; i++) {
-        count += is_such(&g_array_index(log, VFIOUserSeen, i), when);
+        count += log_matches(&g_array_index(log, VFIOUserSeen, i), when);
     }
     return count;
 }
@@ -61,7 +61,7 @@ const VFIOUserSeen *vfio_user_log_find(const GArray *log,
     for (i = 0; i < log->len; i++) {
         VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
 
-        if (is_such(seen, when) && !--left) {
+        if (log_matches(seen, when) && !--left) {
             return seen;
         }
     }

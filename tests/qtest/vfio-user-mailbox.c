@@ -1,7 +1,7 @@
 /*
- * A guest that accesses registers as the test says
+ * A guest that accesses registers on the test's behalf
  *
- * See the header for what this file is and is not.
+ * See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 #include "vfio-user-guest.h"
 #include "vfio-user-mailbox.h"
 
-/* Waits for a word that is 0, or is not; false at the deadline. */
+/* Waits until a word is 0 (@zero) or nonzero; returns false after @us. */
 static bool becomes(VFIOUserRig *rig, uint64_t address, bool zero, gint64 us)
 {
     gint64 deadline = g_get_monotonic_time() + us;
@@ -25,7 +25,7 @@ static bool becomes(VFIOUserRig *rig, uint64_t address, bool zero, gint64 us)
     return true;
 }
 
-/* The guest has begun, in this test or one before it. */
+/* Whether the guest has started, in this test or an earlier one. */
 static bool has_booted(VFIOUserRig *rig, gint64 us)
 {
     return becomes(rig, VFIO_USER_GUEST_CPU(0, boots), false, us);

@@ -1,5 +1,5 @@
 /*
- * A VM that is saved to a file, for tests that change it
+ * A VM saved to a file, for tests that modify the file
  *
  * See the header.
  *
@@ -31,7 +31,7 @@ static bool take_record(VFIOUserMigFile *file, size_t at, uint64_t *position)
     return true;
 }
 
-/* What is between them is QEMU's. */
+/* Finds the records; the data between them belongs to QEMU. */
 static void find_records(VFIOUserMigFile *file)
 {
     const uint64_t magic = cpu_to_be64(VFIO_USER_MIG_MAGIC);
@@ -114,7 +114,7 @@ void vfio_user_mig_file_insert(VFIOUserMigFile *file, size_t before,
         if (file->record[i].at < before) {
             continue;
         }
-        if (!end) {             /* of the one that was before it */
+        if (!end) {             /* of the preceding record */
             end = ldq_be_p(head + 8) - file->record[i].size;
         }
         stq_be_p(head + 8, ldq_be_p(head + 8) + length);
@@ -149,7 +149,7 @@ char *vfio_user_mig_file_refused(VFIOUserMigFile *file,
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_FEATURE,
                                           AT(VFIO_USER_MIG_RUNNING)), ==, 0);
-    /* of v1: the change to RESUMING and none after it */
+    /* migration v1: RESUMING is set, and no state after it */
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_REGION_WRITE,
                                           AT_OFFSET(

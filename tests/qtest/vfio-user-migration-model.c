@@ -11,7 +11,7 @@
 
 #include "vfio-user-model.h"
 
-/* What is saved: the filling, the regions, the size of it all. */
+/* The saved data: the filler, the regions, the total size. */
 #define SIZE_SIZE sizeof(uint64_t)
 
 static const uint32_t regions[] = {
@@ -24,7 +24,7 @@ static uint64_t total_size(const VFIOUserMigrating *m)
     return m->filling + region_sizes[0] + region_sizes[1] + SIZE_SIZE;
 }
 
-/* Bytes by which the filling has grown in PRE_COPY. */
+/* Returns the bytes by which the filler has grown in PRE_COPY. */
 static uint64_t grown(const VFIOUserMigrating *m)
 {
     uint64_t us = g_get_monotonic_time() - m->since;
@@ -32,7 +32,10 @@ static uint64_t grown(const VFIOUserMigrating *m)
     return us * m->model->grows / G_TIME_SPAN_SECOND;
 }
 
-/* What PRE_COPY gives by now, where @size bytes are asked for. */
+/*
+ * Returns the end of the data available in PRE_COPY when @size bytes are
+ * requested.
+ */
 static uint64_t pre_copy_end(const VFIOUserMigrating *m, uint64_t size)
 {
     if (m->model->grows == VFIO_USER_MODEL_ENDLESS) {
@@ -41,7 +44,7 @@ static uint64_t pre_copy_end(const VFIOUserMigrating *m, uint64_t size)
     return MIN(m->model->pre_copy, m->model->filling) + grown(m);
 }
 
-/* The device works no longer: the filling stays as it is. */
+/* The device has stopped: fixes the size of the filler. */
 static void settle_filling(VFIOUserMigrating *m)
 {
     m->filling = m->model->filling;
@@ -112,7 +115,7 @@ bool vfio_user_migrating_accepts(const VFIOUserMigrating *m, uint16_t command)
     }
 }
 
-/* The byte at @at of what is saved, which is there. */
+/* Returns the byte at offset @at of the saved data, which must exist. */
 static uint8_t saved_at(VFIOUserMigrating *m, uint64_t at)
 {
     if (m->state == VFIO_USER_MIG_PRE_COPY || at < m->filling) {
@@ -128,8 +131,8 @@ static uint8_t saved_at(VFIOUserMigrating *m, uint64_t at)
     return total_size(m) >> 8 * at;
 }
 
-/* Takes over what was written; false where that is not what is saved. */
-static bool load(VFIOUserMigrating *m)
+/* Loads the received data; returns false if it is not valid saved data. */
+static bool migrating_load(VFIOUserMigrating *m)
 {
     const uint8_t *bytes = m->sink->data;
     uint64_t i;
@@ -159,7 +162,7 @@ static bool load(VFIOUserMigrating *m)
     return true;
 }
 
-static int set_state(VFIOUserMigrating *m, uint32_t to)
+static int migrating_set_state(VFIOUserMigrating *m, uint32_t to)
 {
     VFIOUserMigState from = m->state;
 
@@ -181,7 +184,7 @@ static int set_state(VFIOUserMigrating *m, uint32_t to)
         m->state = VFIO_USER_MIG_ERROR;
         return -EIO;
     }
-    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !load(m)) {
+    if (from == VFIO_USER_MIG_RESUMING && m->sink->len && !migrating_load(m)) {
         m->state = VFIO_USER_MIG_ERROR;
         return -EINVAL;
     }
@@ -238,7 +241,7 @@ static int answer_feature(VFIOUserMigrating *m, VFIOUserPacket *request,
     }
     if (deed == VFIO_DEVICE_FEATURE_SET &&
         feature == VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE) {
-        int ret = set_state(m, f.device_state);
+        int ret = migrating_set_state(m, f.device_state);
 
         if (ret < 0) {
             return ret;

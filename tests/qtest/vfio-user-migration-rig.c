@@ -1,7 +1,7 @@
 /*
- * Test rig of migration: VMs with vfio-user devices, from one to another
+ * Test rig for migration between VMs with vfio-user devices
  *
- * The test's thread only.
+ * Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,9 +18,9 @@
 
 #define SLOT 4
 #define LONG_MS 20000
-#define WORDS 64                /* of BAR 0 that the guest fills */
+#define WORDS 64                /* words of BAR 0 that the guest fills */
 
-/* 20 reads of 4 KiB and some, so that each phase has several */
+/* about 20 reads of 4 KiB, so that each phase has several */
 #define SMALL_TRANSFER 4096
 #define VERSION "{\"capabilities\":{\"max_msg_fds\":8," \
                 "\"max_data_xfer_size\":" stringify(SMALL_TRANSFER) "," \
@@ -31,7 +31,7 @@ static VFIOUserModel stop_copy_2026, pre_copy_2026, region_2022;
 static VFIOUserModel small_2026;
 static VFIOUserPersonality small;
 
-/* Of libvfio-user's devices: more than fits into a socket. */
+/* For the libvfio-user models: more than fits into a socket buffer. */
 #define LARGE_FILLING 1500001
 #define LARGE_PRE_COPY 1200000
 
@@ -53,7 +53,7 @@ static void __attribute__((constructor)) make_models(void)
     region = vfio_user_model_migration1(&chunks);
 }
 
-/* After make_models(): constructors run in their order in the file. */
+/* Runs after make_models(), because constructors run in source order. */
 static void __attribute__((constructor)) make_libvfio_user_models(void)
 {
     region_2022 = region;
@@ -97,7 +97,7 @@ uint32_t vfio_user_mig_most_read(const VFIOUserModel *model)
                                 SMALL_TRANSFER;
 }
 
-/* Starts QEMU with the servers that are there. */
+/* Starts QEMU with the existing servers. */
 static void vm_start(VFIOUserMigVM *vm, unsigned timeout_ms, const char *ram,
                      const char *args)
 {
@@ -141,8 +141,8 @@ VFIOUserMigVM *vfio_user_mig_vm_new(const VFIOUserModel *const *models,
                   "-incoming defer");
 }
 
-/* Enables the devices; what firmware would do. */
-static VFIOUserMigVM *enabled(VFIOUserMigVM *vm)
+/* Enables the devices, as firmware would. */
+static VFIOUserMigVM *vm_enable(VFIOUserMigVM *vm)
 {
     QPCIBus *bus = qpci_new_pc(vm->qts, NULL);
     unsigned i;
@@ -162,16 +162,16 @@ static VFIOUserMigVM *enabled(VFIOUserMigVM *vm)
 VFIOUserMigVM *vfio_user_mig_vm_run(const VFIOUserModel *const *models,
                                     unsigned devices, unsigned timeout_ms)
 {
-    return enabled(vm_new(models, devices, NULL, timeout_ms,
-                          VFIO_USER_RIG_RAM, ""));
+    return vm_enable(vm_new(models, devices, NULL, timeout_ms,
+                            VFIO_USER_RIG_RAM, ""));
 }
 
 VFIOUserMigVM *vfio_user_mig_vm_run_faulty(const VFIOUserModel *model,
                                            const VFIOUserRule *rules,
                                            unsigned timeout_ms)
 {
-    return enabled(vm_new(&model, 1, rules, timeout_ms, VFIO_USER_RIG_RAM,
-                          ""));
+    return vm_enable(vm_new(&model, 1, rules, timeout_ms, VFIO_USER_RIG_RAM,
+                            ""));
 }
 
 VFIOUserMigVM *vfio_user_mig_vm_new_with(const VFIOUserModel *model,
@@ -183,7 +183,7 @@ VFIOUserMigVM *vfio_user_mig_vm_new_with(const VFIOUserModel *model,
 VFIOUserMigVM *vfio_user_mig_vm_run_with(const VFIOUserModel *model,
                                          const char *ram)
 {
-    return enabled(vm_new(&model, 1, NULL, 0, ram, ""));
+    return vm_enable(vm_new(&model, 1, NULL, 0, ram, ""));
 }
 
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model)
@@ -207,7 +207,7 @@ VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
 VFIOUserMigVM *vfio_user_mig_vm_run_beside(const VFIOUserModel *model,
                                            const char *others)
 {
-    return enabled(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_RAM, others));
+    return vm_enable(vm_new(&model, 1, NULL, 0, VFIO_USER_RIG_RAM, others));
 }
 
 void vfio_user_mig_vm_quit(VFIOUserMigVM *vm)
@@ -425,7 +425,7 @@ static QDict *query(VFIOUserMigVM *vm, const char *what)
     return answer;
 }
 
-/* Returns whether, and which status there is instead. */
+/* Returns whether the status is @status; @is receives the current one. */
 static bool has_status(VFIOUserMigVM *vm, const char *what, const char *status,
                        char **is)
 {
@@ -447,7 +447,7 @@ static void wait_status(VFIOUserMigVM *vm, const char *what,
     g_autofree char *is = NULL;
 
     while (!has_status(vm, what, status, &is)) {
-        /* these stay what they are */
+        /* these are final */
         if (!strcmp(what, "query-migrate") &&
             (!g_strcmp0(is, "failed") || !g_strcmp0(is, "cancelled") ||
              !g_strcmp0(is, "completed"))) {

@@ -1,8 +1,8 @@
 /*
- * Migration of the first generation, in the device behind the scripted server
+ * Migration v1 of the device behind the scripted vfio-user server
  *
  * A chunk of data is a record of offset, length and bytes of the device's
- * state.  A destination that gets it in smaller pieces puts it together.
+ * state.  The destination may receive it in smaller pieces and reassembles it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,10 +28,10 @@ struct VFIOUserMigration1 {
     size_t size;
 
     uint32_t device_state;
-    uint64_t saved;             /* bytes of the state */
-    GByteArray *stream;         /* loaded, and not yet a record */
-    uint64_t data_size;         /* of the chunk in the region */
-    VFIOUserRecord *record;     /* of dirty pages */
+    uint64_t saved;             /* bytes of the state saved so far */
+    GByteArray *stream;         /* received, not yet a whole record */
+    uint64_t data_size;         /* size of the chunk in the region */
+    VFIOUserRecord *record;     /* dirty pages */
 };
 
 typedef struct QEMU_PACKED Record {
@@ -89,7 +89,7 @@ bool vfio_user_migration1_accepts(const VFIOUserMigration1 *m, uint16_t command)
 
 /* State and data */
 
-static bool arc_is_drawn(uint32_t from, uint32_t to)
+static bool arc_exists(uint32_t from, uint32_t to)
 {
     static const bool arcs[STATES][STATES] = {
         [STOPPED] = { [RUNNING] = true },
@@ -103,9 +103,9 @@ static bool arc_is_drawn(uint32_t from, uint32_t to)
     return to < STATES && arcs[from][to];
 }
 
-static int set_state(VFIOUserMigration1 *m, uint32_t state)
+static int migration1_set_state(VFIOUserMigration1 *m, uint32_t state)
 {
-    if (!arc_is_drawn(m->device_state, state)) {
+    if (!arc_exists(m->device_state, state)) {
         return -EINVAL;
     }
     if (m->device_state == RESUMING && m->stream->len) {
@@ -117,7 +117,7 @@ static int set_state(VFIOUserMigration1 *m, uint32_t state)
     return 0;
 }
 
-/* The next chunk goes into the region. */
+/* Puts the next chunk into the region. */
 static int prepare(VFIOUserMigration1 *m)
 {
     Record record = { m->saved };
@@ -136,7 +136,7 @@ static int prepare(VFIOUserMigration1 *m)
     return 0;
 }
 
-static int load(VFIOUserMigration1 *m, uint64_t size)
+static int migration1_load(VFIOUserMigration1 *m, uint64_t size)
 {
     Record record;
 
@@ -195,10 +195,10 @@ int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
 
     memcpy(&value, bytes, MIN(count, 8));
     if (offset == REGISTER(device_state) && count == 4) {
-        return set_state(m, value);
+        return migration1_set_state(m, value);
     }
     if (offset == REGISTER(data_size) && count == 8) {
-        return load(m, value);
+        return migration1_load(m, value);
     }
     return -EINVAL;
 }

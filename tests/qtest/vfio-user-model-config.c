@@ -1,7 +1,7 @@
 /*
  * The device behind the scripted vfio-user server: configuration space
  *
- * What a write to it does besides being remembered.
+ * Side effects of writes to configuration space.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,8 +22,8 @@ void device_config_reset(VFIOUserDevice *dev)
 }
 
 /*
- * Base address registers hold no bits below the size of their region.  Returns
- * -EINVAL for a write that the server refuses.
+ * Clears the bits of base address registers below the size of their region.
+ * Returns -EINVAL for a write that the server refuses.
  */
 static int settle_base_addresses(VFIOUserDevice *dev)
 {
@@ -40,7 +40,7 @@ static int settle_base_addresses(VFIOUserDevice *dev)
         uint32_t value = pci_get_long(config + at);
 
         if (rom && p && p->fixed_rom) {
-            /* as libvfio-user, which takes masks and no address */
+            /* like libvfio-user, which accepts a sizing write but no address */
             if (value && value != type && value < PCI_ROM_ADDRESS_MASK) {
                 ret = -EINVAL;
             }
@@ -60,7 +60,7 @@ static int settle_base_addresses(VFIOUserDevice *dev)
 }
 
 /* Returns the offset of a capability, or 0. */
-static uint8_t capability(const VFIOUserDevice *dev, uint8_t id)
+static uint8_t config_capability(const VFIOUserDevice *dev, uint8_t id)
 {
     const uint8_t *config = dev->model->config;
     uint8_t at = config[PCI_CAPABILITY_LIST];
@@ -71,11 +71,11 @@ static uint8_t capability(const VFIOUserDevice *dev, uint8_t id)
     return at;
 }
 
-/* Whether a byte of @id's capability was written, and has these bits. */
+/* Whether a byte of @id's capability was written and has all of these bits. */
 static bool wrote(VFIOUserDevice *dev, uint64_t offset, uint64_t count,
                   uint8_t id, uint8_t byte, uint8_t bits)
 {
-    uint8_t at = capability(dev, id);
+    uint8_t at = config_capability(dev, id);
 
     return at && at + byte >= offset && at + byte - offset < count &&
            config_of(dev)[at + byte] & bits;

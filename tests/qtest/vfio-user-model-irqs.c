@@ -1,7 +1,7 @@
 /*
  * The device behind the scripted vfio-user server: interrupts
  *
- * Eventfds that the client gave, and which index is masked.
+ * The eventfds passed by the client, and which indices are masked.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,7 +34,7 @@ bool vfio_user_device_trigger(VFIOUserDevice *dev, uint32_t index,
         return false;
     }
     if (device_habits(dev)->signals_rise && index == VFIO_PCI_INTX_IRQ_INDEX) {
-        /* and knows no masks */
+        /* edge triggered, without automasking */
         return !device_config_raise(dev) ||
                write(fd, &one, sizeof(one)) == sizeof(one);
     }

@@ -1,7 +1,7 @@
 /*
  * The device behind the scripted vfio-user server: DMA maps
  *
- * What the client announced, with the memory that came along.
+ * The DMA maps of the client, with their memory if it was passed.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -50,7 +50,7 @@ bool vfio_user_device_asks(const VFIOUserDevice *dev)
     return !device_habits(dev)->no_messages;
 }
 
-/* Whether the server has the habit of using such a map. */
+/* Whether the server uses such a map. */
 static bool uses(VFIOUserDevice *dev, const VFIOUserDMAMap *head)
 {
     uint64_t align = device_habits(dev)->map_align ?: 1;

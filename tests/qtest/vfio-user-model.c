@@ -2,8 +2,8 @@
  * The device behind the scripted vfio-user server
  *
  * A PCI device as data, and one function per command that answers as an
- * ordinary server does.  It refuses what the specification lets a server
- * refuse, with an errno; faults are not made here.
+ * ordinary server does.  Refuses with an errno what the specification lets a
+ * server refuse.  Injects no faults.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "hw/pci/pci.h"
 #include "vfio-user-model-internal.h"
 
-/* Memory behind a region by message, whatever size it claims. */
+/* Maximum backing memory of a region that is accessed only by message. */
 #define MAX_BACKING MiB
 
 #define LO(word) ((word) & 0xff)
@@ -159,7 +159,7 @@ VFIOUserDevice *vfio_user_device_new(const VFIOUserModel *model)
                              device_habits(dev));
     device_reset(dev);
     if (model->migration1) {
-        /* what migrates is what is in BAR 2 */
+        /* BAR 2 is the state that is migrated */
         dev->migration1 = vfio_user_migration1_new(model->migration1,
             dev->backing[VFIO_USER_MIGRATION1_REGION].bytes +
             VFIO_USER_MIGRATION1_DATA,
@@ -207,7 +207,7 @@ void vfio_user_device_truncate(VFIOUserDevice *dev, uint32_t region,
                               dev->model->region[region].offset + size),
                     ==, 0);
     if (dev->migration1 && region == VFIO_USER_MIGRATION1_REGION) {
-        /* the server itself goes on to write what nobody can read */
+        /* the server keeps writing to private memory */
         g_assert(mmap(dev->backing[region].bytes, dev->backing[region].size,
                       PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
@@ -316,7 +316,7 @@ static bool is_migration_register(VFIOUserDevice *dev,
            head->offset < VFIO_USER_MIGRATION1_DATA;
 }
 
-/* Returns the head of an access that is inside its region, or NULL. */
+/* Returns the header of an access if it is within its region, or NULL. */
 static const VFIOUserRegionRW *access_of(VFIOUserDevice *dev,
                                          const VFIOUserPacket *request)
 {
@@ -481,8 +481,8 @@ static int answer_migration(VFIOUserDevice *dev, VFIOUserPacket *request,
     return vfio_user_migrating_answer(&dev->migrating, request, reply);
 }
 
-/* In either generation. */
-static bool works(const VFIOUserDevice *dev)
+/* Whether the device runs, for migration v1 and v2. */
+static bool device_works(const VFIOUserDevice *dev)
 {
     return vfio_user_device_runs(dev) &&
            (dev->migrating.state == VFIO_USER_MIG_RUNNING ||
@@ -520,8 +520,8 @@ bool vfio_user_device_reads_once(const VFIOUserDevice *dev)
     return device_habits(dev)->one_recv;
 }
 
-/* Whether the server has the command at all. */
-static bool knows(const VFIOUserDevice *dev, uint16_t command)
+/* Whether the server implements the command. */
+static bool device_knows(const VFIOUserDevice *dev, uint16_t command)
 {
     const VFIOUserPersonality *p = device_habits(dev);
 
@@ -541,10 +541,10 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
                             VFIOUserPacket *reply)
 {
     uint16_t command = request->header.command;
-    bool worked = works(dev);
+    bool worked = device_works(dev);
     int ret;
 
-    if (!knows(dev, command)) {
+    if (!device_knows(dev, command)) {
         return -ENOTSUP;
     }
     if (dev->migration1 ?
@@ -553,7 +553,7 @@ int vfio_user_device_answer(VFIOUserDevice *dev, VFIOUserPacket *request,
         return -EINVAL;
     }
     ret = answers[command](dev, request, reply);
-    if (dev->model->signals_at_stop && worked && !works(dev)) {
+    if (dev->model->signals_at_stop && worked && !device_works(dev)) {
         vfio_user_device_trigger(dev, dev->model->signal, 0);
     }
     return ret;

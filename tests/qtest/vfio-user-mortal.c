@@ -1,5 +1,5 @@
 /*
- * Test rig: a QEMU that may end at any time
+ * Test rig: a QEMU that may exit or be killed at any time
  *
  * See the header.
  *
@@ -21,7 +21,7 @@
 
 /* The monitor */
 
-/* The next line.  Returns NULL when QEMU has ended. */
+/* Returns the next line, or NULL if QEMU has exited. */
 static char *next_line(VFIOUserMortal *m)
 {
     struct pollfd pfd = { .fd = m->monitor, .events = POLLIN };
@@ -41,7 +41,9 @@ static char *next_line(VFIOUserMortal *m)
     return line;
 }
 
-/* Likewise the next response.  Nobody waits for events. */
+/*
+ * Returns the next response, or NULL if QEMU has exited.  Events are dropped.
+ */
 static QDict *next_response(VFIOUserMortal *m)
 {
     for (;;) {
@@ -67,7 +69,7 @@ send_command(VFIOUserMortal *m, const char *format, va_list ap)
     GString *text = qobject_to_json(command);
 
     g_string_append_c(text, '\n');
-    /* whether it arrives, the response says */
+    /* a missing response shows that QEMU has exited */
     if (send(m->monitor, text->str, text->len, MSG_NOSIGNAL) < 0) {
         g_assert(errno == EPIPE || errno == ECONNRESET);
     }
@@ -165,8 +167,8 @@ VFIOUserMortal *vfio_user_mortal_new(const char *args)
     return m;
 }
 
-/* The status of a QEMU that libqtest is to know nothing of. */
-static void look_at_end(VFIOUserMortal *m, int status)
+/* Checks QEMU's exit status and hides the exit from libqtest. */
+static void check_exit(VFIOUserMortal *m, int status)
 {
     if (!m->killed && !(WIFEXITED(status) && WEXITSTATUS(status) == 1)) {
         g_autofree char *said = vfio_user_mortal_said(m);
@@ -187,7 +189,7 @@ void vfio_user_mortal_kill(VFIOUserMortal *m)
         g_assert_cmpint(kill(m->pid, SIGKILL), ==, 0);
         g_assert_cmpint(RETRY_ON_EINTR(waitpid(m->pid, &status, 0)), ==,
                         m->pid);
-        look_at_end(m, status);
+        check_exit(m, status);
     }
 }
 
@@ -198,7 +200,7 @@ bool vfio_user_mortal_lives(VFIOUserMortal *m)
 
     g_assert_cmpint(pid, >=, 0);
     if (pid > 0) {
-        look_at_end(m, status);
+        check_exit(m, status);
     }
     return !m->ended;
 }

@@ -38,8 +38,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserMortal, vfio_user_mortal_free)
 void vfio_user_mortal_kill(VFIOUserMortal *m);
 
 /*
- * Returns whether QEMU runs.  Fails the test if a signal of another sender
- * ended it.
+ * Returns whether QEMU runs.  Fails the test if it ended otherwise than by
+ * vfio_user_mortal_kill() or with exit status 1.
  */
 bool vfio_user_mortal_lives(VFIOUserMortal *m);
 

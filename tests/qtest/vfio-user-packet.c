@@ -1,9 +1,9 @@
 /*
  * One vfio-user message of the scripted server
  *
- * Socket code of its own, since what it sends need not be a message: split
- * anywhere, cut anywhere, with as many descriptors as the kernel takes.  Any
- * thread; one at a time for one socket and direction.
+ * Separate socket code, because the data sent may be an invalid message: split
+ * or truncated anywhere, with as many descriptors as the kernel accepts.  Any
+ * thread may call it, but only one at a time per socket and direction.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,16 +13,16 @@
 
 #include "vfio-user-packet.h"
 
-/* Longest message taken from a client. */
+/* Maximum message accepted from a client. */
 #define MAX_MESSAGE (16 * MiB)
-/* Longest message that libvfio-user takes: 1 MiB of data and its heads. */
+/* Maximum message that libvfio-user accepts: 1 MiB of data and headers. */
 #define MAX_ONCE (1 * MiB + sizeof(VFIOUserHeader) + sizeof(VFIOUserRegionRW))
 /*
- * What the kernel queues of a message at a time, and a server that is quick
- * finds of it.
+ * The amount that the kernel queues of a message at a time, and that a fast
+ * server receives at once.
  */
 #define PIECE (36 * KiB)
-/* Descriptors of one message, Linux's SCM_MAX_FD. */
+/* Maximum descriptors in one message, Linux's SCM_MAX_FD. */
 #define MAX_FDS 253
 
 void vfio_user_packet_init(VFIOUserPacket *packet)
@@ -138,7 +138,7 @@ static void collect_fds(struct msghdr *msg, GArray *fds)
     }
 }
 
-/* Returns how many bytes came, 0 where the peer is gone. */
+/* Returns the number of bytes received, or 0 if the peer has disconnected. */
 static size_t receive_some(int conn, void *bytes, size_t size, GArray *fds)
 {
     char control[CMSG_SPACE(MAX_FDS * sizeof(int))];
@@ -188,7 +188,7 @@ bool vfio_user_packet_receive(int conn, VFIOUserPacket *packet)
                          packet->fds);
 }
 
-static bool is_request(const VFIOUserHeader *header)
+static bool packet_is_request(const VFIOUserHeader *header)
 {
     size_t least = sizeof(*header);
 
@@ -218,7 +218,7 @@ VFIOUserReceived vfio_user_packet_receive_once(int conn,
         return receive_bytes(conn, packet->payload->data, size, packet->fds) ?
                VFIO_USER_WHOLE : VFIO_USER_GONE;
     }
-    if (!is_request(header)) {
+    if (!packet_is_request(header)) {
         return VFIO_USER_UNREADABLE;
     }
     if (!size) {

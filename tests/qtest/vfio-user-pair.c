@@ -1,5 +1,5 @@
 /*
- * Test rig: two VMs, and a device of a server of its own in each
+ * Test rig: two VMs, each with a device and a server of its own
  *
  * See the header.  The test's thread only.
  *
@@ -32,7 +32,7 @@ static void start(VFIOUserPair *pair, VFIOUserSide side, const char *more)
     pair->qts[side] = qtest_init(args);
 }
 
-/* As the guest's driver does: the device may reach memory. */
+/* Enables the device and bus mastering, as the guest's driver does. */
 static void enable(QTestState *qts)
 {
     QPCIBus *bus = qpci_new_pc(qts, NULL);

@@ -11,7 +11,7 @@
 
 #include "vfio-user-personality.h"
 
-/* Of a device that migrates. */
+/* VERSION data of a device that supports migration. */
 #define LIBVFIO_USER_VERSION \
     "{ \"capabilities\": { \"max_msg_fds\": 8," \
     " \"max_data_xfer_size\": 1048576, \"migration\": {" \

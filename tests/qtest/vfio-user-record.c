@@ -1,5 +1,5 @@
 /*
- * Record of dirty pages in the device behind the scripted vfio-user server
+ * Dirty page tracking in the device behind the scripted vfio-user server
  *
  * See the header.
  *
@@ -13,7 +13,7 @@
 
 struct VFIOUserRecord {
     VFIOUserRecordModel model;
-    GHashTable *dirty;          /* set of page numbers; NULL: no record */
+    GHashTable *dirty;          /* set of page numbers; NULL: off */
     GArray *ranges;             /* VFIOUserLoggingRange; NULL: all memory */
 };
 
@@ -43,7 +43,9 @@ void vfio_user_record_end(VFIOUserRecord *r)
     g_clear_pointer(&r->ranges, g_array_unref);
 }
 
-/* The range that @address lies in, to whole pages; NULL: none. */
+/*
+ * Returns the range that contains @address, extended to whole pages, or NULL.
+ */
 static const VFIOUserLoggingRange *range_at(const VFIOUserRecord *r,
                                             uint64_t address)
 {
@@ -158,7 +160,7 @@ static int report_logged(VFIOUserRecord *r, const VFIOUserPacket *request,
         return -EINVAL;
     }
     memcpy(&msg, request->payload->data, sizeof(msg));
-    /* what begins in the midst of a page is asked for as a whole page */
+    /* a range that starts within a page is requested as whole pages */
     range = range_at(r, msg.report.iova) ?:
             range_at(r, msg.report.iova + r->model.pgsize - 1);
     if (!range || msg.report.iova + msg.report.length >

@@ -1,8 +1,8 @@
 /*
- * Test rig: a VM, and a vfio-user device plugged into it
+ * Test rig: a VM with a vfio-user device plugged into it
  *
- * Starts and ends QEMU, plugs and unplugs, and counts what is left behind.
- * The test's thread only.
+ * Starts and quits QEMU, plugs and unplugs devices, and checks for leaks.
+ * Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +17,7 @@
 
 #define ID "dut"
 #define PORT_BUS VFIO_USER_RIG_Q35_BUS
-/* ACPI's registers: which of the buses that take devices, and out with it */
+/* ACPI PCI hotplug registers: bus selector, and eject */
 #define Q35_HOTPLUG_BUS 0xcd0
 #define Q35_HOTPLUG_EJECT 0xcc8
 #define LONG_MS 20000
@@ -30,7 +30,7 @@ static struct {
     unsigned threads;
 } vm;
 
-/* See vfio_user_rig_model(); without personality: no row runs. */
+/* See vfio_user_rig_model().  Without a personality, no copy of a test runs. */
 static VFIOUserModel row_model;
 
 const VFIOUserModel *vfio_user_rig_model(void)
@@ -38,7 +38,7 @@ const VFIOUserModel *vfio_user_rig_model(void)
     return row_model.personality ? &row_model : &vfio_user_model;
 }
 
-static unsigned count_entries(const char *what)
+static unsigned rig_count_entries(const char *what)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/%s", vm.pid, what);
     g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
@@ -67,7 +67,10 @@ static unsigned count_sockets(void)
     return n;
 }
 
-/* Whether a thread of the client is there, such as one that closes. */
+/*
+ * Whether a thread of the client exists, for example one that closes a
+ * connection.
+ */
 static bool has_client_thread(void)
 {
     g_autofree char *dir = g_strdup_printf("/proc/%d/task", vm.pid);
@@ -96,8 +99,8 @@ void vfio_user_rig_ping(VFIOUserRig *rig)
 }
 
 /*
- * On q35 devices are plugged into a root port, which the firmware would have
- * given a bus and windows where libqos allocates.
+ * On q35, devices are plugged into a root port.  Firmware would assign it a
+ * bus number and windows, from which libqos allocates.
  */
 static bool has_port(void)
 {
@@ -187,7 +190,7 @@ void vfio_user_rig_unplug(VFIOUserRig *rig)
     g_clear_pointer(&rig->bus, qpci_free_pc);
 }
 
-static void vm_start(const char *args)
+static void rig_start_vm(const char *args)
 {
     VFIOUserRig rig = { .qts = qtest_init(args) };
     unsigned sockets;
@@ -197,7 +200,7 @@ static void vm_start(const char *args)
     vm.pid = qtest_pid(rig.qts);
     sockets = count_sockets();
 
-    /* what is made once and stays is made by the first device */
+    /* the first device creates everything that is created once and kept */
     rig.server = vfio_user_server_new(NULL, NULL);
     vfio_user_rig_plug(&rig, 0);
     vfio_user_rig_unplug(&rig);
@@ -205,8 +208,8 @@ static void vm_start(const char *args)
     vfio_user_server_free(rig.server);
     vfio_user_rig_wait(&rig, count_sockets() == sockets &&
                              !has_client_thread());
-    vm.fds = count_entries("fd");
-    vm.threads = count_entries("task");
+    vm.fds = rig_count_entries("fd");
+    vm.threads = rig_count_entries("task");
 }
 
 void vfio_user_rig_quit(void)
@@ -225,7 +228,7 @@ VFIOUserRig *vfio_user_rig_begin(const char *args, const VFIOUserModel *model,
 
     if (!vm.qts || strcmp(args, vm.args)) {
         vfio_user_rig_quit();
-        vm_start(args);
+        rig_start_vm(args);
     }
     rig->qts = vm.qts;
     rig->server = vfio_user_server_new(model ?: vfio_user_rig_model(), rules);
@@ -247,9 +250,9 @@ void vfio_user_rig_end(VFIOUserRig *rig)
     }
     vfio_user_server_wait_client(rig->server, false);
     vfio_user_server_free(rig->server);
-    /* what a device owned is freed a while after it is gone */
-    vfio_user_rig_wait(rig, count_entries("fd") == vm.fds &&
-                            count_entries("task") == vm.threads);
+    /* resources of a device are freed some time after it is gone */
+    vfio_user_rig_wait(rig, rig_count_entries("fd") == vm.fds &&
+                            rig_count_entries("task") == vm.threads);
     g_free(rig);
 }
 
@@ -262,7 +265,7 @@ struct Row {
     Row *next;
 };
 
-static Row *rows;               /* all of them, for as long as tests may run */
+static Row *rows;               /* all rows, never freed */
 
 static void run_row(const void *data)
 {
@@ -274,7 +277,7 @@ static void run_row(const void *data)
     row_model = (VFIOUserModel) { };
 }
 
-/* For tests that have no data of their own. */
+/* Runs tests that take no data. */
 static void run_plain(const void *data)
 {
     void (*test)(void) = data;
@@ -307,7 +310,7 @@ void vfio_user_rig_add_data(const char *path, const void *data,
     }
 }
 
-/* Reads until the other end closes; false at the deadline. */
+/* Reads until EOF; returns false at the deadline. */
 static bool read_all(int fd, GString *text)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
@@ -329,8 +332,8 @@ static bool read_all(int fd, GString *text)
     }
 }
 
-/* A test that is killed takes its QEMU with it. */
-static void die_with_parent(void *opaque)
+/* QEMU dies with the test. */
+static void die_with_test(void *opaque)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
@@ -352,7 +355,7 @@ int vfio_user_rig_run(const char *args, char **out)
     g_shell_parse_argv(line, NULL, &argv, &err);
     g_assert_no_error(err);
     g_spawn_async_with_pipes(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD |
-                             G_SPAWN_SEARCH_PATH, die_with_parent, NULL, &pid,
+                             G_SPAWN_SEARCH_PATH, die_with_test, NULL, &pid,
                              NULL, NULL, &fd, &err);
     g_assert_no_error(err);
     ended = read_all(fd, text);

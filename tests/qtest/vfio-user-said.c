@@ -1,5 +1,5 @@
 /*
- * Test rig: a QEMU, and what it says on stderr
+ * Test rig: a QEMU whose stderr can be read
  *
  * See the header.
  *

@@ -1,11 +1,10 @@
 /*
- * Scripted vfio-user server: what a test holds of it
+ * Scripted vfio-user server: functions for the test
  *
- * A server begins and ends here; what a test orders it leaves under the lock,
- * and what it wants to know it reads or waits for there.  Does no input or
- * output on a connection.
+ * Creates and frees a server, leaves orders of the test under the lock, and
+ * reads state or waits for it there.  Does no I/O on a connection.
  *
- * Threads: the test's.
+ * Threads: the test's thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -100,7 +99,7 @@ void vfio_user_server_free(VFIOUserServer *s)
     qemu_mutex_lock(&s->lock);
     s->quit = true;
     if (s->conn >= 0) {
-        /* the thread may be in the middle of a message */
+        /* the server's thread may be receiving a message */
         shutdown(s->conn, SHUT_RDWR);
     }
     qemu_mutex_unlock(&s->lock);

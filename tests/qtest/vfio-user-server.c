@@ -1,12 +1,12 @@
 /*
  * Scripted vfio-user server
  *
- * Connections and the messages on them.  What an honest answer is,
- * vfio-user-model.c knows; how rules bend it, vfio-user-rules.c; how the
- * server asks, vfio-user-ask.c.
+ * Handles connections and the messages on them.  The correct answer comes from
+ * vfio-user-model.c, rules modify it in vfio-user-rules.c, and vfio-user-ask.c
+ * sends requests of the server.
  *
- * Threads: the server's thread, which does all input and output on the
- * connection; the test's thread leaves orders under the lock and wakes it.
+ * Threads: the server's thread does all I/O on the connection.  The test's
+ * thread leaves orders under the lock and wakes it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +29,7 @@ void server_log_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
     qemu_cond_broadcast(&s->changed);
 }
 
-/* Returns the rules that apply to a message, and counts. */
+/* Returns the rules that apply to a message, and counts their matches. */
 static GArray *applying_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
 {
     GArray *found = g_array_new(false, false, sizeof(VFIOUserRule));
@@ -52,8 +52,8 @@ static GArray *applying_locked(VFIOUserServer *s, const VFIOUserPacket *packet)
 }
 
 /*
- * Does what is done to the server.  Returns false where the connection is to
- * end.
+ * Performs an action that affects the server.  Returns false if the connection
+ * must end.
  */
 static bool act(VFIOUserServer *s, ServerPending *pending,
                 const VFIOUserRule *rule)
@@ -91,7 +91,10 @@ static bool act(VFIOUserServer *s, ServerPending *pending,
 
 /* Messages */
 
-/* Sends what nothing holds back.  Returns false where it ends. */
+/*
+ * Sends all answers that are not held.  Returns false if the connection must
+ * end.
+ */
 static bool send_pending(VFIOUserServer *s, bool release)
 {
     GList *link = s->pending.head;
@@ -115,8 +118,8 @@ static bool send_pending(VFIOUserServer *s, bool release)
 }
 
 /*
- * Applies the rules to an answer, which it takes, and sends it or holds it
- * back.  Returns false where the connection is to end.
+ * Applies the rules to an answer and sends or holds it.  Takes ownership of
+ * @pending.  Returns false if the connection must end.
  */
 static bool give_answer(VFIOUserServer *s, ServerPending *pending,
                         GArray *rules)
@@ -165,7 +168,7 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
 
     qemu_mutex_lock(&s->lock);
     if (type == VFIO_USER_TYPE_REPLY) {
-        /* a reply belongs where the request came from */
+        /* replies arrive on the socket that carried the request */
         g_assert_cmpint(s->twin, <, 0);
         ask_reply_locked(s, request);
     } else {
@@ -177,9 +180,10 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
 }
 
 /*
- * A server that does not drain what it refuses takes whatever a single read
- * returns for a header, even where that is less than one.  Returns whether the
- * next message was such a one; *going as serve_packet().
+ * A server that does not drain the payload of requests it refuses reads the
+ * next header with a single recv(), even if that returns less than a header.
+ * Returns whether the next message was handled this way; *going is what
+ * serve_packet() would return.
  */
 static bool refuse_undrained(VFIOUserServer *s, bool *going)
 {
@@ -206,8 +210,10 @@ static bool refuse_undrained(VFIOUserServer *s, bool *going)
     return true;
 }
 
-/* Answers a request whose body did not come, with EINVAL as libvfio-user. */
-static bool refuse(VFIOUserServer *s, const VFIOUserHeader *request)
+/*
+ * Answers a request whose body was not read with EINVAL, as libvfio-user does.
+ */
+static bool refuse_unread(VFIOUserServer *s, const VFIOUserHeader *request)
 {
     VFIOUserAnswer answer;
     bool going;
@@ -232,13 +238,13 @@ static bool serve_once(VFIOUserServer *s, VFIOUserPacket *request)
     case VFIO_USER_WHOLE:
         return serve_packet(s, request);
     case VFIO_USER_UNREADABLE:
-        return refuse(s, &request->header);
+        return refuse_unread(s, &request->header);
     default:
         return false;
     }
 }
 
-/* The next message.  Returns false where the connection is to end. */
+/* Serves the next message.  Returns false if the connection must end. */
 static bool serve_next(VFIOUserServer *s)
 {
     g_auto(VFIOUserPacket) request = { };
@@ -255,7 +261,7 @@ static bool serve_next(VFIOUserServer *s)
            serve_packet(s, &request);
 }
 
-/* On the twin socket there are only replies. */
+/* Serves the twin socket, on which only replies arrive. */
 static void serve_twin(VFIOUserServer *s)
 {
     g_auto(VFIOUserPacket) reply = { };
@@ -323,8 +329,11 @@ static bool connected(VFIOUserServer *s)
     return serve_packet(s, &nothing);
 }
 
-/* Does what the test's thread ordered.  Returns false where it ends. */
-static bool obey(VFIOUserServer *s)
+/*
+ * Performs the orders of the test's thread.  Returns false if the connection
+ * must end.
+ */
+static bool perform_orders(VFIOUserServer *s)
 {
     bool going = true;
     bool release;
@@ -374,7 +383,7 @@ void *server_thread(void *opaque)
 
         g_assert(poll(fds, ARRAY_SIZE(fds), -1) >= 0 || errno == EINTR);
         if (fds[0].revents) {
-            going = obey(s);
+            going = perform_orders(s);
         } else if (fds[1].revents && s->conn < 0) {
             going = connected(s);
         } else if (fds[2].revents) {

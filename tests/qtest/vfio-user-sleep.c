@@ -1,5 +1,5 @@
 /*
- * Test rig: a guest of the machine pc that sleeps (S3)
+ * Test rig: suspends a guest on the machine "pc" (S3)
  *
  * See the header.
  *

@@ -1,7 +1,7 @@
 /*
- * Descriptors that make others wait
+ * Descriptors that block their users
  *
- * See the header for what this file is and is not.
+ * See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -41,7 +41,7 @@ int vfio_user_lingering_new(int *peer)
     g_assert_cmpint(*peer, >=, 0);
     close(listening);
 
-    /* what is not read is not acknowledged, and the end of it waited for */
+    /* fill the socket: close() waits until the peer has read everything */
     while (send(fd, bytes, 64 * KiB, MSG_DONTWAIT) > 0) {
         continue;
     }
@@ -55,19 +55,20 @@ int vfio_user_lingering_new(int *peer)
 #define FILE_SIZE 0x10000
 
 /*
- * Served by a process of its own.  If the test is killed, so is that, and the
- * kernel lets those go who wait; else they could not even be killed.
+ * The file system is served by a separate process.  If the test is killed,
+ * this process dies too, and the kernel then fails the pending requests;
+ * otherwise the blocked processes could not even be killed.
  */
 struct VFIOUserFuse {
-    pid_t pid;                  /* that gets no answer */
+    pid_t pid;                  /* whose requests are not answered */
     pid_t server;
-    int dev;                    /* the server's */
+    int dev;                    /* used by the server */
     int fd;
     bool *asked;                /* shared with the server; atomic */
 };
 
-/* Threads of a process ask in their own name. */
-static bool is_of(pid_t pid, uint32_t thread)
+/* Requests carry the ID of the thread. */
+static bool is_thread_of(pid_t pid, uint32_t thread)
 {
     char path[64];
 
@@ -98,7 +99,7 @@ static void answer(VFIOUserFuse *fuse, const struct fuse_in_header *in,
         { (void *)data, size },
     };
 
-    /* who asked may have gone */
+    /* the requesting process may be gone */
     if (writev(fuse->dev, iov, 2) < 0 && errno != ENOENT) {
         _exit(1);
     }
@@ -118,7 +119,7 @@ static void serve(VFIOUserFuse *fuse, const struct fuse_in_header *in)
     const struct fuse_attr_out attr = { .attr = attr_of(in->nodeid) };
     const struct fuse_open_out opened = { .fh = 1 };
 
-    if (is_of(fuse->pid, in->pid)) {
+    if (is_thread_of(fuse->pid, in->pid)) {
         qatomic_set(fuse->asked, true);
         return;
     }
@@ -150,7 +151,7 @@ static void G_NORETURN serve_all(VFIOUserFuse *fuse)
     uint64_t request[FUSE_MIN_READ_BUFFER / sizeof(uint64_t)];
 
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    /* nothing of the test's is held open */
+    /* keep none of the test's descriptors open */
     close_range(STDERR_FILENO + 1, fuse->dev - 1, 0);
     close_range(fuse->dev + 1, UINT_MAX, 0);
     while (read(fuse->dev, request, sizeof(request)) > 0) {
@@ -159,7 +160,7 @@ static void G_NORETURN serve_all(VFIOUserFuse *fuse)
     _exit(0);
 }
 
-static void start_server(VFIOUserFuse *fuse)
+static void fuse_start_server(VFIOUserFuse *fuse)
 {
     fuse->server = fork();
     g_assert_cmpint(fuse->server, >=, 0);
@@ -168,7 +169,10 @@ static void start_server(VFIOUserFuse *fuse)
     }
 }
 
-/* Opens the file and leaves the file system to the descriptor. */
+/*
+ * Opens the file and unmounts lazily: the file system lives as long as the
+ * descriptor.
+ */
 static bool mount_and_open(VFIOUserFuse *fuse)
 {
     g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
@@ -180,7 +184,7 @@ static bool mount_and_open(VFIOUserFuse *fuse)
                          options) == 0;
 
     if (mounted) {
-        start_server(fuse);
+        fuse_start_server(fuse);
         close(fuse->dev);
         fuse->fd = open(path, O_RDWR | O_CLOEXEC);
         g_assert_cmpint(fuse->fd, >=, 0);

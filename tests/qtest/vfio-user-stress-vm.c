@@ -1,7 +1,7 @@
 /*
  * The VM of the stress test
  *
- * See the header for what this file is and is not.
+ * See the header.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,19 +18,22 @@
 #include "vfio-user-stress-vm.h"
 
 #define RAM_SIZE (64 * MiB)
-#define DIRTY_RAM 0x1000000      /* of which the guest needs nothing */
+#define DIRTY_RAM 0x1000000      /* not used by the guest itself */
 
-/* ACPI's ports: out with these slots; of this bus, on q35 */
+/* ACPI PCI hotplug ports: eject these slots; on q35, of this bus */
 #define PC_EJECT 0xae08
 #define Q35_EJECT 0xcc8
 #define Q35_BUS 0xcd0
 
-/* Where the host bridge of q35 has its register for ECAM, and where that is. */
+/*
+ * The register of the q35 host bridge that sets the address of ECAM, and that
+ * address.
+ */
 #define ECAM_REGISTER 0x60
 #define ECAM 0xb0000000
 #define ECAM_ENABLE 1
 
-/* What the guest does in one go takes no longer than this, us. */
+/* Maximum time for one order of the guest, us. */
 #define PATIENCE (60 * G_TIME_SPAN_SECOND)
 
 #define NIC "nic"
@@ -38,7 +41,7 @@
 #define NIC_PORTS 0xe000
 
 /* Registers of the RTL8139 */
-#define NIC_TX_SIZE 0x10        /* of transmit buffer 0; writing it sends */
+#define NIC_TX_SIZE 0x10        /* size of transmit buffer 0; a write sends */
 #define NIC_TX_ADDRESS 0x20
 #define NIC_RX_ADDRESS 0x30
 #define NIC_COMMAND 0x37
@@ -48,11 +51,11 @@
 #define NIC_RX_CONFIG 0x44
 #define NIC_RX_ALL 0x0f
 
-/* Where the BARs are, which a port of q35 lets through; the first one moves */
+/* Addresses of the BARs, which the ports of q35 forward; the first one moves */
 #define PORTS 0xc000
 #define PORTS_SIZE 0x1000       /* for each device */
 #define MEMORY 0xe0000000
-#define MEMORY_SIZE 0x1000000   /* likewise */
+#define MEMORY_SIZE 0x1000000   /* for each device */
 #define MOVE (MEMORY_SIZE / 2)
 #define ROM_NR 6
 
@@ -62,13 +65,13 @@ static uint32_t bar_at(unsigned device, unsigned nr)
                      MEMORY + MEMORY_SIZE * device + 0x100000 * nr;
 }
 
-#define PORT_SLOT 4             /* of the first one */
+#define PORT_SLOT 4             /* slot of the first port */
 
 gint64 vfio_user_stress_vm_limit(void)
 {
     /*
-     * The largest budgets of each of the devices, a reset's and that of the end
-     * of a migration, may be spent one after another.
+     * The largest budgets of each device, for a reset and for the end of a
+     * migration, may be used up one after another.
      */
     return (6 + 12) * VFIO_USER_STRESS_DEVICES * G_TIME_SPAN_MILLISECOND *
            VFIO_USER_STRESS_TIMEOUT_MS;
@@ -76,7 +79,7 @@ gint64 vfio_user_stress_vm_limit(void)
 
 /* The monitor */
 
-/* For give_up() */
+/* State for give_up() */
 static pid_t pid;
 static char asked[32];
 static bool give_up_waits;
@@ -91,8 +94,11 @@ static char *read_of_task(const char *task, const char *name)
     return text ? g_strchomp(text) : g_strdup("?");
 }
 
-/* A thread that was long ready to run lacked a processor. */
-static void say_threads(void)
+/*
+ * Prints the threads of QEMU.  One that was ready to run for a long time
+ * lacked a processor.
+ */
+static void print_threads(void)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/task", pid);
     g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
@@ -109,15 +115,15 @@ static void say_threads(void)
 }
 
 /*
- * Says what was not answered, and fails the test.  Nothing is as it was anyway,
- * so that a signal's handler may do all this.
+ * Prints the command that was not answered and fails the test.  This is a
+ * signal handler, but may call unsafe functions because the test ends here.
  */
 static void give_up(int signal)
 {
     fprintf(stderr, "# the monitor does not answer: %s\n", asked);
-    say_threads();
+    print_threads();
     sleep(1);
-    say_threads();
+    print_threads();
     while (give_up_waits) {
         pause();
     }
@@ -140,13 +146,13 @@ static QDict *timed(VFIOUserStressVM *vm, QDict *command)
         g_strlcpy(vm->slowest_was, name, sizeof(vm->slowest_was));
     }
     g_assert_cmpint(taken, <, vfio_user_stress_vm_limit());
-    /* nobody waits for events */
+    /* events are dropped */
     qobject_unref(qtest_qmp_event_ref(vm->qts, ""));
     return response;
 }
 
 static QDict * G_GNUC_PRINTF(2, 0)
-ask(VFIOUserStressVM *vm, const char *format, va_list ap)
+send_query(VFIOUserStressVM *vm, const char *format, va_list ap)
 {
     return timed(vm, qobject_to(QDict, qobject_from_vjsonf_nofail(format,
                                                                   ap)));
@@ -158,7 +164,7 @@ QDict *vfio_user_stress_vm_qmp(VFIOUserStressVM *vm, const char *format, ...)
     va_list ap;
 
     va_start(ap, format);
-    response = ask(vm, format, ap);
+    response = send_query(vm, format, ap);
     va_end(ap);
     return response;
 }
@@ -170,7 +176,7 @@ bool vfio_user_stress_vm_do(VFIOUserStressVM *vm, const char *format, ...)
     bool taken;
 
     va_start(ap, format);
-    response = ask(vm, format, ap);
+    response = send_query(vm, format, ap);
     va_end(ap);
     taken = qdict_haskey(response, "return");
     qobject_unref(response);
@@ -208,7 +214,7 @@ char *vfio_user_stress_vm_status(VFIOUserStressVM *vm, const char *query)
     return status;
 }
 
-/* Whether a device of this id is there. */
+/* Whether a device with this ID exists. */
 static bool is_there(VFIOUserStressVM *vm, const char *id)
 {
     QDict *response = vfio_user_stress_vm_qmp(vm, "{'execute': 'qom-list',"
@@ -232,7 +238,10 @@ static VFIOUserGuestCpu *driver(VFIOUserStressVM *vm)
     return &vm->guest->cpu[VFIO_USER_STRESS_DRIVER];
 }
 
-/* A VM that has migrated, is about to, or was stopped, would never do it. */
+/*
+ * Continues a stopped VM; if that is refused, cancels the migration that
+ * prevents it.
+ */
 static void keep_running(VFIOUserStressVM *vm, gint64 deadline)
 {
     g_assert_cmpint(g_get_monotonic_time(), <, deadline);
@@ -270,13 +279,13 @@ static uint32_t config_at(unsigned bus, unsigned slot)
     return bus << 16 | VFIO_USER_GUEST_CONFIG(slot, 0);
 }
 
-static uint32_t config_of(const VFIOUserStressDevice *dev)
+static uint32_t vm_config_of(const VFIOUserStressDevice *dev)
 {
     return config_at(dev->bus, dev->slot);
 }
 
-static void write_config(VFIOUserStressVM *vm, uint32_t address,
-                         unsigned size, uint32_t value)
+static void vm_write_config(VFIOUserStressVM *vm, uint32_t address,
+                            unsigned size, uint32_t value)
 {
     vfio_user_stress_vm_order(vm, (VFIOUserGuestOrder) {
         .command = VFIO_USER_GUEST_WRITE,
@@ -290,7 +299,7 @@ static void write_config(VFIOUserStressVM *vm, uint32_t address,
 static void write_bar(VFIOUserStressVM *vm, uint32_t config, unsigned nr,
                       uint32_t value)
 {
-    write_config(vm, config + PCI_BASE_ADDRESS_0 + 4 * nr, 4, value);
+    vm_write_config(vm, config + PCI_BASE_ADDRESS_0 + 4 * nr, 4, value);
 }
 
 #define ENABLED (PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER)
@@ -298,16 +307,16 @@ static void write_bar(VFIOUserStressVM *vm, uint32_t config, unsigned nr,
 static void set_up_device(VFIOUserStressVM *vm, unsigned device)
 {
     static const unsigned bars[] = { 0, 1, 2, 4 };
-    uint32_t config = config_of(&vm->dev[device]);
+    uint32_t config = vm_config_of(&vm->dev[device]);
 
     for (unsigned i = 0; i < ARRAY_SIZE(bars); i++) {
         write_bar(vm, config, bars[i], bar_at(device, bars[i]));
     }
     write_bar(vm, config, 3, 0);
-    write_config(vm, config + PCI_COMMAND, 2, ENABLED);
+    vm_write_config(vm, config + PCI_COMMAND, 2, ENABLED);
 }
 
-/* What firmware does: the port in front of a device */
+/* Sets up the port in front of a device, as firmware does. */
 static void set_up_port(VFIOUserStressVM *vm, unsigned device)
 {
     uint32_t port = config_at(0, PORT_SLOT + device);
@@ -315,18 +324,18 @@ static void set_up_port(VFIOUserStressVM *vm, unsigned device)
     uint16_t limit = (base + MEMORY_SIZE - 1) >> 16 & 0xfff0;
     uint8_t ports = (PORTS + PORTS_SIZE * device) >> 8;
 
-    write_config(vm, port + PCI_SECONDARY_BUS, 1, vm->dev[device].bus);
-    write_config(vm, port + PCI_SUBORDINATE_BUS, 1, vm->dev[device].bus);
-    write_config(vm, port + PCI_IO_BASE, 2, ports << 8 | ports);
-    write_config(vm, port + PCI_MEMORY_BASE, 4, limit << 16 | base >> 16);
-    write_config(vm, port + PCI_PREF_MEMORY_BASE, 4, 0xfff0);
-    write_config(vm, port + PCI_COMMAND, 2, ENABLED);
+    vm_write_config(vm, port + PCI_SECONDARY_BUS, 1, vm->dev[device].bus);
+    vm_write_config(vm, port + PCI_SUBORDINATE_BUS, 1, vm->dev[device].bus);
+    vm_write_config(vm, port + PCI_IO_BASE, 2, ports << 8 | ports);
+    vm_write_config(vm, port + PCI_MEMORY_BASE, 4, limit << 16 | base >> 16);
+    vm_write_config(vm, port + PCI_PREF_MEMORY_BASE, 4, 0xfff0);
+    vm_write_config(vm, port + PCI_COMMAND, 2, ENABLED);
 }
 
 static void set_up_q35(VFIOUserStressVM *vm)
 {
-    write_config(vm, config_at(0, 0) + ECAM_REGISTER + 4, 4, 0);
-    write_config(vm, config_at(0, 0) + ECAM_REGISTER, 4, ECAM | ECAM_ENABLE);
+    vm_write_config(vm, config_at(0, 0) + ECAM_REGISTER + 4, 4, 0);
+    vm_write_config(vm, config_at(0, 0) + ECAM_REGISTER, 4, ECAM | ECAM_ENABLE);
     for (unsigned i = 0; i < VFIO_USER_STRESS_DEVICES; i++) {
         set_up_port(vm, i);
     }
@@ -344,11 +353,14 @@ static void write_nic(VFIOUserStressVM *vm, unsigned offset, unsigned size,
     });
 }
 
-/* It sends from one device's memory and receives into the other's. */
+/*
+ * Sets up the NIC to send from one device's memory and receive into the
+ * other's.
+ */
 static void set_up_nic(VFIOUserStressVM *vm)
 {
     write_bar(vm, config_at(0, NIC_SLOT), 0, NIC_PORTS);
-    write_config(vm, config_at(0, NIC_SLOT) + PCI_COMMAND, 2, ENABLED);
+    vm_write_config(vm, config_at(0, NIC_SLOT) + PCI_COMMAND, 2, ENABLED);
     write_nic(vm, NIC_COMMAND, 1, NIC_COMMAND_TX_RX);
     write_nic(vm, NIC_TX_CONFIG, 4, NIC_TX_LOOPBACK);
     write_nic(vm, NIC_RX_CONFIG, 4, NIC_RX_ALL);
@@ -371,7 +383,7 @@ void vfio_user_stress_vm_set_up(VFIOUserStressVM *vm)
     }
 }
 
-static void write_port(VFIOUserStressVM *vm, uint16_t port, uint32_t value)
+static void vm_write_port(VFIOUserStressVM *vm, uint16_t port, uint32_t value)
 {
     vfio_user_stress_vm_order(vm, (VFIOUserGuestOrder) {
         .command = VFIO_USER_GUEST_WRITE,
@@ -384,18 +396,18 @@ static void write_port(VFIOUserStressVM *vm, uint16_t port, uint32_t value)
 void vfio_user_stress_vm_eject(VFIOUserStressVM *vm, unsigned device)
 {
     if (vm->q35) {
-        /* QEMU numbers the ports from the last one on */
-        write_port(vm, Q35_BUS, VFIO_USER_STRESS_DEVICES - 1 - device);
-        write_port(vm, Q35_EJECT, 1 << vm->dev[device].slot);
+        /* QEMU numbers the ports starting with the last one */
+        vm_write_port(vm, Q35_BUS, VFIO_USER_STRESS_DEVICES - 1 - device);
+        vm_write_port(vm, Q35_EJECT, 1 << vm->dev[device].slot);
     } else {
-        write_port(vm, PC_EJECT, 1 << vm->dev[device].slot);
+        vm_write_port(vm, PC_EJECT, 1 << vm->dev[device].slot);
     }
 }
 
 void vfio_user_stress_vm_eject_nic(VFIOUserStressVM *vm)
 {
     if (!vm->q35) {
-        write_port(vm, PC_EJECT, 1 << NIC_SLOT);
+        vm_write_port(vm, PC_EJECT, 1 << NIC_SLOT);
     }
 }
 
@@ -457,7 +469,7 @@ static void add_device(Windows *windows, unsigned device, uint32_t config)
     add_window(windows, (VFIOUserGuestWindow) {
         VFIO_USER_GUEST_IN_CONFIG, config, 256, .may = READ_ONLY,
     });
-    /* two vectors, with messages that reach a processor and nothing else */
+    /* two vectors, whose messages can only reach a processor */
     add_word(windows, VFIO_USER_GUEST_IN_MEMORY,
              table + PCI_MSIX_ENTRY_VECTOR_CTRL, 4, 1, 0);
     add_word(windows, VFIO_USER_GUEST_IN_MEMORY,
@@ -503,13 +515,13 @@ static void send_roaming(VFIOUserStressVM *vm, uint32_t seed)
                         vm->guest->window + VFIO_USER_GUEST_WINDOWS };
 
     for (unsigned i = 0; i < VFIO_USER_STRESS_DEVICES; i++) {
-        add_device(&windows, i, config_of(&vm->dev[i]));
+        add_device(&windows, i, vm_config_of(&vm->dev[i]));
         if (vm->q35) {
             add_ecam(&windows, &vm->dev[i]);
         }
     }
     add_nic(&windows);
-    /* so that a migration does not end before it may */
+    /* so that a migration does not complete too early */
     add_memory(&windows, DIRTY_RAM, 16 * MiB);
     for (unsigned i = 0; i < VFIO_USER_STRESS_DRIVER; i++) {
         VFIOUserGuestOrder *order = &vm->guest->cpu[i].order;
@@ -570,7 +582,7 @@ void vfio_user_stress_vm_tidy(VFIOUserStressVM *vm)
         VFIOUserStressDevice *dev = &vm->dev[i];
 
         if (dev->server) {
-            /* its log would grow without end */
+            /* keep the log from growing without limit */
             vfio_user_server_forget(dev->server);
             if (!is_there(vm, dev->id)) {
                 g_clear_pointer(&dev->server, vfio_user_server_free);
@@ -622,7 +634,9 @@ unsigned vfio_user_stress_vm_count(VFIOUserStressVM *vm, const char *what)
     return n;
 }
 
-/* RAM that the test has, too, whoever is plugged */
+/*
+ * Creates RAM that is shared with the test, whether or not a device is plugged
+ */
 static void make_memory(VFIOUserStressVM *vm)
 {
     vm->memory_fd = memfd_create("vfio-user-stress", MFD_CLOEXEC);
@@ -633,7 +647,10 @@ static void make_memory(VFIOUserStressVM *vm)
     vm->guest = vm->memory + VFIO_USER_GUEST_MEMORY;
 }
 
-/* Nothing is plugged into the root bus of q35: the network card is there */
+/*
+ * Sets up the slots.  On q35, nothing is hot-plugged into the root bus, so the
+ * network card is present from the start.
+ */
 static void make_slots(VFIOUserStressVM *vm)
 {
     static const char *const ids[] = { "dut0", "dut1" };

@@ -1,15 +1,15 @@
 /*
  * A vfio-user server on libvfio-user: a timer that migrates
  *
- * What libvfio-user's sample "server" shows, put right where it cannot serve a
- * VM.  BAR 0 has two registers of 8 bytes: when the timer expires, in ms since
- * the epoch, and how often it did.  BAR 1 is 12 KiB of memory of which the
- * first and the last page can be mapped.  Both are the device's state.  The
- * option ROM has 2 KiB, each byte the lower half of its offset.
+ * Based on libvfio-user's sample "server", with fixes for what cannot work
+ * with a VM.  BAR 0 has two 8-byte registers: when the timer expires, in ms
+ * since the epoch, and how often it has expired.  BAR 1 is 12 KiB of memory,
+ * of which the first and the last page can be mapped.  Both are the device's
+ * state.  The option ROM has 2 KiB; each byte is the low byte of its offset.
  *
  *     vfio-user-timer-server SOCKET
  *
- * Serves one client and ends with it.  One thread.
+ * Serves one client and exits when it disconnects.  Single-threaded.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,7 +1,8 @@
 /*
- * Test rig: what may happen while a VM migrates
+ * Test rig: actions during a migration
  *
- * A command whose answer the phase keeps waiting is answered after it.
+ * If a phase blocks the monitor, the response to a command arrives after the
+ * phase.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,7 +39,7 @@ static void stop_cont(VFIOUserTrip *t)
     order(t, "cont");
 }
 
-/* The device runs on, until the guest is woken, which resets it. */
+/* The device keeps running until the guest is woken, which resets it. */
 static void go_to_sleep(VFIOUserTrip *t)
 {
     t->asleep = true;
@@ -52,7 +53,7 @@ static void reset(VFIOUserTrip *t)
     order(t, "system_reset");
 }
 
-/* Waits for nothing but the big QEMU lock. */
+/* Only waits for the big QEMU lock. */
 static void cancel(VFIOUserTrip *t)
 {
     order(t, "migrate_cancel");
@@ -66,7 +67,7 @@ static void postcopy(VFIOUserTrip *t)
     order(t, "migrate-start-postcopy");
 }
 
-/* The following two are refused, the guest's ejection is not. */
+/* QEMU refuses the next two actions, but not an ejection by the guest. */
 
 static void plug(VFIOUserTrip *t)
 {
@@ -87,7 +88,7 @@ static void eject(VFIOUserTrip *t)
     qtest_outl(t->vm[VFIO_USER_SOURCE]->qts, PCIHP_EJECT, EJECT_SLOT);
 }
 
-/* A server that does not answer before QEMU gives up */
+/* A server that does not answer until QEMU gives up */
 
 static bool has_given_up(VFIOUserTrip *t, VFIOUserSide side)
 {
@@ -107,7 +108,7 @@ static void stall(VFIOUserTrip *t)
     }
 }
 
-/* Deaths */
+/* Disconnects and kills */
 
 static void hang_up(VFIOUserTrip *t, VFIOUserSide side)
 {

@@ -1,9 +1,9 @@
 /*
- * Test rig: what must be true when a migration has ended
+ * Test rig: checks at the end of a migration
  *
- * Exactly one VM runs, or can be continued where the user has stopped it; its
- * memory and its device are what was written.  If none is left, or a server was
- * lost, the QEMU that is concerned says so.
+ * Exactly one VM must run, or be continuable if the user has stopped it, and
+ * its memory and device must hold what was written.  If no VM is left or a
+ * server was lost, the QEMU concerned must print an error.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,10 +16,11 @@
 
 #define FROM VFIO_USER_SOURCE
 #define TO VFIO_USER_DESTINATION
-#define NOBODY 2
+#define NO_OWNER 2
 
-#define IDLE_US 1000            /* between two questions */
-#define LONG_MS 10000           /* for what a device writes without a pause */
+#define IDLE_US 1000            /* between two queries */
+/* time for writes of a device without a pause */
+#define LONG_MS 10000
 
 static gint64 soon(void)
 {
@@ -34,7 +35,10 @@ static void pass(gint64 deadline)
 
 /* The end of the migration */
 
-/* Its last status; NULL: it is not over yet, or QEMU has ended. */
+/*
+ * Returns the final status, or NULL if the migration has not ended or QEMU has
+ * exited.
+ */
 static char *last_status(VFIOUserTrip *t, VFIOUserSide side)
 {
     static const char *const ends[] = { "completed", "failed", "cancelled",
@@ -61,7 +65,10 @@ static char *wait_end(VFIOUserTrip *t, VFIOUserSide side)
     return status;
 }
 
-/* A destination that does not stay goes after its message. */
+/*
+ * Waits until the destination exits after an error, unless exit-on-error is
+ * off.
+ */
 static void wait_gone(VFIOUserTrip *t, const char *status)
 {
     gint64 deadline = soon();
@@ -72,7 +79,7 @@ static void wait_gone(VFIOUserTrip *t, const char *status)
     }
 }
 
-/* Whose VM it is */
+/* Returns the side that has the VM, or NO_OWNER. */
 static unsigned find_owner(VFIOUserTrip *t)
 {
     g_autofree char *from = wait_end(t, FROM);
@@ -84,10 +91,10 @@ static unsigned find_owner(VFIOUserTrip *t)
     if (!g_strcmp0(to, "completed") && vfio_user_mortal_lives(t->vm[TO])) {
         return TO;
     }
-    return from && strcmp(from, "completed") ? FROM : NOBODY;
+    return from && strcmp(from, "completed") ? FROM : NO_OWNER;
 }
 
-/* What runs */
+/* VM state */
 
 static bool vm_is(VFIOUserTrip *t, VFIOUserSide side, const char *wanted)
 {
@@ -97,7 +104,7 @@ static bool vm_is(VFIOUserTrip *t, VFIOUserSide side, const char *wanted)
     return !g_strcmp0(status, wanted);
 }
 
-/* What the user or the guest has turned off, a user can turn on. */
+/* Reverses what the user or the guest did: continues or wakes up the VM. */
 static void turn_on(VFIOUserTrip *t, VFIOUserSide owner)
 {
     if (t->stopped) {
@@ -111,7 +118,7 @@ static void turn_on(VFIOUserTrip *t, VFIOUserSide owner)
     }
 }
 
-/* Only this one: the other neither runs nor begins to. */
+/* Checks that only the owner's VM runs. */
 static void check_runs(VFIOUserTrip *t, VFIOUserSide owner)
 {
     gint64 deadline = soon();
@@ -124,9 +131,9 @@ static void check_runs(VFIOUserTrip *t, VFIOUserSide owner)
     g_assert_false(vm_is(t, !owner, "suspended"));
 }
 
-/* What it says */
+/* Error messages */
 
-/* All that a QEMU said, and what query-migrate gives as the reason */
+/* Returns the messages of a QEMU and the reason that query-migrate reports. */
 static char *why_of(VFIOUserTrip *t, VFIOUserSide side)
 {
     g_autofree char *said = vfio_user_mortal_said(t->vm[side]);
@@ -136,21 +143,24 @@ static char *why_of(VFIOUserTrip *t, VFIOUserSide side)
     return g_strconcat(said, desc, NULL);
 }
 
-/* The server has gone, or QEMU has given it up. */
-static bool is_lost(VFIOUserTrip *t, VFIOUserSide side)
+/* Whether the server has disconnected, or QEMU has disconnected from it. */
+static bool trip_is_lost(VFIOUserTrip *t, VFIOUserSide side)
 {
     return t->hung_up[side] ||
            (t->plan->action->may_lose &&
             !vfio_user_server_has_client(t->server[side]));
 }
 
-/* Whoever has lost its server names it, unless something else ended it. */
-static void check_lost(VFIOUserTrip *t, VFIOUserSide side)
+/*
+ * A QEMU that has lost its server must name it in an error, unless QEMU was
+ * ended by something else.
+ */
+static void check_lost_server(VFIOUserTrip *t, VFIOUserSide side)
 {
     const char *path = vfio_user_server_path(t->server[side]);
     gint64 deadline = soon();
 
-    while (is_lost(t, side) && vfio_user_mortal_lives(t->vm[side])) {
+    while (trip_is_lost(t, side) && vfio_user_mortal_lives(t->vm[side])) {
         g_autofree char *why = why_of(t, side);
 
         if (strstr(why, path)) {
@@ -160,8 +170,8 @@ static void check_lost(VFIOUserTrip *t, VFIOUserSide side)
     }
 }
 
-/* Somebody says why, unless the user has killed the one that had the VM. */
-static void check_nobody(VFIOUserTrip *t)
+/* Some QEMU must print a reason, unless the user killed the one with the VM. */
+static void check_no_owner(VFIOUserTrip *t)
 {
     g_autofree char *from = why_of(t, FROM);
     g_autofree char *to = why_of(t, TO);
@@ -191,7 +201,7 @@ static void check_memory(VFIOUserTrip *t, VFIOUserMortal *vm)
                                             VFIO_USER_TRIP_GUEST_SIZE), ==, 0);
 }
 
-/* The device works, which means that it runs. */
+/* Checks that the device can write to memory, that is, that it runs. */
 static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
 {
     VFIOUserServer *server = t->server[owner];
@@ -209,7 +219,7 @@ static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
 
 static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
 {
-    if (is_lost(t, owner) || t->ejected) {
+    if (trip_is_lost(t, owner) || t->ejected) {
         return;
     }
     if (t->was_reset) {
@@ -219,12 +229,12 @@ static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
     check_writes(t, owner);
 }
 
-/* QEMU's pool has one thread here, which stays for 10 s without work. */
+/* QEMU's thread pool keeps one idle thread for 10 s. */
 #define POOL 1
 
-/* What a migration needed is freed a while after it. */
-static void check_left(VFIOUserTrip *t, VFIOUserSide owner, const char *what,
-                       unsigned before)
+/* Waits until the resources of a migration are freed. */
+static void check_no_leak(VFIOUserTrip *t, VFIOUserSide owner, const char *what,
+                          unsigned before)
 {
     gint64 deadline = soon();
 
@@ -238,8 +248,8 @@ static void check_vm(VFIOUserTrip *t, VFIOUserSide owner)
     check_runs(t, owner);
     check_memory(t, t->vm[owner]);
     check_device(t, owner);
-    check_left(t, owner, "fd", t->fds[owner]);
-    check_left(t, owner, "task", t->threads[owner] + POOL);
+    check_no_leak(t, owner, "fd", t->fds[owner]);
+    check_no_leak(t, owner, "task", t->threads[owner] + POOL);
 }
 
 void vfio_user_trip_end(VFIOUserTrip *t)
@@ -250,12 +260,12 @@ void vfio_user_trip_end(VFIOUserTrip *t)
     vfio_user_trip_set(t, "downtime-limit", LONG_MS);
     owner = find_owner(t);
     vfio_user_writer_stop(&t->writer);
-    if (owner == NOBODY) {
-        check_nobody(t);
+    if (owner == NO_OWNER) {
+        check_no_owner(t);
     } else {
         check_vm(t, owner);
     }
-    check_lost(t, FROM);
-    check_lost(t, TO);
+    check_lost_server(t, FROM);
+    check_lost_server(t, TO);
     vfio_user_writer_clear(&t->writer);
 }

@@ -1,8 +1,9 @@
 /*
  * Test rig: the phases of a migration
  *
- * A server's answer that is held back holds a migration where it is.  Here is
- * which answer that is, for each phase of both versions, and how to get there.
+ * A held answer of a server holds a migration at a phase.  This file says
+ * which answer that is, for each phase of migration v1 and v2, and how to
+ * reach it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,13 +25,13 @@
 #define HOLDS VFIO_USER_TRIP_HOLDS
 
 #define SLOW_RATE (2 * MiB)
-#define SLOW_SENT (512 * KiB)   /* where the phase begins */
+#define SLOW_SENT (512 * KiB)   /* bytes sent when the phase starts */
 #define FAST_RATE (4 * GiB)
 
 #define FROM VFIO_USER_SOURCE
 #define TO VFIO_USER_DESTINATION
 
-/* The nth of them */
+/* The nth matching message */
 #define STATE(n) \
     ON(VFIO_USER_REGION_WRITE, AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0), \
        .nth = (n))
@@ -84,8 +85,8 @@ const VFIOUserTripPhase vfio_user_trip_phases[] = {
 };
 const unsigned vfio_user_trip_nr_phases = ARRAY_SIZE(vfio_user_trip_phases);
 
-/* From now on */
-static void hold(VFIOUserTrip *t, VFIOUserWhen when)
+/* Holds the answer to this message from now on */
+static void phase_hold(VFIOUserTrip *t, VFIOUserWhen when)
 {
     VFIOUserServer *server = t->server[t->plan->phase->side];
 
@@ -94,7 +95,7 @@ static void hold(VFIOUserTrip *t, VFIOUserWhen when)
     vfio_user_server_forget(server);
 }
 
-static void start(VFIOUserTrip *t, bool slowly)
+static void phase_start_migration(VFIOUserTrip *t, bool slowly)
 {
     g_autofree char *uri = g_strdup_printf("unix:%s/socket", t->vm[TO]->dir);
 
@@ -107,7 +108,7 @@ static void start(VFIOUserTrip *t, bool slowly)
                                       " 'arguments': {'uri': %s}}", uri));
 }
 
-static uint64_t sent(VFIOUserTrip *t)
+static uint64_t phase_sent(VFIOUserTrip *t)
 {
     QDict *response = vfio_user_mortal_qmp(t->vm[FROM],
                                            "{'execute': 'query-migrate'}");
@@ -122,12 +123,12 @@ static void wait_sent(VFIOUserTrip *t)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
 
-    while (sent(t) < SLOW_SENT) {
+    while (phase_sent(t) < SLOW_SENT) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
     }
 }
 
-static void go_on(VFIOUserTrip *t)
+static void phase_continue(VFIOUserTrip *t)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     g_autofree char *status = NULL;
@@ -141,10 +142,10 @@ static void go_on(VFIOUserTrip *t)
                            " 'arguments': {'state': 'pre-switchover'}}");
 }
 
-static void cancel(VFIOUserTrip *t)
+static void phase_cancel(VFIOUserTrip *t)
 {
     wait_sent(t);
-    hold(t, t->plan->phase->when);
+    phase_hold(t, t->plan->phase->when);
     vfio_user_mortal_order(t->vm[FROM], "{'execute': 'migrate_cancel'}");
 }
 
@@ -154,21 +155,21 @@ void vfio_user_trip_reach(VFIOUserTrip *t)
     VFIOUserServer *server = t->server[p->side];
 
     if (!(p->is & SLOW)) {
-        hold(t, p->gate.command ? p->gate : p->when);
+        phase_hold(t, p->gate.command ? p->gate : p->when);
     }
-    start(t, p->is & SLOW || t->plan->action->takes_time);
+    phase_start_migration(t, p->is & SLOW || t->plan->action->takes_time);
     if (p->is & CANCELS) {
-        cancel(t);
+        phase_cancel(t);
     } else if (p->is & SLOW) {
         wait_sent(t);
     }
     if (p->gate.command) {
         vfio_user_server_wait(server, p->gate);
-        hold(t, p->when);
+        phase_hold(t, p->when);
         vfio_user_server_release(server);
     }
     if (p->is & PAUSED && t->plan->capabilities & 1 << VFIO_USER_TRIP_PAUSE) {
-        go_on(t);
+        phase_continue(t);
     }
     if (p->when.command) {
         vfio_user_server_wait(server, p->when);

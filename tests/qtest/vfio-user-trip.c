@@ -1,5 +1,5 @@
 /*
- * Test rig: one migration in which something happens
+ * Test rig: one migration that an action disturbs
  *
  * The VMs and the guest.  See the header.
  *
@@ -16,16 +16,16 @@
 
 #define GUEST VFIO_USER_TRIP_GUEST
 #define GUEST_SIZE VFIO_USER_TRIP_GUEST_SIZE
-#define GUEST_WRITES 64         /* in one go */
-#define DEVICE_SIZE (6 * MiB)   /* that the device writes to */
+#define GUEST_WRITES 64         /* words written by one call */
+#define DEVICE_SIZE (6 * MiB)   /* area that the device writes */
 
-/* Longer than anything is held back, unless that is to be too long */
+/* Longer than any answer is held, except with SHORT_MS */
 #define TIMEOUT_MS 30000
 #define SHORT_MS 500
 
-/* Models of both versions: some reads in each phase */
+/* Models of migration v1 and v2, with several reads in each phase */
 
-static const VFIOUserModel *model_of(const VFIOUserTripPlan *plan)
+static const VFIOUserModel *trip_model(const VFIOUserTripPlan *plan)
 {
     static const VFIOUserPersonality small = { .most_read = 64 * KiB };
     static const VFIOUserModelMigration1 chunks = { 16 * KiB, 4 * KiB };
@@ -66,7 +66,7 @@ const char *vfio_user_trip_capability(VFIOUserTripCapability capability)
     return names[capability];
 }
 
-/* Returns whether the host knows them. */
+/* Returns whether the host supports them. */
 static bool set_capabilities(VFIOUserTrip *t, VFIOUserSide side, unsigned bits)
 {
     QList *list = qlist_new();
@@ -101,7 +101,7 @@ char *vfio_user_trip_status(VFIOUserTrip *t, VFIOUserSide side)
 
 /* The guest */
 
-#define BAR 2                   /* which both versions save */
+#define BAR 2                   /* saved by v1 and v2 */
 #define BAR_AT 0xe0000000
 #define BAR_WORDS 64
 
@@ -116,7 +116,7 @@ void vfio_user_trip_set_up(VFIOUserTrip *t, VFIOUserSide side)
     qpci_free_pc(bus);
 }
 
-static uint32_t word_of(VFIOUserTrip *t, unsigned i)
+static uint32_t trip_word(VFIOUserTrip *t, unsigned i)
 {
     return (t->fill + i) * 2654435761u;
 }
@@ -127,7 +127,7 @@ static void fill_device(VFIOUserTrip *t)
 
     t->fill = g_rand_int(t->rand);
     for (unsigned i = 0; i < BAR_WORDS; i++) {
-        qtest_writel(qts, BAR_AT + 4 * i, word_of(t, i));
+        qtest_writel(qts, BAR_AT + 4 * i, trip_word(t, i));
     }
 }
 
@@ -135,7 +135,7 @@ void vfio_user_trip_check_fill(VFIOUserTrip *t, VFIOUserSide side)
 {
     for (unsigned i = 0; i < BAR_WORDS; i++) {
         g_assert_cmphex(qtest_readl(t->vm[side]->qts, BAR_AT + 4 * i), ==,
-                        word_of(t, i));
+                        trip_word(t, i));
     }
 }
 
@@ -203,7 +203,7 @@ VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan)
     t->plan = plan;
     t->rand = g_rand_new_with_seed(plan->seed);
     for (unsigned i = 0; i < 2; i++) {
-        t->server[i] = vfio_user_server_new(model_of(plan), NULL);
+        t->server[i] = vfio_user_server_new(trip_model(plan), NULL);
         start_vm(t, i, i == VFIO_USER_SOURCE ? "" : "-incoming defer");
         t->fds[i] = vfio_user_mortal_count(t->vm[i], "fd");
         t->threads[i] = vfio_user_mortal_count(t->vm[i], "task");

@@ -1,5 +1,5 @@
 /*
- * Test rig: the driver of an intel-iommu
+ * Test rig: a driver for intel-iommu
  *
  * See the header.
  *
