@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: a boot, counted
+ * qtest of the vfio-user client: messages of a boot
  *
- * How often each message is sent from the start of a VM to the end of its
- * first reset.  Each that is called is a round trip that a user waits for,
- * and what is asked twice was not kept the first time.  Whoever adds a message
- * changes a line of a table, and says there what it is for.
+ * Counts each message from the start of a VM to the end of its first reset.
+ * Every call is a round trip that the user waits for, and a repeated query
+ * means that the first result was not kept.  To add a message, change a line
+ * of the table and state its purpose there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-/* Memory below 1 MiB, what shadows the BIOS in two halves, the BIOS. */
+/* RAM below the BIOS shadow, the two halves of the shadow, and the BIOS. */
 #define RAM_OF_4_RANGES \
     "-machine pc,memory-backend=ram -nodefaults -m 1 " \
     "-object memory-backend-memfd,id=ram,size=1M,share=on "
@@ -31,15 +31,15 @@ static const Times times_of_a_boot[] = {
     { VFIO_USER_DEVICE_GET_INFO, 1 },
     { VFIO_USER_DEVICE_GET_REGION_INFO, 6       /* BARs */
                                         + 1     /* configuration space */
-                                        + 2 },  /* the rest: migration? */
-    { VFIO_USER_DEVICE_GET_REGION_IO_FDS, 4 },  /* BARs that are there */
+                                        + 2 },  /* the others, for migration */
+    { VFIO_USER_DEVICE_GET_REGION_IO_FDS, 4 },  /* implemented BARs */
     { VFIO_USER_DEVICE_GET_IRQ_INFO, 1          /* INTx */
                                      + 1        /* MSI */
                                      + 1        /* MSI-X */
                                      + 1        /* ERR */
                                      + 1 },     /* REQ */
-    { VFIO_USER_DEVICE_SET_IRQS, 1              /* INTx gets a descriptor, */
-                                 + 2            /* ERR and REQ as well; */
+    { VFIO_USER_DEVICE_SET_IRQS, 1              /* INTx eventfd, */
+                                 + 2            /* ERR and REQ eventfds; */
                                  + 2 },         /* reset: INTx again */
     { VFIO_USER_REGION_READ, 1                  /* configuration space */
                              + 1                /* ROM's size */
@@ -48,11 +48,14 @@ static const Times times_of_a_boot[] = {
                               + 1               /* reset: command */
                               + 6 },            /* reset: BARs */
     { VFIO_USER_DEVICE_RESET, 1 },
-    { VFIO_USER_DEVICE_FEATURE, 1 },            /* migration? */
+    { VFIO_USER_DEVICE_FEATURE, 1 },            /* migration support */
     { }
 };
 
-/* Boots and fails unless each command is seen as often as it ought to be. */
+/*
+ * Boots and fails the test unless each command is seen the expected number of
+ * times.
+ */
 static GArray *boot(const VFIOUserModel *model, const Times *times)
 {
     g_autoptr(VFIOUserServer) s = vfio_user_server_new(model, NULL);
@@ -64,7 +67,7 @@ static GArray *boot(const VFIOUserModel *model, const Times *times)
     unsigned i;
 
     for (; times->command; times++) {
-        /* what is posted may yet be on its way */
+        /* posted writes may still be in flight */
         vfio_user_server_see(s, times->command, .nth = times->times);
         expected[times->command] = times->times;
     }
@@ -81,8 +84,8 @@ static GArray *boot(const VFIOUserModel *model, const Times *times)
     return log;
 }
 
-/* How often a command was seen for an index, or region. */
-static unsigned asked(GArray *log, uint16_t command, uint32_t index)
+/* Returns how often a command was seen for an index or region. */
+static unsigned queried(GArray *log, uint16_t command, uint32_t index)
 {
     const VFIOUserWhen when = ON(command, AT(index));
 
@@ -95,15 +98,17 @@ static void test_boot(void)
     unsigned i;
 
     for (i = 0; i < VFIO_PCI_NUM_REGIONS; i++) {
-        g_assert_cmpuint(asked(log, VFIO_USER_DEVICE_GET_REGION_INFO, i), <=,
+        g_assert_cmpuint(queried(log, VFIO_USER_DEVICE_GET_REGION_INFO, i), <=,
                          1);
     }
     for (i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
-        g_assert_cmpuint(asked(log, VFIO_USER_DEVICE_GET_IRQ_INFO, i), <=, 1);
+        g_assert_cmpuint(queried(log, VFIO_USER_DEVICE_GET_IRQ_INFO, i), <=, 1);
     }
 }
 
-/* Only what a first answer has no room for is asked for again. */
+/*
+ * Region info is queried a second time only if the first reply was too short.
+ */
 static void test_boot_capability(void)
 {
     Times times[ARRAY_SIZE(times_of_a_boot)];
@@ -123,8 +128,8 @@ static void test_boot_capability(void)
     more->times++;
 
     log = boot(&model, times);
-    g_assert_cmpuint(asked(log, VFIO_USER_DEVICE_GET_REGION_INFO,
-                           VFIO_PCI_BAR2_REGION_INDEX), ==, 2);
+    g_assert_cmpuint(queried(log, VFIO_USER_DEVICE_GET_REGION_INFO,
+                             VFIO_PCI_BAR2_REGION_INDEX), ==, 2);
 }
 
 void vfio_user_add_boot_tests(void)

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: operations that a server draws out
+ * qtest of the vfio-user client: time budgets of operations
  *
- * Each of its answers is in time, all of them together are not; or there is
- * none.  QEMU's main loop waits for the server once, no longer than the
- * operation may take, and never again.
+ * Each single reply of the server is in time but all of them together are not,
+ * or there is no reply.  QEMU's main loop waits for the server once, no longer
+ * than the budget of the operation, and not again.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,17 +17,17 @@
 
 #define CONFIG VFIO_PCI_CONFIG_REGION_INDEX
 #define ROM VFIO_PCI_ROM_REGION_INDEX
-#define AT_DEVICE 0xf8          /* of configuration space: only the server's */
+#define AT_DEVICE 0xf8          /* offset in config space, not emulated */
 #define ROM_AT 0xd0000000
 
 #define TIMEOUT_MS 400
 #define NEARLY_MS (TIMEOUT_MS * 3 / 4)
-/* On a machine that is busy, and from there to the test */
+/* Allowance for a busy machine and for the test itself */
 #define SLACK_MS 4000
-/* If each of these waited, they would take ten times the slack. */
+/* If each of these accesses waited, they would take ten times the slack. */
 #define AGAIN 100
 
-/* A reply of one byte to a read of more: the two go together. */
+/* Used together, these shorten the reply to a read to one byte. */
 static const uint32_t one = 1;
 #define COUNT_ONE(when) \
     { when, DO_PATCH, offsetof(VFIOUserRegionRW, count), { &one, sizeof(one) } }
@@ -50,7 +50,7 @@ static void read_register(VFIOUserRig *rig)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, UINT32_MAX);
 }
 
-/* In one go, as DMA of another device and the monitor's pmemsave do. */
+/* Reads all in one access, as DMA of another device or pmemsave does. */
 static void read_registers(VFIOUserRig *rig)
 {
     uint8_t bytes[512];
@@ -72,7 +72,7 @@ static void reset(VFIOUserRig *rig)
     qtest_qmp_eventwait(rig->qts, "RESET");
 }
 
-/* From the main loop: it waits for the answers. */
+/* Runs in the main loop, which waits for the replies. */
 static void enable_msix(VFIOUserRig *rig)
 {
     qpci_msix_enable(rig->dev);
@@ -84,7 +84,7 @@ static void enable_msix(VFIOUserRig *rig)
 typedef struct Row {
     const char *name;
     Operation *run;
-    unsigned factor;            /* of the time-out */
+    unsigned factor;            /* budget in timeouts */
     VFIOUserRule rules[4];      /* the last is empty */
 } Row;
 
@@ -116,7 +116,7 @@ static const Row rows[] = {
         { ON(VFIO_USER_DEVICE_SET_IRQS), DO_DROP } } },
 };
 
-/* Returns how long @run took @times, ms. */
+/* Runs @run @times times and returns how long that took, ms. */
 static unsigned time_it(VFIOUserRig *rig, Operation *run, unsigned times)
 {
     gint64 begun = g_get_monotonic_time();
@@ -154,7 +154,7 @@ static void test_row(const void *opaque)
     vfio_user_rig_end(rig);
 }
 
-/* All of realize has one budget, of two time-outs. */
+/* Realize as a whole has a budget of two timeouts. */
 static void test_realize(void)
 {
     static const VFIOUserRule rules[] = {
@@ -175,7 +175,10 @@ static void test_realize(void)
     vfio_user_server_wait_client(rig->server, false);
 }
 
-/* So has what a server answers one byte at a time, but quickly. */
+/*
+ * A read that the server answers one byte at a time completes if it is fast
+ * enough.
+ */
 static void test_bytes(void)
 {
     static const VFIOUserRule rules[] = {
@@ -193,7 +196,10 @@ static void test_bytes(void)
     g_assert_cmphex(qpci_config_readl(rig->dev, AT_DEVICE), ==, value);
 }
 
-/* More writes at once than a server can follow, as of another device's DMA. */
+/*
+ * A burst of more writes than the server can process, like DMA of another
+ * device.
+ */
 static void test_burst(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);

@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: servers that die or fall silent
+ * qtest of the vfio-user client: servers that disconnect or stop answering
  *
- * Whatever happens, the VM goes on, and a device without a server reads as all
- * ones.
+ * In all cases, the VM keeps running, and a device without a server reads as
+ * all ones.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@
 #include "vfio-user-tests.h"
 
 #define TIMEOUT_MS 600
-#define PM 0x70                 /* beside the capabilities of vfio_user_model */
+#define PM 0x70                 /* free offset in vfio_user_model */
 
 static void check_dead(VFIOUserRig *rig)
 {
@@ -37,7 +37,10 @@ static void test_death_idle(void)
     check_dead(rig);
 }
 
-/* A reset on end: the kernel throws away what the client has not read. */
+/*
+ * Closes the socket with unread data: the kernel resets the connection and
+ * discards what the client has not read.
+ */
 static void test_death_with_bytes_unread(void)
 {
     static const VFIOUserRule rules[] = {
@@ -68,7 +71,9 @@ static void test_death_and_reset(void)
     vfio_user_rig_ping(rig);
 }
 
-/* It reads as ones, also where a device says in which power state it is. */
+/*
+ * A dead device reads as all ones, including its power management capability.
+ */
 static void test_death_and_power(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -95,7 +100,7 @@ static void test_death_and_power(void)
     qobject_unref(response);
     qtest_qmp_eventwait(said->qts, "RESET");
     text = vfio_user_said_text(said);
-    /* that the connection is lost, and no more */
+    /* the only message is about the lost connection */
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
     g_assert_nonnull(strstr(text, vfio_user_server_path(server)));
     g_free(dev);
@@ -112,7 +117,7 @@ static void test_death_with_interrupts(void)
     check_dead(rig);
 }
 
-/* Memory changes while the server is gone, or says no. */
+/* Changes memory while the server is gone or refuses maps. */
 static void check_remap(VFIOUserRig *rig)
 {
     QPCIDevice *host = qpci_device_find(rig->bus, QPCI_DEVFN(0, 0));
@@ -144,7 +149,7 @@ static void test_maps_refused(void)
     check_remap(rig);
 }
 
-/* A server that reads nothing is waited for once. */
+/* QEMU waits only once for a server that does not read. */
 static void test_stall(void)
 {
     static const VFIOUserRule rules[] = {

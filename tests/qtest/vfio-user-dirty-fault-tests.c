@@ -1,12 +1,13 @@
 /*
- * qtest of the vfio-user client: servers that fail at dirty pages
+ * qtest of the vfio-user client: server faults in dirty page tracking
  *
- * A row is a fault of the source's server in one message.  A server that does
- * not say which memory it wrote to has written to all of it: the VM arrives
- * with the right memory all the same, and the user is told once.  A server
- * that is gone, or does not answer in time once the VM has stopped, costs the
- * migration, and the VM goes on without the device.  While the VM runs, nobody
- * waits for the server: if it does not answer then, the device stays.
+ * Each row is a fault of the source's server in one message.  If the server
+ * does not report dirty pages, QEMU treats all its memory as dirty: the
+ * destination has the right memory, and QEMU warns once.  If the server
+ * disconnects, or does not answer in time after the VM has stopped, the
+ * migration fails and the VM continues without the device.  While the VM runs,
+ * QEMU does not block on the server: if it does not answer then, the migration
+ * fails and the device stays.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,9 +23,9 @@
 #define SAYS "; the server does not track dirty pages"
 
 typedef enum Outcome {
-    ARRIVES,                    /* it keeps no record, and the user is told */
-    FAILS,                      /* the device is dead, the VM runs */
-    STAYS,                      /* the migration fails, the device is there */
+    ARRIVES,                    /* migrates without tracking, with a warning */
+    FAILS,                      /* migration fails, device dead, VM runs */
+    STAYS,                      /* migration fails, device still works */
 } Outcome;
 
 typedef struct Row {
@@ -44,7 +45,7 @@ typedef struct Row {
 #define START(...) FEATURE(SET, START, __VA_ARGS__)
 #define REPORT(...) FEATURE(GET, REPORT, __VA_ARGS__)
 
-static const Row first[] = {
+static const Row v1_rows[] = {
     { "start-refused", { PAGES(START), DO_FAIL, EBUSY }, ARRIVES,
       "replied with an error: Device or resource busy" },
     { "start-never-answered", { PAGES(START), DO_DROP }, STAYS,
@@ -70,7 +71,7 @@ static const Row first[] = {
       "connection lost" },
 };
 
-static const Row second[] = {
+static const Row v2_rows[] = {
     { "start-refused", { START(), DO_FAIL, EBUSY }, ARRIVES,
       "replied with an error: Device or resource busy" },
     { "start-never-answered", { START(), DO_DROP }, STAYS,
@@ -107,7 +108,10 @@ static const Row second[] = {
       "connection lost" },
 };
 
-/* The VM goes on, and of a device that is dead all reads as ones. */
+/*
+ * Checks that the VM runs, and that the device reads as all ones if it is
+ * dead.
+ */
 static void check_source(VFIOUserPair *pair, const char *status, bool dead)
 {
     QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
@@ -127,7 +131,7 @@ static void check_row(const Row *row, const VFIOUserModel *model)
 
     vfio_user_server_set_rules(server, rules);
     if (row->outcome != ARRIVES) {
-        /* long enough for QEMU to look for dirty pages while the VM runs */
+        /* long enough for QEMU to sync dirty pages while the VM runs */
         qtest_memset(pair->qts[VFIO_USER_SOURCE], 8 * MiB, 0x5a, 16 * MiB);
         vfio_user_pair_set(pair, "max-bandwidth", 32 * MiB);
         vfio_user_pair_start(pair);
@@ -143,7 +147,7 @@ static void check_row(const Row *row, const VFIOUserModel *model)
                      >, 0);
 }
 
-static void test_first(const void *row)
+static void test_v1(const void *row)
 {
     static const VFIOUserModelMigration1 migration = { 64 * KiB, 4 * KiB };
     const VFIOUserModel model = vfio_user_model_migration1(&migration);
@@ -151,7 +155,7 @@ static void test_first(const void *row)
     check_row(row, &model);
 }
 
-static void test_second(const void *row)
+static void test_v2(const void *row)
 {
     VFIOUserModel model = vfio_user_model;
 
@@ -162,8 +166,8 @@ static void test_second(const void *row)
 }
 
 /*
- * The bits of 64 pages at a time, and each in time: with the VM stopped, the
- * monitor does not wait for all of them.
+ * The server returns the bits of 64 pages at a time, each reply in time.  With
+ * the VM stopped, the monitor does not wait for all of them.
  */
 static void check_pieces(const VFIOUserModel *model, VFIOUserWhen when)
 {
@@ -181,12 +185,12 @@ static void check_pieces(const VFIOUserModel *model, VFIOUserWhen when)
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "the operation used up its time"), >,
                      0);
-    /* of each sync one budget, and of the message that begins */
+    /* one budget per sync, and one for the start message */
     g_assert_cmpuint(vfio_user_server_count(server, when), <=,
                      2 * VFIO_USER_PAIR_TIMEOUT_MS / DELAY_MS + 2);
 }
 
-static void test_first_pieces(void)
+static void test_v1_pieces(void)
 {
     static const VFIOUserModelMigration1 migration = {
         64 * KiB, 4 * KiB, .max_bitmap = 8,
@@ -198,7 +202,7 @@ static void test_first_pieces(void)
     check_pieces(&model, (VFIOUserWhen) PAGES(GET_BITMAP));
 }
 
-static void test_second_pieces(void)
+static void test_v2_pieces(void)
 {
     VFIOUserModel model = vfio_user_model;
 
@@ -212,18 +216,18 @@ static void test_second_pieces(void)
 
 void vfio_user_add_dirty_fault_tests(void)
 {
-    qtest_add_func("/vfio-user/dirty-fault/pieces", test_first_pieces);
-    qtest_add_func("/vfio-user/logging-fault/pieces", test_second_pieces);
-    for (size_t i = 0; i < ARRAY_SIZE(first); i++) {
+    qtest_add_func("/vfio-user/dirty-fault/pieces", test_v1_pieces);
+    qtest_add_func("/vfio-user/logging-fault/pieces", test_v2_pieces);
+    for (size_t i = 0; i < ARRAY_SIZE(v1_rows); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/dirty-fault/%s",
-                                                first[i].name);
+                                                v1_rows[i].name);
 
-        qtest_add_data_func(path, &first[i], test_first);
+        qtest_add_data_func(path, &v1_rows[i], test_v1);
     }
-    for (size_t i = 0; i < ARRAY_SIZE(second); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(v2_rows); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/logging-fault/%s",
-                                                second[i].name);
+                                                v2_rows[i].name);
 
-        qtest_add_data_func(path, &second[i], test_second);
+        qtest_add_data_func(path, &v2_rows[i], test_v2);
     }
 }

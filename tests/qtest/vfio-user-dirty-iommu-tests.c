@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: dirty pages behind a vIOMMU
+ * qtest of the vfio-user client: dirty pages with a vIOMMU
  *
- * The server writes to addresses of the guest's IOMMU while the VM migrates;
- * the guest changes its tables meanwhile.  At the destination each page that
- * an address led to when it was written to has arrived.
+ * The server writes to IOVAs while the VM migrates, and the guest changes its
+ * IOMMU tables meanwhile.  The destination must have each page that an IOVA
+ * was mapped to at the time of the write.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,14 +19,14 @@
 
 #define RAM 0x1000000ull        /* guest memory that is mapped */
 #define RAM_HUGE 0x1800000ull
-#define FILL (32 * MiB)         /* memory behind it that takes its time */
+#define FILL (32 * MiB)         /* other memory, slow to send */
 #define FILL_SIZE (16 * MiB)
 
-#define PAGES 40                /* mapped from the beginning, in disorder */
-#define LATE 50                 /* is mapped while the VM migrates */
+#define PAGES 40                /* mapped from the start, shuffled */
+#define LATE 50                 /* is mapped during migration */
 #define GONE 3                  /* is unmapped */
-#define CLEARED 7               /* likewise, and not yet invalidated */
-#define MOVED 11                /* leads elsewhere */
+#define CLEARED 7               /* is unmapped, not yet invalidated */
+#define MOVED 11                /* is remapped */
 #define READ_ONLY 45
 
 #define UNTRACKED "does not track"
@@ -41,8 +41,8 @@
 
 typedef struct Case {
     const char *name;
-    bool second;                /* generation */
-    uint64_t pgsize;            /* of the server's record; 0: keeps none */
+    bool v2;                    /* migration v2, else v1 */
+    uint64_t pgsize;            /* of dirty bitmap; 0: no tracking */
 } Case;
 
 static const Case cases[] = {
@@ -50,7 +50,7 @@ static const Case cases[] = {
     { "/vfio-user/dirty-iommu/no-record", false, 0 },
     { "/vfio-user/logging-iommu/record", true, 4 * KiB },
     { "/vfio-user/logging-iommu/no-record", true, 0 },
-    /* a bit of the record stands for maps that lead to many places */
+    /* one bit covers several maps of different memory */
     { "/vfio-user/logging-iommu/large-pages", true, 64 * KiB },
 };
 
@@ -75,7 +75,7 @@ static void map_page(QTestState *qts, unsigned page, uint64_t how)
     vtd_invalidate_pages(qts, iova_of(page), 0);
 }
 
-/* Pages, and a huge page behind them. */
+/* Maps pages, and after them a huge page. */
 static void map_all(QTestState *qts)
 {
     vtd_init(qts, 0, SLOT << 3);
@@ -87,7 +87,7 @@ static void map_all(QTestState *qts)
     vtd_command(qts, GCMD_TRANSLATE);
 }
 
-/* Writes to @iova what says that it leads to @ram. */
+/* Writes to @iova the value that identifies @ram. */
 static bool write_at(VFIOUserServer *server, uint64_t iova, uint64_t ram)
 {
     const uint64_t value = value_of(ram);
@@ -95,7 +95,7 @@ static bool write_at(VFIOUserServer *server, uint64_t iova, uint64_t ram)
     return vfio_user_server_write(server, iova + 16, &value, sizeof(value));
 }
 
-static void check_at(VFIOUserPair *pair, uint64_t ram)
+static void check_arrived(VFIOUserPair *pair, uint64_t ram)
 {
     g_test_message("memory at 0x%" PRIx64, ram);
     g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], ram + 16),
@@ -124,7 +124,7 @@ static VFIOUserModel model_of(const Case *c)
     static VFIOUserModelMigration1 migration1;
     VFIOUserModel model = vfio_user_model;
 
-    if (c->second) {
+    if (c->v2) {
         model.migration = (VFIOUserMigrationModel) {
             .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
             .record = { c->pgsize },
@@ -136,7 +136,7 @@ static VFIOUserModel model_of(const Case *c)
     return model;
 }
 
-/* The guest changes what leads where, after the server has written there. */
+/* The guest changes the maps after the server has written through them. */
 static void change_maps(QTestState *qts, VFIOUserServer *server)
 {
     uint64_t odd = IOVA + HUGE_PAGE + 100 * PAGE;
@@ -151,7 +151,7 @@ static void change_maps(QTestState *qts, VFIOUserServer *server)
     vtd_invalidate_pages(qts, iova_of(MOVED), 0);
     g_assert_true(write_at(server, iova_of(MOVED), ram_of(60)));
 
-    /* the huge page is split, and one of its parts leads elsewhere */
+    /* the huge page is split, and one of its pages is remapped */
     g_assert_true(write_at(server, odd, RAM_HUGE + 100 * PAGE));
     for (unsigned i = 0; i < 512; i++) {
         vtd_set(qts, IOVA + HUGE_PAGE + i * PAGE, RAM_HUGE + i * PAGE,
@@ -188,30 +188,33 @@ static void test_case(const void *opaque)
     finish_fast(pair);
 
     for (unsigned i = 0; i < PAGES; i++) {
-        check_at(pair, ram_of(i));
+        check_arrived(pair, ram_of(i));
     }
-    check_at(pair, ram_of(LATE));
-    check_at(pair, ram_of(60));
-    check_at(pair, ram_of(61));
-    check_at(pair, RAM_HUGE + 100 * PAGE);
-    check_at(pair, RAM_HUGE + 101 * PAGE);
+    check_arrived(pair, ram_of(LATE));
+    check_arrived(pair, ram_of(60));
+    check_arrived(pair, ram_of(61));
+    check_arrived(pair, RAM_HUGE + 100 * PAGE);
+    check_arrived(pair, RAM_HUGE + 101 * PAGE);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, !c->pgsize);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "connection lost"), ==, 0);
 
-    /* and there the server is told what leads where */
+    /* the destination's server has the new maps */
     server = pair->server[VFIO_USER_DESTINATION];
     g_assert_true(vfio_user_server_map(server, iova_of(LATE), &map));
     g_assert_true(write_at(server, iova_of(LATE), ram_of(LATE)));
     g_assert_false(vfio_user_server_map(server, iova_of(GONE), &map));
 }
 
-/* What a server may write to, and did not, travels once or twice. */
+/*
+ * Memory that the server may write but did not is sent once with tracking, or
+ * else twice.
+ */
 typedef struct Amount {
     const char *name;
     Case c;
-    uint64_t how;               /* it is mapped */
+    uint64_t how;               /* permissions of the map */
     bool twice;
 } Amount;
 
@@ -221,11 +224,11 @@ static const Amount amounts[] = {
     { "/vfio-user/dirty-amount/no-record", { }, READ | WRITE, true },
     { "/vfio-user/dirty-amount/read-only", { }, READ, false },
     { "/vfio-user/logging-amount/record",
-      { .second = true, .pgsize = 4 * KiB }, READ | WRITE, false },
+      { .v2 = true, .pgsize = 4 * KiB }, READ | WRITE, false },
     { "/vfio-user/logging-amount/no-record",
-      { .second = true }, READ | WRITE, true },
+      { .v2 = true }, READ | WRITE, true },
     { "/vfio-user/logging-amount/read-only",
-      { .second = true }, READ, false },
+      { .v2 = true }, READ, false },
 };
 
 #define AMOUNT (LAST_LEVELS * HUGE_PAGE)
@@ -245,7 +248,7 @@ static void test_amount(const void *opaque)
     }
     vtd_command(qts, GCMD_TRANSLATE);
     qtest_memset(qts, RAM, 0x5a, AMOUNT);
-    /* next to nothing is left to be sent when the VM stops */
+    /* almost nothing remains to be sent when the VM stops */
     vfio_user_pair_set(pair, "max-bandwidth", 32 * MiB);
     vfio_user_pair_set(pair, "downtime-limit", 1);
     vfio_user_pair_migrate(pair);
@@ -256,9 +259,9 @@ static void test_amount(const void *opaque)
 }
 
 /*
- * More ranges than a message of what libvfio-user reads at once can name:
- * those between them are on record as well, and one request is about several.
- * A server that refuses such a request is asked map by map.
+ * More ranges than fit into a message that libvfio-user can read: the ranges
+ * sent also cover the gaps between them, and one request covers several maps.
+ * If the server refuses such a request, QEMU requests each map separately.
  */
 #define MANY (LAST_LEVELS * 256)
 
@@ -267,7 +270,7 @@ static void test_many_ranges(const void *refused)
     static const VFIOUserRule refuse[] = {
         { REPORT(.nth = 1), DO_FAIL, ENOTSUP }, { }
     };
-    const Case c = { .second = true, .pgsize = 4 * KiB };
+    const Case c = { .v2 = true, .pgsize = 4 * KiB };
     const VFIOUserWhen start =
         ON(VFIO_USER_DEVICE_FEATURE, AT_FEATURE(START_LOGGING));
     struct QEMU_PACKED {
@@ -302,16 +305,16 @@ static void test_many_ranges(const void *refused)
     memcpy(&first, seen.payload, sizeof(first));
     g_assert_cmpuint(first.report.length, >, PAGE);
     if (refused) {
-        /* these are more than ranges */
+        /* more requests than ranges */
         SEE_REPORT(server, .nth = MANY * 3 / 4);
     }
-    check_at(pair, RAM);
+    check_arrived(pair, RAM);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, 0);
 }
 
-/* One request for bits is answered once the others have come. */
-static void test_at_once(const void *opaque)
+/* One bitmap request is only answered after the others have arrived. */
+static void test_concurrent_requests(const void *opaque)
 {
     const Case *c = opaque;
     const VFIOUserRule hold_pages[] = {
@@ -325,9 +328,9 @@ static void test_at_once(const void *opaque)
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
     map_all(pair->qts[VFIO_USER_SOURCE]);
-    vfio_user_server_set_rules(server, c->second ? hold_report : hold_pages);
+    vfio_user_server_set_rules(server, c->v2 ? hold_report : hold_pages);
     vfio_user_pair_start(pair);
-    if (c->second) {
+    if (c->v2) {
         SEE_REPORT(server, .nth = 2);
     } else {
         vfio_user_server_see(server, VFIO_USER_DIRTY_PAGES,
@@ -346,9 +349,9 @@ void vfio_user_add_dirty_iommu_tests(void)
     qtest_add_data_func("/vfio-user/logging-iommu/many-ranges-refused", ARGS,
                         test_many_ranges);
     qtest_add_data_func("/vfio-user/dirty-iommu/at-once", &cases[0],
-                        test_at_once);
+                        test_concurrent_requests);
     qtest_add_data_func("/vfio-user/logging-iommu/at-once", &cases[2],
-                        test_at_once);
+                        test_concurrent_requests);
     for (size_t i = 0; i < ARRAY_SIZE(amounts); i++) {
         qtest_add_data_func(amounts[i].name, &amounts[i], test_amount);
     }

@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: dirty pages of much memory
+ * qtest of the vfio-user client: dirty pages with large memory
  *
- * 64 GiB, of which nothing is there: what the server is asked about it, in
- * which pieces, and that all of it is asked for once.
+ * A VM with 64 GiB of unused memory: checks which ranges QEMU requests from
+ * the server, and that it requests all memory exactly once.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@
 #define ARGS "-m 64G -machine memory-backend=big " \
     "-object memory-backend-memfd,id=big,size=64G,share=on"
 
-/* Of a bitmap, in front of which a message has 40 bytes. */
+/* Size of a bitmap; a message has 40 bytes in front of it. */
 #define MESSAGE (1 * MiB - 40)
 
 #define JSON(text) "{\"capabilities\":{\"max_msg_fds\":8," text "}}"
@@ -24,9 +24,9 @@
 typedef struct Case {
     const char *name;
     const char *version;        /* JSON */
-    bool second;                /* generation */
-    uint64_t max_bitmap;        /* bytes that the server is ready to give */
-    bool whole;                 /* is asked for whole maps, as it must be */
+    bool v2;                    /* migration v2, else v1 */
+    uint64_t max_bitmap;        /* bytes, maximum that the server returns */
+    bool whole;                 /* QEMU requests whole maps */
 } Case;
 
 static const Case cases[] = {
@@ -47,37 +47,37 @@ static const Case cases[] = {
       true, 8 * KiB - 40 },
 };
 
-/* The range that bits are asked for. */
+/* Gets the range of a bitmap request; returns false for another message. */
 static bool range_of(const VFIOUserSeen *seen, VFIOUserLoggingRange *range)
 {
     const struct QEMU_PACKED {
         VFIOUserDirtyPages pages;
         VFIOUserBitmapRange range;
-    } *first = (void *)seen->payload;
+    } *v1 = (void *)seen->payload;
     const struct QEMU_PACKED {
         VFIOUserDeviceFeature feature;
         VFIOUserLoggingReport report;
-    } *second = (void *)seen->payload;
+    } *v2 = (void *)seen->payload;
 
     if (seen->header.command == VFIO_USER_DIRTY_PAGES &&
-        first->pages.flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP) {
+        v1->pages.flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP) {
         *range = (VFIOUserLoggingRange) {
-            first->range.iova, first->range.size
+            v1->range.iova, v1->range.size
         };
         return true;
     }
     if (seen->header.command == VFIO_USER_DEVICE_FEATURE &&
-        second->feature.flags == (VFIO_DEVICE_FEATURE_GET |
-                                  VFIO_USER_FEATURE_DMA_LOGGING_REPORT)) {
+        v2->feature.flags == (VFIO_DEVICE_FEATURE_GET |
+                              VFIO_USER_FEATURE_DMA_LOGGING_REPORT)) {
         *range = (VFIOUserLoggingRange) {
-            second->report.iova, second->report.length
+            v2->report.iova, v2->report.length
         };
         return true;
     }
     return false;
 }
 
-/* Returns the sum of the ranges until memory begins anew. */
+/* Returns the total size of the ranges in the first pass over memory. */
 static uint64_t check_ranges(const Case *c, VFIOUserServer *server)
 {
     g_autoptr(GArray) log = vfio_user_server_log(server);
@@ -114,7 +114,7 @@ static VFIOUserModel model_of(const Case *c)
     migration1 = (VFIOUserModelMigration1) {
         64 * KiB, 4 * KiB, .max_bitmap = c->max_bitmap,
     };
-    if (c->second) {
+    if (c->v2) {
         model.migration = (VFIOUserMigrationModel) {
             .flags = VFIO_USER_MODEL_STOP_COPY,
             .record = { 4 * KiB, c->max_bitmap },
@@ -134,12 +134,12 @@ static void test_size(const void *opaque)
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model, NULL);
     uint64_t sum;
 
-    /* to look for what is not zero gives it pages: not much of it */
+    /* sending allocates pages: do not send much */
     g_free(pair->uri);
     pair->uri = g_strdup("exec:cat >/dev/null");
     vfio_user_pair_set(pair, "max-bandwidth", 4 * KiB);
     vfio_user_pair_set(pair, "downtime-limit", 0);
-    /* in a VM that runs the server is asked after the first pass */
+    /* in a running VM, QEMU asks the server only after the first pass */
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
     vfio_user_pair_start(pair);
@@ -150,7 +150,7 @@ static void test_size(const void *opaque)
                              "{'execute': 'migrate_cancel'}");
     vfio_user_pair_wait(pair, "cancelled");
 
-    /* less what lies under the BIOS */
+    /* minus the memory shadowed by the BIOS */
     sum = check_ranges(c, pair->server[VFIO_USER_SOURCE]);
     g_test_message("0x%" PRIx64 " bytes asked for", sum);
     g_assert_cmpuint(sum, <=, SIZE);

@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: dirty pages
  *
- * A DMA engine of the server keeps writing into guest memory while the VM
- * migrates.  At the destination memory is what the server wrote, whatever it
- * records or does not, in both generations of the protocol.
+ * A DMA engine of the server keeps writing to guest memory while the VM
+ * migrates.  The destination must have what the server wrote, whether or not
+ * it tracks dirty pages, with migration v1 and v2.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,16 +24,16 @@
 
 typedef struct Case {
     const char *name;
-    const char *version;        /* JSON, or as the model has it */
+    const char *version;        /* JSON; NULL: the model's */
     VFIOUserModelMigration1 migration;
     bool by_message;
     bool at_once;
-    unsigned tracked;           /* generations that have a record, or'ed */
+    unsigned tracked;           /* V1, V2 or BOTH: tracks dirty pages */
 } Case;
 
-#define FIRST 1
-#define SECOND 2
-#define BOTH (FIRST | SECOND)
+#define V1 1
+#define V2 2
+#define BOTH (V1 | V2)
 
 #define JSON(text) "{\"capabilities\":{\"max_msg_fds\":8," text "}}"
 
@@ -41,7 +41,7 @@ static const Case cases[] = {
     { "record", NULL, { 64 * KiB, 4 * KiB }, .tracked = BOTH },
     { "runs", NULL, { 64 * KiB, 4 * KiB }, .tracked = BOTH, .at_once = true },
     { "no-record", NULL, { 64 * KiB, 0 } },
-    /* 16 KiB of bits cover the memory in 64 messages and in 8 */
+    /* the bitmap needs 64 and 8 messages */
     { "small-bitmaps", JSON("\"migration\":{\"pgsize\":4096,"
                             "\"max_bitmap_size\":32}"),
       { 64 * KiB, 4 * KiB, 32 }, .tracked = BOTH },
@@ -50,21 +50,21 @@ static const Case cases[] = {
       { 64 * KiB, 4 * KiB, .max_data = 296 }, .tracked = BOTH },
     { "small-pages", JSON("\"migration\":{\"pgsize\":1024}"),
       { 64 * KiB, 1 * KiB }, .tracked = BOTH },
-    /* of the first generation the smaller of both sides is used */
+    /* migration v1 uses the smaller page size of both sides */
     { "large-pages", JSON("\"migration\":{\"pgsize\":65536}"),
-      { 64 * KiB, 64 * KiB }, .tracked = SECOND },
-    /* two ranges of memory, and room to name one; no room for bits by page */
+      { 64 * KiB, 64 * KiB }, .tracked = V2 },
+    /* two memory ranges in a message that fits one; v1 bitmaps do not fit */
     { "one-range", JSON("\"max_data_xfer_size\":47"),
-      { 64 * KiB, 4 * KiB, .max_data = 47 }, .tracked = SECOND },
+      { 64 * KiB, 4 * KiB, .max_data = 47 }, .tracked = V2 },
     { "messages", NULL, { 64 * KiB, 4 * KiB }, .by_message = true },
 };
 
-static VFIOUserModel model_of(const Case *c, bool second)
+static VFIOUserModel model_of(const Case *c, bool v2)
 {
-    VFIOUserModel model = second ? vfio_user_model :
+    VFIOUserModel model = v2 ? vfio_user_model :
                           vfio_user_model_migration1(&c->migration);
 
-    if (second) {
+    if (v2) {
         model.migration = (VFIOUserMigrationModel) {
             .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
             .record = {
@@ -79,7 +79,7 @@ static VFIOUserModel model_of(const Case *c, bool second)
     return model;
 }
 
-/* No message about pages where there are none to be known of. */
+/* Counts the messages that start dirty page tracking. */
 static unsigned count_messages(VFIOUserPair *pair)
 {
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
@@ -89,16 +89,16 @@ static unsigned count_messages(VFIOUserPair *pair)
                                 AT_FEATURE(START));
 }
 
-static void check_case(const Case *c, bool second)
+static void check_case(const Case *c, bool v2)
 {
-    VFIOUserModel model = model_of(c, second);
+    VFIOUserModel model = model_of(c, v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(!c->by_message, &model,
                                                       &model);
     VFIOUserWriter w = {
         .server = pair->server[VFIO_USER_SOURCE], .by_message = c->by_message,
         .at_once = c->at_once,
     };
-    bool tracked = c->tracked & (second ? SECOND : FIRST);
+    bool tracked = c->tracked & (v2 ? V2 : V1);
     unsigned said;
 
     vfio_user_writer_migrate(&w, pair, tracked || c->by_message);
@@ -109,30 +109,30 @@ static void check_case(const Case *c, bool second)
     }
 }
 
-static void test_first(const void *opaque)
+static void test_v1(const void *opaque)
 {
     check_case(opaque, false);
 }
 
-static void test_second(const void *opaque)
+static void test_v2(const void *opaque)
 {
     check_case(opaque, true);
 }
 
-/* Changes of the maps */
+/* Changes of DMA maps */
 
-#define PLACE 0xf1000              /* in memory that the chipset protects */
-#define PAM0 0x59               /* its register for that */
+#define PLACE 0xf1000              /* in memory that PAM0 protects */
+#define PAM0 0x59               /* register of the host bridge */
 #define PAM0_RAM 0x30
 #define PAM0_READ_ONLY 0x10
-#define FILL (8 * MiB)          /* memory that takes its time */
+#define FILL (8 * MiB)          /* memory that is slow to send */
 #define FILL_SIZE (8 * MiB)
 #define VALUE 0x1122334455667788ull
 
 typedef struct Change {
     const char *name;
-    bool second;                /* generation */
-    bool appears;               /* the map, and goes otherwise */
+    bool v2;                    /* migration v2, else v1 */
+    bool appears;               /* the map is added, else removed */
 } Change;
 
 static const Change changes[] = {
@@ -152,7 +152,7 @@ static void protect(VFIOUserPair *pair, uint8_t how)
     qpci_free_pc(bus);
 }
 
-/* Low memory goes first: it has been sent when so much was. */
+/* Low memory is sent first, so it has been sent when 2 MiB were. */
 static void start_slowly(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], FILL, 0x5a, FILL_SIZE);
@@ -177,23 +177,26 @@ static bool write_value(VFIOUserServer *server)
     return vfio_user_server_write(server, PLACE, &value, sizeof(value));
 }
 
-/* The first generation has the bits come with it. */
-static void check_unmap(VFIOUserServer *server, bool second)
+/* With migration v1, the unmap requests the dirty bitmap. */
+static void check_unmap(VFIOUserServer *server, bool v2)
 {
     VFIOUserSeen seen = vfio_user_server_see(server, VFIO_USER_DMA_UNMAP);
     VFIOUserDMAUnmap unmap;
 
     memcpy(&unmap, seen.payload, sizeof(unmap));
     g_assert_cmphex(unmap.flags, ==,
-                    second ? 0 : VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP);
+                    v2 ? 0 : VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP);
 }
 
-/* What was written to a map that goes, or comes, while the VM migrates. */
+/*
+ * Data written through a map that is removed or added during migration
+ * arrives.
+ */
 static void test_change(const void *opaque)
 {
     static const Case c = { .migration = { 64 * KiB, 4 * KiB } };
     const Change *change = opaque;
-    VFIOUserModel model = model_of(&c, change->second);
+    VFIOUserModel model = model_of(&c, change->v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
@@ -203,7 +206,7 @@ static void test_change(const void *opaque)
     g_assert_cmpint(write_value(server), ==, !change->appears);
     protect(pair, change->appears ? PAM0_RAM : PAM0_READ_ONLY);
     if (!change->appears) {
-        check_unmap(server, change->second);
+        check_unmap(server, change->v2);
     }
     g_assert_cmpint(write_value(server), ==, change->appears);
 
@@ -214,8 +217,8 @@ static void test_change(const void *opaque)
                     VALUE);
 }
 
-/* An unmap that should bring bits and brings a header: all of it counts. */
-static void test_no_bits(void)
+/* If an unmap reply lacks the bitmap, QEMU treats the whole map as dirty. */
+static void test_no_bitmap(void)
 {
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_DMA_UNMAP), DO_LENGTH, 0 },
@@ -242,17 +245,17 @@ static void test_no_bits(void)
 }
 
 /*
- * A migration that is cancelled ends the record, which a server would not
- * begin twice.
+ * Cancelling a migration stops tracking; a server would refuse to start it
+ * twice.
  */
-static void test_again(const void *second)
+static void test_again(const void *v2)
 {
     static const Case c = { .migration = { 64 * KiB, 4 * KiB } };
     static const VFIOUserWhen ends[] = {
         ON(VFIO_USER_DIRTY_PAGES), ON(VFIO_USER_DEVICE_FEATURE,
                                       AT_FEATURE(STOP)),
     };
-    VFIOUserModel model = model_of(&c, second);
+    VFIOUserModel model = model_of(&c, v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, NULL);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     VFIOUserWriter w = { .server = server };
@@ -264,7 +267,7 @@ static void test_again(const void *second)
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'migrate_cancel'}");
     vfio_user_pair_wait(pair, "cancelled");
-    vfio_user_server_wait(server, ends[!!second]);
+    vfio_user_server_wait(server, ends[!!v2]);
 
     g_free(pair->uri);
     pair->uri = g_strdup_printf("unix:%s/migration", pair->dir);
@@ -276,19 +279,19 @@ static void test_again(const void *second)
 
 void vfio_user_add_dirty_tests(void)
 {
-    qtest_add_func("/vfio-user/dirty/no-bits", test_no_bits);
+    qtest_add_func("/vfio-user/dirty/no-bits", test_no_bitmap);
     qtest_add_data_func("/vfio-user/dirty/again", NULL, test_again);
     qtest_add_data_func("/vfio-user/logging/again", &changes, test_again);
     for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
         qtest_add_data_func(changes[i].name, &changes[i], test_change);
     }
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        g_autofree char *first = g_strdup_printf("/vfio-user/dirty/%s",
-                                                 cases[i].name);
-        g_autofree char *second = g_strdup_printf("/vfio-user/logging/%s",
-                                                  cases[i].name);
+        g_autofree char *v1 = g_strdup_printf("/vfio-user/dirty/%s",
+                                              cases[i].name);
+        g_autofree char *v2 = g_strdup_printf("/vfio-user/logging/%s",
+                                              cases[i].name);
 
-        qtest_add_data_func(first, &cases[i], test_first);
-        qtest_add_data_func(second, &cases[i], test_second);
+        qtest_add_data_func(v1, &cases[i], test_v1);
+        qtest_add_data_func(v2, &cases[i], test_v2);
     }
 }

@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: DMA
  *
- * Which memory a server is told of, by descriptor or not, and what it reads
- * and writes there by message.
+ * Which memory is mapped for a server, with a descriptor or without, and what
+ * it reads and writes there by message.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x200000            /* an address in it, far from anything */
+#define RAM 0x200000            /* RAM address that nothing else uses */
 #define UNMAPPED (1ULL << 40)
 
 static void fill(uint8_t *bytes, size_t count, uint8_t seed)
@@ -62,7 +62,7 @@ static void test_dma_message(void)
     VFIOUserMap map;
     size_t i;
 
-    /* private memory must not be shared: the server would see a stale copy */
+    /* no descriptor for private memory: the server would see a stale copy */
     g_assert_true(vfio_user_server_map(rig->server, RAM, &map));
     g_assert_null(map.memory);
 
@@ -106,13 +106,13 @@ static void test_dma_refused(void)
                                                8), !=, 0);
     g_assert_cmphex(qtest_readq(rig->qts, end - 8), ==, before);
 
-    /* and none of this has done any harm */
+    /* the connection still works */
     g_assert_cmpint(vfio_user_server_dma_read(rig->server, end - 8, &bytes,
                                               8), ==, 0);
     g_assert_cmphex(bytes, ==, before);
 }
 
-/* An address that may be read only: firmware, in one shape or another. */
+/* Finds a read-only page, which is firmware. */
 static uint64_t find_readonly(VFIOUserServer *s)
 {
     uint64_t at;
@@ -143,7 +143,7 @@ static void test_dma_readonly(void)
     g_assert_cmphex(bytes, ==, before);
 }
 
-/* The chipset is told to put RAM where firmware was. */
+/* The guest makes the chipset map RAM in place of firmware. */
 static void test_dma_maps_follow(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
@@ -171,7 +171,7 @@ static const VFIOUserRule ask_in_read[] = {
     { }
 };
 
-/* The main loop sits in a register read, and DMA has to be served. */
+/* DMA requests are served while the main loop waits for a register read. */
 static void test_dma_in_call(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);

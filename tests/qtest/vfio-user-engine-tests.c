@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: a DMA engine that works by message
+ * qtest of the vfio-user client: a DMA engine that uses messages
  *
- * Four jobs at once move 64 MiB from one half of private guest memory to the
- * other, in messages of the largest size, while the guest goes on with its
- * registers.  How single requests are served is for the tests of DMA.
+ * Four concurrent jobs copy 64 MiB from one half of private guest memory to
+ * the other in messages of the maximum size, while the guest accesses
+ * registers. vfio-user-dma-tests.c tests single requests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +29,10 @@ typedef struct Job {
     GThread *thread;
 } Job;
 
-/* Every JOBS-th chunk, so that neighbours are always on their way together. */
+/*
+ * Copies every JOBS-th chunk, so that neighboring chunks are in flight at the
+ * same time.
+ */
 static gpointer work(gpointer opaque)
 {
     g_autofree uint8_t *bytes = g_malloc(CHUNK);
@@ -56,7 +59,7 @@ static char *checksum(const char *path)
                                        (const guchar *)bytes, size);
 }
 
-/* The data are in a file that QEMU loads and in one that it saves to. */
+/* Creates the path of a file that QEMU loads from or saves to. */
 static char *new_file(const char *name)
 {
     g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);

@@ -1,10 +1,10 @@
 /*
  * Faulty vfio-user servers
  *
- * Three tables: servers that go wrong while the device is realized, config
- * spaces and regions that lie, and servers that go wrong under a register
- * access.  Everything beyond the rows is the same for all of them: QEMU
- * lives, its monitor answers, and no descriptor or thread is left behind.
+ * Three tables: faults while the device is realized, invalid config spaces and
+ * regions, and faults during a register access.  All rows share the other
+ * checks: QEMU survives, its monitor answers, and no descriptor or thread
+ * leaks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,9 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-/* For servers that do not answer: long enough for what comes before. */
+/*
+ * Timeout for servers that do not answer; long enough for the messages before.
+ */
 #define SHORT_MS 600
 
 #define ERROR_TYPE_0 VFIO_USER_ERROR
@@ -23,12 +25,12 @@
     STRUCT(VFIOUserHeader, 0x4d, command, size, flags)
 
 typedef enum Outcome {
-    REFUSED,                    /* one message, and no device */
+    REFUSED,                    /* one error message, and no device */
     ACCEPTED,
     EITHER,
 } Outcome;
 
-/* Servers that go wrong while the device is realized */
+/* Faults while the device is realized */
 
 typedef struct RealizeFault {
     const char *name;
@@ -39,18 +41,18 @@ typedef struct RealizeFault {
 
 #define VERSION ON(VFIO_USER_VERSION)
 #define CONNECT ON(VFIO_USER_CONNECT)
-/* Version 0.1 and these JSON. */
+/* Replies with version 0.1 and the given JSON. */
 #define JSON(text) \
     { VERSION, DO_PAYLOAD, 0, TEXT("\0\0\1\0" text) }
 #define CAPABILITY(text) JSON("{\"capabilities\":{" text "}}")
 
-/* Filled by make_data(). */
+/* Filled by make_fault_data(). */
 static char long_json[60 * KiB];
 static char deep_json[60 * KiB];
 static uint8_t ones[PCI_CONFIG_SPACE_SIZE];
 
 static const RealizeFault handshake_faults[] = {
-    /* no vfio-user server */
+    /* not a vfio-user server */
     { "closes-at-once", REFUSED, 0, { { CONNECT, DO_CUT } } },
     { "speaks-http", REFUSED, 0, {
         { CONNECT, DO_SEND, 0, TEXT("HTTP/1.1 400 Bad Request\r\n\r\n") } } },
@@ -64,7 +66,7 @@ static const RealizeFault handshake_faults[] = {
     { "error-type-0", REFUSED, 0, {
         { VERSION, DO_FAIL, EINVAL }, { VERSION, DO_FLAGS, ERROR_TYPE_0 } } },
 
-    /* JSON and what it says */
+    /* JSON and its contents */
     { "no-json", ACCEPTED, 0, { { VERSION, DO_LENGTH, 4 } } },
     { "json-without-nul", ACCEPTED, 0, {
         { VERSION, DO_PAYLOAD, 0, BYTES(0, 0, 1, 0, '{', '}') } } },
@@ -112,21 +114,21 @@ static const RealizeFault handshake_faults[] = {
 };
 
 /*
- * What can be wrong with the reply to any command.  Those that fail the one
- * command but not the connection are refusals only where the client cannot do
- * without.
+ * Faults in the reply to any command.  A fault that fails the command but not
+ * the connection makes realize fail only if the command is required.
  */
 typedef struct ReplyFault {
     const char *name;
     enum {
         BREAKS_CONNECTION,
         FAILS_COMMAND,
-        SENDS_DESCRIPTORS,      /* too many, where some are welcome */
+        SENDS_DESCRIPTORS,      /* too many, if some are allowed */
     } harm;
     unsigned timeout_ms;
-    VFIOUserRule rule;          /* without its "when" */
-    uint32_t min_size;          /* bytes of payload that there must be */
-    bool cold;                  /* tried from the command line, too */
+    VFIOUserRule rule;          /* "when" is not set */
+    /* applies if the payload has at least this size */
+    uint32_t min_size;
+    bool cold;                  /* also tested from the command line */
 } ReplyFault;
 
 #define RULE(...) { { 0 }, __VA_ARGS__ }
@@ -159,9 +161,9 @@ static const ReplyFault reply_faults[] = {
 static const struct {
     VFIOUserWhen when;
     const char *name;
-    uint32_t size;              /* bytes of payload in an honest reply */
-    bool dispensable;           /* an error is no reason to give up */
-    bool takes_fds;             /* descriptors may come with the reply */
+    uint32_t size;              /* bytes of payload in a correct reply */
+    bool dispensable;           /* realize continues after an error */
+    bool takes_fds;             /* the reply may carry descriptors */
 } realize_commands[] = {
     { ON(VFIO_USER_VERSION), "version", 4, .takes_fds = true },
     { ON(VFIO_USER_DMA_MAP), "dma-map", 0 },
@@ -180,7 +182,7 @@ static const struct {
     { ON(VFIO_USER_DEVICE_SET_IRQS), "set-irqs", 0 },
 };
 
-/* Config spaces and regions that lie */
+/* Invalid config spaces and regions */
 
 #define CONFIG(at, ...) \
     { CONNECT, DO_CONFIG, at, BYTES(__VA_ARGS__) }
@@ -198,7 +200,7 @@ static const struct {
 #define MSI VFIO_USER_MODEL_MSI
 #define MSIX VFIO_USER_MODEL_MSIX
 
-static const RealizeFault lies[] = {
+static const RealizeFault invalid_devices[] = {
     { "config-all-ones", REFUSED, 0, {
         { ON(VFIO_USER_REGION_READ, AT(VFIO_PCI_CONFIG_REGION_INDEX),
              .nth = 1), DO_PATCH, 16, { ones, sizeof(ones) } } } },
@@ -284,7 +286,7 @@ static const RealizeFault lies[] = {
     { "irq-answers-for-another", EITHER, 0, { IRQ(index, 77) } },
 };
 
-/* Reads the whole of the option ROM, as firmware would. */
+/* Reads the whole option ROM, as firmware does. */
 static void read_rom(VFIOUserRig *rig)
 {
     const uint32_t where = 0xd0000000;
@@ -300,7 +302,7 @@ static void read_rom(VFIOUserRig *rig)
     }
 }
 
-/* One line, that names the socket. */
+/* Checks that the message is one line and names the socket. */
 static void check_message(const VFIOUserRig *rig, const char *message)
 {
     g_test_message("%s", message);
@@ -326,7 +328,7 @@ static void test_realize(const void *opaque)
     vfio_user_rig_ping(rig);
 }
 
-/* The same from the command line: one line on stderr, and status 1. */
+/* The same from the command line: one line on stderr, and exit status 1. */
 static void test_realize_cold(const void *opaque)
 {
     const RealizeFault *fault = opaque;
@@ -346,18 +348,19 @@ static void test_realize_cold(const void *opaque)
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
-/* Servers that go wrong under a register access */
+/* Faults during a register access */
 
 typedef enum Reads {
-    VALUE,                      /* what the register holds */
+    VALUE,                      /* value of the register */
     ONES,
     ANYTHING,
 } Reads;
 
 typedef struct AccessFault {
     const char *name;
-    Reads first;                /* under the fault */
-    Reads then;                 /* after it: does the device live? */
+    Reads first;                /* result of the faulty access */
+    /* result afterwards: VALUE if the device works */
+    Reads then;
     unsigned timeout_ms;
     VFIOUserRule rules[4];      /* the last is empty */
 } AccessFault;
@@ -371,7 +374,7 @@ typedef struct AccessFault {
 static const AccessFault access_faults[] = {
     { "none", VALUE, VALUE },
 
-    /* the reply says no */
+    /* error replies */
     { "error", ONES, VALUE, 0, { { READ, DO_FAIL, EIO } } },
     { "error-errno-0", ONES, VALUE, 0, { { READ, DO_FAIL, 0 } } },
     { "error-errno-5000", ONES, VALUE, 0, { { READ, DO_FAIL, 5000 } } },
@@ -380,7 +383,7 @@ static const AccessFault access_faults[] = {
     { "error-with-payload", ONES, VALUE, 0, {
         { READ, DO_FAIL, EIO }, { READ, DO_LENGTH, 20 } } },
 
-    /* the reply comes otherwise: the main loop waits once, not again */
+    /* missing, late and split replies: the main loop waits only once */
     { "never", ONES, ONES, SHORT_MS, { { READ, DO_DROP } } },
     { "late", ONES, ONES, SHORT_MS, { { READ, DO_HOLD } } },
     { "late-and-error", ONES, ONES, SHORT_MS, {
@@ -395,7 +398,7 @@ static const AccessFault access_faults[] = {
     { "byte-by-byte", VALUE, VALUE, 0, { { READ, DO_SPLIT, 1 } } },
     { "3-bytes-at-a-time", VALUE, VALUE, 0, { { READ, DO_SPLIT, 3 } } },
 
-    /* the reply has another size */
+    /* wrong size */
     { "data-short", ONES, VALUE, 0, { { READ, DO_LENGTH, 19 } } },
     { "data-missing", ONES, VALUE, 0, { { READ, DO_LENGTH, 16 } } },
     { "data-long", ONES, ONES, 0, { { READ, DO_LENGTH, 21 } } },
@@ -406,7 +409,7 @@ static const AccessFault access_faults[] = {
     { "size-15", ONES, ONES, 0, { { READ, DO_SIZE, 15 } } },
     { "size-4-gib", ONES, ONES, 0, { { READ, DO_SIZE, UINT32_MAX } } },
 
-    /* the reply means something else */
+    /* wrong contents */
     { "wrong-command", ONES, ONES, 0, {
         { READ, DO_COMMAND, VFIO_USER_REGION_WRITE } } },
     { "unknown-command", ONES, ONES, 0, { { READ, DO_COMMAND, 0 } } },
@@ -424,13 +427,13 @@ static const AccessFault access_faults[] = {
     { "16-descriptors", ONES, ONES, 0, { { READ, DO_FDS, 16 } } },
     { "253-descriptors", ONES, ONES, 0, { { READ, DO_FDS, 253 } } },
 
-    /* the server dies */
+    /* the server disconnects */
     { "death-in-call", ONES, ONES, 0, { { READ, DO_CUT, 0 } } },
     { "death-in-header", ONES, ONES, 0, { { READ, DO_CUT, 7 } } },
     { "death-after-header", ONES, ONES, 0, { { READ, DO_CUT, 16 } } },
     { "death-in-payload", ONES, ONES, 0, { { READ, DO_CUT, 18 } } },
 
-    /* the server asks before it answers */
+    /* the server sends requests before it answers */
     { "dma-read-in-call", VALUE, VALUE, 0, {
         { READ, DO_ASK, VFIO_USER_DMA_READ, DMA(0x1000, 64) } } },
     { "dma-twice-in-call", VALUE, VALUE, 0, {
@@ -489,7 +492,7 @@ static void test_access(const void *opaque)
     vfio_user_server_release(rig->server);
     check_read(rig, fault->then, value);
 
-    /* what was posted before the reads was done before they were answered */
+    /* posted writes complete before later reads */
     if (fault->then == VALUE) {
         vfio_user_server_peek(rig->server, 0, OTHER_REGISTER, &is,
                               sizeof(is));
@@ -498,9 +501,9 @@ static void test_access(const void *opaque)
     vfio_user_rig_ping(rig);
 }
 
-/* All of them as tests */
+/* Registration */
 
-static void make_data(void)
+static void make_fault_data(void)
 {
     int length = sizeof(long_json) - sizeof("{\"pad\":\"\"}");
 
@@ -527,7 +530,7 @@ static Outcome outcome_of(const ReplyFault *fault, bool dispensable,
 {
     switch (fault->harm) {
     case FAILS_COMMAND:
-        /* one that is not answered costs the connection, whichever it is */
+        /* any missing reply fails the connection */
         return dispensable && !fault->timeout_ms ? ACCEPTED : REFUSED;
     case SENDS_DESCRIPTORS:
         return takes_fds ? EITHER : REFUSED;
@@ -538,7 +541,7 @@ static Outcome outcome_of(const ReplyFault *fault, bool dispensable,
 
 static void add_reply_faults(void)
 {
-    /* never freed: the tests need them until the end */
+    /* static: the tests use them until exit */
     static RealizeFault faults[ARRAY_SIZE(realize_commands) *
                                ARRAY_SIZE(reply_faults)];
     RealizeFault *fault = faults;
@@ -568,13 +571,13 @@ void vfio_user_add_fault_tests(void)
 {
     size_t i;
 
-    make_data();
+    make_fault_data();
     for (i = 0; i < ARRAY_SIZE(handshake_faults); i++) {
         add_realize("handshake", &handshake_faults[i], true);
     }
     add_reply_faults();
-    for (i = 0; i < ARRAY_SIZE(lies); i++) {
-        add_realize("lies", &lies[i], true);
+    for (i = 0; i < ARRAY_SIZE(invalid_devices); i++) {
+        add_realize("lies", &invalid_devices[i], true);
     }
     for (i = 0; i < ARRAY_SIZE(access_faults); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/access/%s",

@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: interrupts of servers that go wrong
+ * qtest of the vfio-user client: interrupts of faulty servers
  *
- * Servers that have fewer interrupts than they say, refuse them or signal
- * without end, and those that signal something for themselves.
+ * Servers that have fewer interrupts than they report, refuse them, or signal
+ * without end, and servers that signal ERR and REQ.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -48,7 +48,7 @@ static void test_count_intx_0(void)
     check_no_intx(&model);
 }
 
-/* The vectors that there are work. */
+/* Checks that the existing vectors work. */
 static void check_msix_count(uint32_t count)
 {
     const VFIOUserModel model =
@@ -67,7 +67,7 @@ static void check_msix_count(uint32_t count)
     }
     vfio_user_server_forget(rig->server);
     qpci_msix_disable(rig->dev);
-    /* of an index without any interrupt a server knows nothing */
+    /* an index without interrupts is not disabled */
     g_assert_cmpuint(vfio_user_irq_sets(rig, MSIX, DISABLE).messages, ==,
                      !!count);
     vfio_user_rig_ping(rig);
@@ -88,12 +88,12 @@ static void test_count_msix_20(void)
     check_msix_count(20);
 }
 
-static const VFIOUserRule tells_nothing[] = {
+static const VFIOUserRule no_irq_info[] = {
     { ON(VFIO_USER_DEVICE_GET_IRQ_INFO), DO_FAIL, ENOTSUP },
     { }
 };
 
-static const VFIOUserRule tells_lies[] = {
+static const VFIOUserRule wrong_irq_info[] = {
     { ON(VFIO_USER_DEVICE_GET_IRQ_INFO, AT(INTX)), DO_PATCH,
       offsetof(VFIOUserIRQInfo, count), STRUCT(uint32_t, UINT32_MAX) },
     { ON(VFIO_USER_DEVICE_GET_IRQ_INFO, AT(MSI)), DO_PATCH,
@@ -105,8 +105,8 @@ static const VFIOUserRule tells_lies[] = {
     { }
 };
 
-/* Then its config space is believed. */
-static void check_untold(const VFIOUserRule *rules)
+/* In this case, QEMU uses the counts in config space. */
+static void check_config_counts(const VFIOUserRule *rules)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, rules, 0);
 
@@ -120,17 +120,17 @@ static void check_untold(const VFIOUserRule *rules)
     qpci_msix_disable(rig->dev);
 }
 
-static void test_count_untold(void)
+static void test_no_irq_info(void)
 {
-    check_untold(tells_nothing);
+    check_config_counts(no_irq_info);
 }
 
-static void test_count_lies(void)
+static void test_wrong_irq_info(void)
 {
-    check_untold(tells_lies);
+    check_config_counts(wrong_irq_info);
 }
 
-/* Servers that take no eventfds */
+/* Servers that refuse eventfds */
 
 typedef struct Refusal {
     const char *name;
@@ -175,7 +175,7 @@ static void test_refused(const void *opaque)
     }
     vfio_user_rig_ping(rig);
     if (is_msi && refusal->timeout_ms) {
-        /* QEMU waited with its big lock: not again for this server */
+        /* QEMU blocked with the BQL held, so it drops this server */
         vfio_user_server_wait_client(rig->server, false);
     } else if (refusal->rules[0].deed != DO_CUT) {
         vfio_user_irq_route_intx(rig);
@@ -183,7 +183,7 @@ static void test_refused(const void *opaque)
     }
 }
 
-/* A server that does not answer is not waited for once more. */
+/* QEMU does not wait a second time for a server that does not answer. */
 static void test_never_at_plug(void)
 {
     static const VFIOUserRule rules[] = {
@@ -198,9 +198,9 @@ static void test_never_at_plug(void)
     vfio_user_server_wait_client(rig->server, false);
 }
 
-/* QEMU without descriptors */
+/* Descriptor limit */
 
-/* Returns the file behind descriptor 0 of QEMU, which is nobody's to touch. */
+/* Returns the file of QEMU's descriptor 0, which must not change. */
 static char *standard_input(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd/0", pid);
@@ -220,7 +220,7 @@ static unsigned count_fds(pid_t pid)
     return n;
 }
 
-/* The vectors for which there are none do not work; nothing else breaks. */
+/* Vectors that get no eventfd do not work; everything else does. */
 static void test_out_of_descriptors(void)
 {
     const VFIOUserModel model = vfio_user_irq_model(
@@ -256,9 +256,12 @@ static void test_out_of_descriptors(void)
     qpci_msix_disable(rig->dev);
 }
 
-/* What a server signals for itself */
+/* ERR and REQ */
 
-/* It costs the device, and the VM runs: vfio_user_rig_ping() looks. */
+/*
+ * ERR disables the device, and the VM keeps running (checked by
+ * vfio_user_rig_ping()).
+ */
 static void test_error_signalled(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -271,11 +274,11 @@ static void test_error_signalled(void)
     vfio_user_rig_ping(rig);
 }
 
-#define PCIHP_DOWN 0xae04       /* slots that are to be ejected */
+#define PCIHP_DOWN 0xae04       /* slots to eject */
 #define PCIHP_EJECT 0xae08
 #define SLOT 4
 
-/* Ejects the device as a guest does that has been asked to. */
+/* Ejects the device as a guest does on request. */
 static void eject(VFIOUserRig *rig)
 {
     qtest_outl(rig->qts, PCIHP_EJECT, 1 << SLOT);
@@ -312,7 +315,7 @@ static void test_unplug_not_possible(void)
     qtest_quit(qts);
 }
 
-static void test_unplug_not_wanted(void)
+static void test_unplug_disabled(void)
 {
     g_autoptr(VFIOUserServer) server = vfio_user_server_new(NULL, NULL);
     QTestState *qts =
@@ -332,7 +335,7 @@ static const VFIOUserRule has_3_indexes[] = {
     { }
 };
 
-/* A server that has neither index is not asked about them. */
+/* QEMU does not query indices that the server does not have. */
 static void test_signals_missing(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, has_3_indexes, 0);
@@ -417,7 +420,7 @@ static void test_flood_of_requests(void)
     flood_end(&flood);
 }
 
-/* Servers that take back what they signalled */
+/* Servers that read back their signals */
 
 static void stop_and_continue(VFIOUserRig *rig)
 {
@@ -426,10 +429,10 @@ static void stop_and_continue(VFIOUserRig *rig)
 }
 
 /*
- * QEMU's main loop is woken and finds nothing; the file, which is the server's
- * as well, is one to wait at.
+ * QEMU's main loop wakes up and finds no signal.  The server has made its end
+ * blocking, and shares the file, so a read in QEMU could block.
  */
-static void check_taken_back(VFIOUserRig *rig, uint32_t index)
+static void check_read_back(VFIOUserRig *rig, uint32_t index)
 {
     int fd = vfio_user_server_eventfd(rig->server, index, 0);
     uint64_t count = 1;
@@ -453,24 +456,24 @@ static void check_taken_back(VFIOUserRig *rig, uint32_t index)
     close(fd);
 }
 
-static void test_taken_back(void)
+static void test_read_back(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
 
-    check_taken_back(rig, INTX);
+    check_read_back(rig, INTX);
     qpci_msix_enable(rig->dev);
     vfio_user_irq_use(rig, 0);
-    check_taken_back(rig, MSIX);
+    check_read_back(rig, MSIX);
     vfio_user_irq_check(rig, 0);
     qpci_msix_disable(rig->dev);
-    check_taken_back(rig, ERR);
+    check_read_back(rig, ERR);
 }
 
-static void test_request_taken_back(void)
+static void test_request_read_back(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
 
-    check_taken_back(rig, REQ);
+    check_read_back(rig, REQ);
     vfio_user_server_trigger(rig->server, REQ, 0);
     vfio_user_rig_wait(rig, qtest_inl(rig->qts, PCIHP_DOWN) == 1 << SLOT);
     eject(rig);
@@ -484,8 +487,8 @@ void vfio_user_add_interrupt_fault_tests(void)
     qtest_add_func("/vfio-user/interrupt/count/msix-0", test_count_msix_0);
     qtest_add_func("/vfio-user/interrupt/count/msix-3", test_count_msix_3);
     qtest_add_func("/vfio-user/interrupt/count/msix-20", test_count_msix_20);
-    qtest_add_func("/vfio-user/interrupt/count/untold", test_count_untold);
-    qtest_add_func("/vfio-user/interrupt/count/lies", test_count_lies);
+    qtest_add_func("/vfio-user/interrupt/count/untold", test_no_irq_info);
+    qtest_add_func("/vfio-user/interrupt/count/lies", test_wrong_irq_info);
     qtest_add_func("/vfio-user/interrupt/never-at-plug", test_never_at_plug);
     qtest_add_func("/vfio-user/interrupt/error", test_error_signalled);
     qtest_add_func("/vfio-user/interrupt/unplug/requested",
@@ -493,16 +496,16 @@ void vfio_user_add_interrupt_fault_tests(void)
     qtest_add_func("/vfio-user/interrupt/unplug/not-possible",
                    test_unplug_not_possible);
     qtest_add_func("/vfio-user/interrupt/unplug/not-wanted",
-                   test_unplug_not_wanted);
+                   test_unplug_disabled);
     qtest_add_func("/vfio-user/interrupt/signals-missing",
                    test_signals_missing);
     qtest_add_func("/vfio-user/interrupt/flood/interrupts", test_flood);
     qtest_add_func("/vfio-user/interrupt/flood/requests",
                    test_flood_of_requests);
     qtest_add_func("/vfio-user/interrupt/taken-back/interrupts",
-                   test_taken_back);
+                   test_read_back);
     qtest_add_func("/vfio-user/interrupt/taken-back/request",
-                   test_request_taken_back);
+                   test_request_read_back);
     qtest_add_func("/vfio-user/interrupt/out-of-descriptors",
                    test_out_of_descriptors);
     for (i = 0; i < ARRAY_SIZE(refusals); i++) {

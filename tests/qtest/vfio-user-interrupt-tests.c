@@ -1,10 +1,11 @@
 /*
  * qtest of the vfio-user client: interrupts
  *
- * Which eventfds a server gets and when, and that what it signals arrives.
+ * Which eventfds the server gets and when, and whether its signals reach the
+ * guest.
  *
- * Under qtest interrupts are set up from the main loop, which waits for the
- * server; a vCPU does not.
+ * Under qtest, interrupts are set up from the main loop, which waits for the
+ * server; a vCPU would not wait.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,17 +25,17 @@
 #define DISABLE (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER)
 #define UNMASK (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK)
 
-static VFIOUserModel model_that_takes(unsigned max_msg_fds)
+static VFIOUserModel model_with_max_fds(unsigned max_msg_fds)
 {
     VFIOUserModel model = vfio_user_model;
 
-    /* never freed: one a test */
+    /* not freed; one per test */
     model.version = g_strdup_printf("{\"capabilities\":{\"max_msg_fds\":%u}}",
                                     max_msg_fds);
     return model;
 }
 
-/* Vectors are used late, the last before the first. */
+/* Vectors are enabled late and in mixed order. */
 static void check_late(const VFIOUserModel *model, unsigned disables)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(model, NULL, 0);
@@ -69,13 +70,13 @@ static void check_late(const VFIOUserModel *model, unsigned disables)
     g_assert_true(vfio_user_irq_armed(rig, INTX, 0));
 }
 
-/* Such a server forgets all vectors before it takes more of them. */
+/* With VFIO_IRQ_INFO_NORESIZE, adding a vector first disables all of them. */
 static void test_msix_late_as_a_set(void)
 {
     check_late(NULL, 2);
 }
 
-/* Any other loses no interrupt while its client adds a vector. */
+/* Without it, no interrupt is lost while a vector is added. */
 static void test_msix_late(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -84,7 +85,7 @@ static void test_msix_late(void)
     check_late(&model, 0);
 }
 
-/* Servers that do not say how an interrupt gets here: by eventfd, as ever */
+/* Servers that do not set VFIO_IRQ_INFO_EVENTFD: QEMU uses eventfds anyway */
 
 static void test_flagless_personality(const void *personality)
 {
@@ -132,7 +133,7 @@ static void test_flagless_signals(void)
 
 static void check_chunks(unsigned max_msg_fds, unsigned messages)
 {
-    const VFIOUserModel model = model_that_takes(max_msg_fds);
+    const VFIOUserModel model = model_with_max_fds(max_msg_fds);
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
     QPCIBar bar = qpci_iomap(rig->dev, 4, NULL);
     VFIOUserIRQSets sets;
@@ -170,7 +171,7 @@ static void test_msix_in_one(void)
     check_chunks(16, 1);
 }
 
-/* Vectors that are not used have no descriptor. */
+/* Vectors that are not in use have no descriptor. */
 static void test_msix_gaps(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -196,7 +197,7 @@ static void test_msix_gaps(void)
 
 static void test_msix_2048(void)
 {
-    VFIOUserModel model = model_that_takes(16);
+    VFIOUserModel model = model_with_max_fds(16);
     struct rlimit limit;
     unsigned i;
 
@@ -233,8 +234,8 @@ static void test_msix_2048(void)
 /* Masks and pending bits */
 
 /*
- * QEMU shows its own pending bits while a masked vector has fired, and the
- * server's the rest of the time.
+ * While a masked vector is pending, the guest reads QEMU's pending bits, and
+ * otherwise the server's.
  */
 static void check_pending(const VFIOUserModel *model, unsigned region,
                           uint64_t offset)
@@ -309,7 +310,7 @@ static void test_function_mask(void)
     qpci_msix_disable(rig->dev);
 }
 
-/* A guest must not enable both; it gets what it enabled last. */
+/* A guest must not enable both MSI and MSI-X; the last one enabled is used. */
 static void test_both(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -343,14 +344,17 @@ static void check_intx_repeats(const VFIOUserModel *model,
     for (i = 0; i < 5; i++) {
         vfio_user_irq_check_intx(rig);
     }
-    /* the last one may be on its way */
+    /* the last UNMASK may still be in flight */
     vfio_user_rig_wait(rig,
                        vfio_user_irq_sets(rig, INTX, UNMASK).messages == 5);
     g_assert_cmpuint(vfio_user_irq_sets(rig, INTX, UNMASK).no_reply, ==, 5);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, 0);
 }
 
-/* The model masks itself with each interrupt: the next needs UNMASK. */
+/*
+ * The model automasks INTx: each interrupt needs an UNMASK before the next
+ * one.
+ */
 static void test_intx_masks_itself(void)
 {
     check_intx_repeats(NULL, NULL);
@@ -364,7 +368,7 @@ static void test_intx_without_mask(void)
     check_intx_repeats(&model, NULL);
 }
 
-/* An error to a message that wants no reply: nobody is interested. */
+/* An error reply to a message with No_reply set is ignored. */
 static void test_intx_unmask_refused(void)
 {
     static const VFIOUserRule rules[] = {
@@ -377,7 +381,7 @@ static void test_intx_unmask_refused(void)
     check_intx_repeats(NULL, rules);
 }
 
-/* A device that still wants something signals again once it is unmasked. */
+/* A device that still requests service signals again after it is unmasked. */
 static void test_intx_level(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -394,8 +398,9 @@ static void test_intx_level(void)
 }
 
 /*
- * QEMU's server signals INTx when its device raises the pin, and not when the
- * client unmasks it.  What it has in configuration space is right.
+ * The x-vfio-user-server of QEMU signals INTx when the device raises the pin,
+ * but not when the client unmasks it.  The pin level in its configuration
+ * space is right.
  */
 static void test_intx_stays_up(void)
 {
@@ -419,7 +424,7 @@ static void test_intx_stays_up(void)
     vfio_user_irq_check_intx(rig);
 }
 
-/* Servers that keep masks of their own */
+/* Servers with masks of their own */
 
 static void check_unmasked(VFIOUserRig *rig, uint32_t index, uint32_t count,
                            unsigned messages)
@@ -463,7 +468,7 @@ static void check_unmask(const VFIOUserModel *model, unsigned msix_messages)
     }
 }
 
-/* One UNMASK of them all each time that the guest enables them... */
+/* One UNMASK of all vectors is sent each time the guest enables them ... */
 static void test_unmask(void)
 {
     const VFIOUserModel model = vfio_user_irq_model(
@@ -472,13 +477,16 @@ static void test_unmask(void)
     check_unmask(&model, 1);
 }
 
-/* ...and that they are armed anew, vectors 2 and 6 of a set. */
+/* ... and each time the set is armed again, here for vectors 2 and 6. */
 static void test_unmask_as_a_set(void)
 {
     check_unmask(NULL, 2);
 }
 
-/* Not more than the server has, whatever its config space says. */
+/*
+ * UNMASK is limited to the vectors that the server has, not those in config
+ * space.
+ */
 static void test_unmask_fewer(void)
 {
     const VFIOUserModel model =
@@ -494,7 +502,7 @@ static void test_unmask_fewer(void)
 
 #define AF 0xa0                 /* offset of the capability */
 
-/* ... and again when the guest resets the function while they are on. */
+/* ... and again when the guest resets the function while they are enabled. */
 static void test_unmask_after_reset(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -518,8 +526,11 @@ static void test_unmask_after_reset(void)
     vfio_user_irq_check(rig, 2);
 }
 
-/* The third SET_IRQS of the index: off, descriptors, UNMASK. */
-static void check_unmask_goes_wrong(const VFIOUserRule *rules, bool dies)
+/*
+ * The rules affect the third SET_IRQS of the index: after disable and arm,
+ * UNMASK.
+ */
+static void check_unmask_fault(const VFIOUserRule *rules, bool dies)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
 
@@ -545,7 +556,7 @@ static void test_unmask_refused(void)
         { }
     };
 
-    check_unmask_goes_wrong(rules, false);
+    check_unmask_fault(rules, false);
 }
 
 static void test_unmask_kills(void)
@@ -555,7 +566,7 @@ static void test_unmask_kills(void)
         { }
     };
 
-    check_unmask_goes_wrong(rules, true);
+    check_unmask_fault(rules, true);
 }
 
 void vfio_user_add_interrupt_tests(void)

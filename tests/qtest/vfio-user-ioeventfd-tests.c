@@ -1,10 +1,10 @@
 /*
  * qtest of the vfio-user client: ioeventfds
  *
- * Two tables: what a server says of its ioeventfds, and where writes go then;
- * and replies that make no sense.  Then what has a story of its own: shadow
- * memory, full counters, servers that go.  Whether KVM takes them is for the
- * benchmark, which has guests.
+ * Two tables: valid replies with the resulting destination of writes, and
+ * invalid replies.  Separate tests cover shadow memory, full counters and
+ * disconnects.  The benchmark tests whether KVM uses the ioeventfds, because
+ * it has guests.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,12 +27,12 @@
 #define PIO VFIO_USER_IO_FD_PIO
 #define SHADOW VFIO_USER_IO_FD_SHADOW
 
-/* What a descriptor of the reply is. */
+/* The type of a descriptor in the reply. */
 typedef enum Kind {
     NONE,
     EVENTFD,
     BLOCKING_EVENTFD,
-    MEMORY,                     /* of one page */
+    MEMORY,                     /* one page */
     READ_ONLY_MEMORY,
     PIPE,
     NOTHING,                    /* /dev/null */
@@ -41,7 +41,7 @@ typedef enum Kind {
 typedef struct Write {
     uint64_t offset;
     unsigned size;              /* 0: no more writes */
-    int fd;                     /* that is signalled; MESSAGE: none */
+    int fd;                     /* index of the signaled fd, or MESSAGE */
     uint64_t value;
 } Write;
 
@@ -49,14 +49,14 @@ typedef struct Write {
 
 typedef struct Row {
     const char *name;
-    unsigned region;            /* 0, 1 or 2 */
+    unsigned region;            /* BAR 0, 1 or 2 */
     size_t stride;              /* bytes of an entry; 0: 40 */
     Kind kinds[FDS];
-    VFIOUserIOFd entries[ENTRIES];      /* the last are of no type */
+    VFIOUserIOFd entries[ENTRIES];      /* zero-terminated */
     Write writes[WRITES];
 } Row;
 
-/* A server with such an answer, and the device. */
+/* A server with such a reply, and its device. */
 typedef struct Bell {
     VFIOUserRig *rig;
     unsigned region;
@@ -108,7 +108,7 @@ static unsigned count_entries(const Row *row)
     return n;
 }
 
-/* In 40 bytes the datamatch is where others have the shadow's offset. */
+/* A 40-byte entry has the datamatch at the offset of shadow_offset. */
 static void put_entry(GByteArray *payload, VFIOUserIOFd entry, size_t stride)
 {
     uint8_t bytes[64] = { };
@@ -170,8 +170,8 @@ static void bell_end(Bell *bell)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, bell_end)
 
-/* Returns how often an eventfd has been signalled since the last time. */
-static uint64_t signals(int fd)
+/* Returns how often an eventfd was signaled since the last call. */
+static uint64_t bell_signals(int fd)
 {
     uint64_t count = 0;
 
@@ -180,7 +180,7 @@ static uint64_t signals(int fd)
     return count;
 }
 
-static void ring(Bell *bell, const Write *write)
+static void bell_write(Bell *bell, const Write *write)
 {
     QPCIBar bar = bell->rig->bar[bell->region];
     QPCIDevice *dev = bell->rig->dev;
@@ -201,8 +201,8 @@ static void ring(Bell *bell, const Write *write)
     }
 }
 
-/* Returns how many writes went by message, now that all have arrived. */
-static unsigned messages(Bell *bell)
+/* Returns how many writes were sent as messages; waits for them. */
+static unsigned bell_messages(Bell *bell)
 {
     qpci_io_readb(bell->rig->dev, bell->rig->bar[bell->region], 0);
     return vfio_user_server_saw(bell->rig->server, VFIO_USER_REGION_WRITE,
@@ -216,11 +216,11 @@ static void check_write(Bell *bell, const Row *row, const Write *write)
     g_test_message("%u bytes at 0x%" PRIx64 ": 0x%" PRIx64, write->size,
                    write->offset, write->value);
     vfio_user_server_forget(bell->rig->server);
-    ring(bell, write);
-    g_assert_cmpuint(messages(bell), ==, write->fd == MESSAGE);
+    bell_write(bell, write);
+    g_assert_cmpuint(bell_messages(bell), ==, write->fd == MESSAGE);
     for (i = 0; i < FDS; i++) {
         if (row->kinds[i] == EVENTFD) {
-            g_assert_cmpuint(signals(bell->fds[i]), ==, write->fd == i);
+            g_assert_cmpuint(bell_signals(bell->fds[i]), ==, write->fd == i);
         }
     }
 }
@@ -284,67 +284,67 @@ static const Row rows[] = {
     { "none", 0, 0, { EVENTFD }, { }, { { 0x100, 4, MESSAGE, 1 } } },
 };
 
-/* The entry at 0x100 is wrong; the one at 0x200 is not, and stays. */
-#define LIE(name, region, stride, kinds, ...)                           \
+/* The entry at 0x10 is invalid; the one at 0x20 is valid and stays in use. */
+#define INVALID(name, region, stride, kinds, ...)                           \
     { name, region, stride, { EVENTFD, kinds }, { __VA_ARGS__,          \
         { 0x20, 4, .flags = (region) == 1 ? PIO : 0 } },                \
       { { 0x10, 4, MESSAGE, 5 }, { 0x20, 4, 0, 5 } } }
 
-static const Row lies[] = {
-    LIE("outside", 0, 0, NONE, { 4096, 1 }),
-    LIE("outside-without-size", 0, 0, NONE, { 4096, 0 }),
-    LIE("far-outside", 0, 0, NONE, { UINT64_MAX, 4 }),
-    LIE("across-end", 0, 0, NONE, { 4094, 4 }),
-    LIE("size-3", 0, 0, NONE, { 0x10, 3 }),
-    LIE("size-16", 0, 0, NONE, { 0x10, 16 }),
-    LIE("size-of-16-exbibytes", 0, 0, NONE, { 0x10, UINT64_MAX }),
-    LIE("size-of-4-gib-and-4", 0, 0, NONE, { 0x10, 4 * GiB + 4 }),
-    LIE("descriptor-beyond", 0, 0, NONE, { 0x10, 4, 1 }),
-    LIE("descriptor-far-beyond", 0, 0, NONE, { 0x10, 4, UINT32_MAX }),
-    LIE("unknown-type", 0, 0, NONE, { 0x10, 4, 0, 3 }),
-    LIE("deassign", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 2 }),
-    LIE("virtio-ccw", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 3 }),
-    LIE("unknown-flag", 0, 0, NONE, { 0x10, 4, 0, 0, 1u << 31 }),
-    LIE("ports-in-memory", 0, 0, NONE, { 0x10, 4, 0, 0, PIO }),
-    LIE("memory-in-ports", 1, 0, NONE, { 0x10, 4 }),
-    LIE("datamatch-without-size", 0, 0, NONE,
-        { 0x10, 0, 0, 0, MATCH, .datamatch = 5 }),
-    LIE("datamatch-larger-than-size", 0, 0, NONE,
-        { 0x10, 4, 0, 0, MATCH, .datamatch = 0x100000005 }),
-    LIE("twice", 0, 0, EVENTFD, { 0x10, 4 }, { 0x10, 4, 1 }),
-    LIE("twice-the-same", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }),
-    LIE("thrice", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }, { 0x10, 4 }),
-    LIE("any-size-and-some", 0, 0, EVENTFD, { 0x10, 0 }, { 0x10, 4, 1 }),
-    LIE("any-value-and-one", 0, 0, EVENTFD, { 0x10, 4 },
-        { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
-    LIE("one-value-twice", 0, 0, EVENTFD,
-        { 0x10, 4, 0, 0, MATCH, .datamatch = 5 },
-        { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
-    LIE("eventfd-is-memory", 0, 0, MEMORY, { 0x10, 4, 1 }),
-    LIE("eventfd-is-pipe", 0, 0, PIPE, { 0x10, 4, 1 }),
-    LIE("eventfd-is-nothing", 0, 0, NOTHING, { 0x10, 4, 1 }),
-    LIE("shadow-in-40-bytes", 0, 40, MEMORY, { 0x10, 4, 0, SHADOW, 0, 1 }),
-    LIE("shadow-descriptor-beyond", 0, 48, MEMORY,
-        { 0x10, 4, 0, SHADOW, 0, 2 }),
-    LIE("shadow-unaligned", 0, 48, MEMORY,
-        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 2 }),
-    LIE("shadow-beyond-memory", 0, 48, MEMORY,
-        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 4096 }),
-    LIE("shadow-far-beyond-memory", 0, 48, MEMORY,
-        { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 1ULL << 63 }),
-    LIE("shadow-is-eventfd", 0, 48, EVENTFD, { 0x10, 4, 0, SHADOW, 0, 1 }),
-    LIE("shadow-is-nothing", 0, 48, NOTHING, { 0x10, 4, 0, SHADOW, 0, 1 }),
-    LIE("shadow-is-pipe", 0, 48, PIPE, { 0x10, 4, 0, SHADOW, 0, 1 }),
-    LIE("shadow-is-read-only", 0, 48, READ_ONLY_MEMORY,
-        { 0x10, 4, 0, SHADOW, 0, 1 }),
+static const Row invalid_rows[] = {
+    INVALID("outside", 0, 0, NONE, { 4096, 1 }),
+    INVALID("outside-without-size", 0, 0, NONE, { 4096, 0 }),
+    INVALID("far-outside", 0, 0, NONE, { UINT64_MAX, 4 }),
+    INVALID("across-end", 0, 0, NONE, { 4094, 4 }),
+    INVALID("size-3", 0, 0, NONE, { 0x10, 3 }),
+    INVALID("size-16", 0, 0, NONE, { 0x10, 16 }),
+    INVALID("size-of-16-exbibytes", 0, 0, NONE, { 0x10, UINT64_MAX }),
+    INVALID("size-of-4-gib-and-4", 0, 0, NONE, { 0x10, 4 * GiB + 4 }),
+    INVALID("descriptor-beyond", 0, 0, NONE, { 0x10, 4, 1 }),
+    INVALID("descriptor-far-beyond", 0, 0, NONE, { 0x10, 4, UINT32_MAX }),
+    INVALID("unknown-type", 0, 0, NONE, { 0x10, 4, 0, 3 }),
+    INVALID("deassign", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 2 }),
+    INVALID("virtio-ccw", 0, 0, NONE, { 0x10, 4, 0, 0, 1 << 3 }),
+    INVALID("unknown-flag", 0, 0, NONE, { 0x10, 4, 0, 0, 1u << 31 }),
+    INVALID("ports-in-memory", 0, 0, NONE, { 0x10, 4, 0, 0, PIO }),
+    INVALID("memory-in-ports", 1, 0, NONE, { 0x10, 4 }),
+    INVALID("datamatch-without-size", 0, 0, NONE,
+            { 0x10, 0, 0, 0, MATCH, .datamatch = 5 }),
+    INVALID("datamatch-larger-than-size", 0, 0, NONE,
+            { 0x10, 4, 0, 0, MATCH, .datamatch = 0x100000005 }),
+    INVALID("twice", 0, 0, EVENTFD, { 0x10, 4 }, { 0x10, 4, 1 }),
+    INVALID("twice-the-same", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }),
+    INVALID("thrice", 0, 0, NONE, { 0x10, 4 }, { 0x10, 4 }, { 0x10, 4 }),
+    INVALID("any-size-and-some", 0, 0, EVENTFD, { 0x10, 0 }, { 0x10, 4, 1 }),
+    INVALID("any-value-and-one", 0, 0, EVENTFD, { 0x10, 4 },
+            { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
+    INVALID("one-value-twice", 0, 0, EVENTFD,
+            { 0x10, 4, 0, 0, MATCH, .datamatch = 5 },
+            { 0x10, 4, 1, 0, MATCH, .datamatch = 5 }),
+    INVALID("eventfd-is-memory", 0, 0, MEMORY, { 0x10, 4, 1 }),
+    INVALID("eventfd-is-pipe", 0, 0, PIPE, { 0x10, 4, 1 }),
+    INVALID("eventfd-is-nothing", 0, 0, NOTHING, { 0x10, 4, 1 }),
+    INVALID("shadow-in-40-bytes", 0, 40, MEMORY, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    INVALID("shadow-descriptor-beyond", 0, 48, MEMORY,
+            { 0x10, 4, 0, SHADOW, 0, 2 }),
+    INVALID("shadow-unaligned", 0, 48, MEMORY,
+            { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 2 }),
+    INVALID("shadow-beyond-memory", 0, 48, MEMORY,
+            { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 4096 }),
+    INVALID("shadow-far-beyond-memory", 0, 48, MEMORY,
+            { 0x10, 4, 0, SHADOW, 0, 1, .shadow_offset = 1ULL << 63 }),
+    INVALID("shadow-is-eventfd", 0, 48, EVENTFD, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    INVALID("shadow-is-nothing", 0, 48, NOTHING, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    INVALID("shadow-is-pipe", 0, 48, PIPE, { 0x10, 4, 0, SHADOW, 0, 1 }),
+    INVALID("shadow-is-read-only", 0, 48, READ_ONLY_MEMORY,
+            { 0x10, 4, 0, SHADOW, 0, 1 }),
 };
 
-/* Replies that are no list of entries fail the device. */
+/* Malformed replies fail the device. */
 
-static const struct Nonsense {
+static const struct Malformed {
     const char *name;
     VFIOUserRule rule;
-} nonsense[] = {
+} malformed[] = {
     { "another-region", { IO_FDS(AT(0)), DO_PATCH, 8, BYTES(2) } },
     { "flags", { IO_FDS(AT(0)), DO_PATCH, 4, BYTES(1) } },
     { "count-of-4-gi", {
@@ -362,16 +362,16 @@ static const Row two_entries = {
     "two", 0, 0, { EVENTFD }, { { 0x10, 4 }, { 0x20, 4 } },
 };
 
-static void test_nonsense(const void *opaque)
+static void test_malformed(const void *opaque)
 {
-    const struct Nonsense *row = opaque;
+    const struct Malformed *row = opaque;
     VFIOUserRule rules[ARRAY_SIZE(((Bell *)0)->rules) + 1];
     g_autofree char *message = NULL;
     g_auto(Bell) bell;
 
     bell_init(&bell, &two_entries);
     memcpy(rules, bell.rules, sizeof(bell.rules));
-    rules[2] = row->rule;       /* after the payload and its descriptor */
+    rules[2] = row->rule;       /* after DO_PAYLOAD and DO_PASS */
     rules[3] = (VFIOUserRule) { };
     vfio_user_server_set_rules(bell.rig->server, rules);
     message = vfio_user_rig_try_plug(bell.rig, 0);
@@ -383,17 +383,17 @@ static void test_nonsense(const void *opaque)
     vfio_user_rig_ping(bell.rig);
 }
 
-static const VFIOUserRule ever_more[] = {
+static const VFIOUserRule growing_argsz[] = {
     { IO_FDS(AT(0), .nth = 1), DO_PATCH, 0, BYTES(0x00, 0x20, 0, 0) },
     { IO_FDS(AT(0), .nth = 2), DO_PATCH, 0, BYTES(0x01, 0x20, 0, 0) },
     { }
 };
 
-/* A server that wants more room each time is not asked for ever. */
-static void test_ever_more(void)
+/* A server whose argsz grows each time is not queried forever. */
+static void test_growing_argsz(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
-                                                     ever_more);
+                                                     growing_argsz);
     g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
 
     g_assert_nonnull(message);
@@ -403,7 +403,7 @@ static void test_ever_more(void)
                                           AT(0)), ==, 2);
 }
 
-/* More entries than the client has room for at first: it asks again. */
+/* More entries than fit into the first reply: the client queries again. */
 static void test_many(void)
 {
     const unsigned count = 400;
@@ -435,8 +435,8 @@ static void test_many(void)
     for (i = 0; i < count; i++) {
         qpci_io_writel(bell.rig->dev, bell.rig->bar[0], 8 * i, i);
     }
-    g_assert_cmpuint(messages(&bell), ==, 0);
-    g_assert_cmpuint(signals(bell.fds[0]), ==, count);
+    g_assert_cmpuint(bell_messages(&bell), ==, 0);
+    g_assert_cmpuint(bell_signals(bell.fds[0]), ==, count);
 }
 
 /* Shadow memory */
@@ -480,7 +480,10 @@ static void test_shadow(void)
     munmap(bytes, 4096);
 }
 
-/* The server takes its memory away: the VM lives, the write goes by message. */
+/*
+ * The server truncates its memory: QEMU survives and sends the write as a
+ * message.
+ */
 static void test_shadow_shrinks(void)
 {
     const Row row = {
@@ -497,7 +500,7 @@ static void test_shadow_shrinks(void)
 
 /* Counters */
 
-/* A write to such an eventfd would block. */
+/* Writing to a full blocking eventfd must not block QEMU. */
 static void test_full(void)
 {
     const Row row = { "full", 0, 0, { BLOCKING_EVENTFD }, { { 0x10, 4 } } };
@@ -509,15 +512,15 @@ static void test_full(void)
     g_assert_cmpint(write(bell.fds[0], &full, sizeof(full)), ==,
                     sizeof(full));
     for (i = 0; i < 3; i++) {
-        ring(&bell, &(Write) { 0x10, 4, 0, 1 });
+        bell_write(&bell, &(Write) { 0x10, 4, 0, 1 });
         vfio_user_rig_ping(bell.rig);
     }
-    g_assert_cmpuint(signals(bell.fds[0]), ==, UINT64_MAX);
-    ring(&bell, &(Write) { 0x10, 4, 0, 1 });
-    g_assert_cmpuint(signals(bell.fds[0]), ==, 1);
+    g_assert_cmpuint(bell_signals(bell.fds[0]), ==, UINT64_MAX);
+    bell_write(&bell, &(Write) { 0x10, 4, 0, 1 });
+    g_assert_cmpuint(bell_signals(bell.fds[0]), ==, 1);
 }
 
-/* More signals than the kernel has room for news of them. */
+/* More signals than the kernel has room for completion events. */
 static void test_often(void)
 {
     const Row row = { "often", 0, 0, { EVENTFD }, { { 0x10, 4 } } };
@@ -528,13 +531,13 @@ static void test_often(void)
     bell_begin(&bell, &row);
     vfio_user_server_forget(bell.rig->server);
     for (i = 0; i < often; i++) {
-        ring(&bell, &(Write) { 0x10, 4, 0, i });
+        bell_write(&bell, &(Write) { 0x10, 4, 0, i });
     }
-    g_assert_cmpuint(messages(&bell), ==, 0);
-    g_assert_cmpuint(signals(bell.fds[0]), ==, often);
+    g_assert_cmpuint(bell_messages(&bell), ==, 0);
+    g_assert_cmpuint(bell_signals(bell.fds[0]), ==, often);
 }
 
-/* Life */
+/* Lifetime */
 
 static void test_plug_again(void)
 {
@@ -550,7 +553,7 @@ static void test_plug_again(void)
     }
 }
 
-/* Whatever takes its time to be closed, the monitor does not wait for it. */
+/* The monitor does not wait for a descriptor whose close() blocks. */
 static void test_lingers(void)
 {
     const Row row = { "lingers", 0, 0, { EVENTFD, NOTHING }, { { 0x10, 4 } } };
@@ -561,7 +564,7 @@ static void test_lingers(void)
     g_assert_cmpint(dup3(fd, bell.fds[1], O_CLOEXEC), >=, 0);
     close(fd);
     vfio_user_rig_plug(bell.rig, 0);
-    /* QEMU's is the last one now */
+    /* now QEMU has the last descriptor */
     close(bell.fds[1]);
     bell.fds[1] = -1;
     vfio_user_rig_unplug(bell.rig);
@@ -569,7 +572,7 @@ static void test_lingers(void)
     close(peer);
 }
 
-/* Shadow memory that does not say how large it is. */
+/* Shadow memory whose fstat() blocks. */
 static void test_shadow_never_answers(void)
 {
     const Row row = {
@@ -611,7 +614,7 @@ static void test_reset(void)
     check_write(&bell, &rows[0], &rows[0].writes[0]);
 }
 
-/* A dead device is dead in all its parts. */
+/* Writes to a dead device signal no ioeventfd. */
 static void test_lost(void)
 {
     g_auto(Bell) bell;
@@ -621,18 +624,18 @@ static void test_lost(void)
     vfio_user_rig_wait(bell.rig,
                        qpci_io_readl(bell.rig->dev, bell.rig->bar[0], 0) ==
                        UINT32_MAX);
-    ring(&bell, &rows[0].writes[0]);
-    g_assert_cmpuint(signals(bell.fds[0]), ==, 0);
+    bell_write(&bell, &rows[0].writes[0]);
+    g_assert_cmpuint(bell_signals(bell.fds[0]), ==, 0);
     vfio_user_rig_ping(bell.rig);
 }
 
-/* Refusals are one line, with the name of the socket. */
+/* Refused entries are reported in one line that names the socket. */
 static void test_warning(void)
 {
     g_autofree char *args = NULL, *text = NULL, *line = NULL;
     g_auto(Bell) bell;
 
-    bell_init(&bell, &lies[0]);
+    bell_init(&bell, &invalid_rows[0]);
     args = g_strdup_printf(VFIO_USER_RIG_RAM
                            "-device vfio-user-pci,socket=%s"
                            " -device vfio-user-pci,socket=/none",
@@ -661,13 +664,14 @@ void vfio_user_add_ioeventfd_tests(void)
     for (i = 0; i < ARRAY_SIZE(rows); i++) {
         add("entries", rows[i].name, &rows[i], test_row);
     }
-    for (i = 0; i < ARRAY_SIZE(lies); i++) {
-        add("lies", lies[i].name, &lies[i], test_row);
+    for (i = 0; i < ARRAY_SIZE(invalid_rows); i++) {
+        add("lies", invalid_rows[i].name, &invalid_rows[i], test_row);
     }
-    for (i = 0; i < ARRAY_SIZE(nonsense); i++) {
-        add("nonsense", nonsense[i].name, &nonsense[i], test_nonsense);
+    for (i = 0; i < ARRAY_SIZE(malformed); i++) {
+        add("nonsense", malformed[i].name, &malformed[i], test_malformed);
     }
-    qtest_add_func("/vfio-user/ioeventfd/nonsense/ever-more", test_ever_more);
+    qtest_add_func("/vfio-user/ioeventfd/nonsense/ever-more",
+                   test_growing_argsz);
     qtest_add_func("/vfio-user/ioeventfd/many", test_many);
     qtest_add_func("/vfio-user/ioeventfd/shadow/stored", test_shadow);
     qtest_add_func("/vfio-user/ioeventfd/shadow/shrinks",

@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: a vIOMMU
  *
- * The test is the driver of an intel-iommu, and looks at what the server is
- * told.  The server wants an unmap to match a map and no map to overlap
- * another, and says an error otherwise, which would cost the device.
+ * The test acts as the intel-iommu driver and checks the DMA_MAP and DMA_UNMAP
+ * messages.  The server requires an unmap to match a map and rejects
+ * overlapping maps; such an error would disable the device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@
 
 #define RAM 0x1000000ull        /* guest memory that is mapped */
 
-/* @n pages that nothing joins: each leads to where its neighbour does not. */
+/* Maps @n pages in reverse order, so that neighbors cannot be merged. */
 static void set_many(VFIOUserRig *rig, unsigned n)
 {
     g_autofree uint64_t *entries = g_new(uint64_t, n);
@@ -47,7 +47,7 @@ static VFIOUserRig *begin(const char *args, const VFIOUserModel *model)
     return rig;
 }
 
-/* A device whose addresses are translated, and none leads anywhere. */
+/* Plugs a device with translation enabled and empty tables. */
 static VFIOUserRig *translated(const char *args, unsigned timeout_ms)
 {
     VFIOUserRig *rig = begin(args, NULL);
@@ -59,11 +59,11 @@ static VFIOUserRig *translated(const char *args, unsigned timeout_ms)
     return rig;
 }
 
-/* What the server sees */
+/* Checks of the server's view */
 
-/* The server may read @size bytes at @iova, and finds what is at @at. */
-static void check_leads(VFIOUserRig *rig, uint64_t iova, uint64_t at,
-                        uint64_t size)
+/* Checks that @size bytes at @iova are mapped to guest memory at @at. */
+static void check_mapped(VFIOUserRig *rig, uint64_t iova, uint64_t at,
+                         uint64_t size)
 {
     uint64_t value = 0x0123456789abcdef ^ (iova + at), is;
     VFIOUserMap map;
@@ -83,7 +83,7 @@ static void check_leads(VFIOUserRig *rig, uint64_t iova, uint64_t at,
     }
 }
 
-static void check_nowhere(VFIOUserRig *rig, uint64_t iova)
+static void check_unmapped(VFIOUserRig *rig, uint64_t iova)
 {
     VFIOUserMap map;
     uint8_t byte;
@@ -158,16 +158,16 @@ static void test_pages(gconstpointer args)
     g_assert_cmphex(map.flags, ==,
                     VFIO_USER_DMA_READABLE | VFIO_USER_DMA_WRITEABLE);
     check_messages(rig, 1, 0);
-    check_leads(rig, iova, RAM, PAGE);
-    check_nowhere(rig, iova + PAGE);
-    check_nowhere(rig, RAM);
+    check_mapped(rig, iova, RAM, PAGE);
+    check_unmapped(rig, iova + PAGE);
+    check_unmapped(rig, RAM);
 
-    /* a read-only one behind it: a read goes across, a write does not */
+    /* a read-only page follows: a read may cross into it, a write may not */
     vtd_set(rig->qts, iova + PAGE, RAM + 7 * PAGE, READ);
     vtd_invalidate_pages(rig->qts, iova + PAGE, 0);
     g_assert_true(vfio_user_server_map(rig->server, iova + PAGE, &map));
     g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
-    check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
+    check_mapped(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
     qtest_writel(rig->qts, RAM + PAGE - 4, 0x11111111);
     qtest_writel(rig->qts, RAM + 7 * PAGE, 0x22222222);
     g_assert_cmpint(vfio_user_server_dma_write(rig->server, iova + PAGE - 4,
@@ -178,12 +178,12 @@ static void test_pages(gconstpointer args)
 
     vtd_set(rig->qts, iova, 0, 0);
     vtd_invalidate_pages(rig->qts, iova, 0);
-    check_nowhere(rig, iova);
-    check_leads(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
+    check_unmapped(rig, iova);
+    check_mapped(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
     check_alive(rig);
 }
 
-/* An invalidation of a range that holds no map, one, or many. */
+/* Invalidates ranges that contain no map, one map, and many maps. */
 static void test_ranges(void)
 {
     g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
@@ -199,7 +199,7 @@ static void test_ranges(void)
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
     check_messages(rig, n, 0);
 
-    /* what is there is not told again */
+    /* existing maps are not sent again */
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_messages(rig, 0, 0);
@@ -207,8 +207,8 @@ static void test_ranges(void)
     vtd_set(rig->qts, IOVA + 5 * PAGE, 0, 0);
     vtd_invalidate_pages(rig->qts, IOVA, 9);
     check_messages(rig, 0, 1);
-    check_nowhere(rig, IOVA + 5 * PAGE);
-    check_leads(rig, IOVA + 6 * PAGE, RAM + (n - 6) * PAGE, PAGE);
+    check_unmapped(rig, IOVA + 5 * PAGE);
+    check_mapped(rig, IOVA + 6 * PAGE, RAM + (n - 6) * PAGE, PAGE);
 
     qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
@@ -216,7 +216,7 @@ static void test_ranges(void)
     check_alive(rig);
 }
 
-/* A page leads elsewhere before anybody has said that it is gone. */
+/* A page is remapped without an invalidation in between. */
 static void test_changed(void)
 {
     g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
@@ -225,7 +225,7 @@ static void test_changed(void)
     vtd_invalidate_pages(rig->qts, IOVA, 0);
     vtd_set(rig->qts, IOVA, RAM + PAGE, READ | WRITE);
     vtd_invalidate_pages(rig->qts, IOVA, 0);
-    check_leads(rig, IOVA, RAM + PAGE, PAGE);
+    check_mapped(rig, IOVA, RAM + PAGE, PAGE);
     check_messages(rig, 2, 1);
 
     vtd_set(rig->qts, IOVA, RAM + PAGE, READ);
@@ -236,8 +236,8 @@ static void test_changed(void)
 }
 
 /*
- * A huge page is split: one page of it leads elsewhere.  QEMU unmaps that page
- * only, and forgets that it has mapped the others.
+ * A huge page is split and one of its pages is remapped.  QEMU unmaps only
+ * that page and does not know any more that it has mapped the others.
  */
 static void test_huge(void)
 {
@@ -251,7 +251,7 @@ static void test_huge(void)
     g_assert_true(vfio_user_server_map(rig->server, IOVA, &map));
     g_assert_cmphex(map.size, ==, HUGE_PAGE);
     check_messages(rig, 1, 0);
-    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+    check_mapped(rig, IOVA, RAM, HUGE_PAGE);
 
     for (i = 0; i < 512; i++) {
         vtd_set(rig->qts, IOVA + i * PAGE, RAM + i * PAGE, READ | WRITE);
@@ -260,26 +260,26 @@ static void test_huge(void)
     vtd_set_huge(rig->qts, IOVA, 0, 0);
     vtd_invalidate_pages(rig->qts, odd, 0);
     check_messages(rig, 3, 1);
-    check_leads(rig, IOVA, RAM, 100 * PAGE);
-    check_leads(rig, odd, RAM + HUGE_PAGE, PAGE);
-    check_leads(rig, odd + PAGE, RAM + 101 * PAGE, 411 * PAGE);
+    check_mapped(rig, IOVA, RAM, 100 * PAGE);
+    check_mapped(rig, odd, RAM + HUGE_PAGE, PAGE);
+    check_mapped(rig, odd + PAGE, RAM + 101 * PAGE, 411 * PAGE);
 
-    /* all of it is walked anew: what leads there already is left alone */
+    /* a global invalidation leaves unchanged maps alone */
     vtd_set(rig->qts, odd + PAGE, RAM + HUGE_PAGE + PAGE, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 2, 1);
-    check_leads(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, PAGE);
-    check_leads(rig, odd + 2 * PAGE, RAM + 102 * PAGE, 410 * PAGE);
+    check_mapped(rig, odd + PAGE, RAM + HUGE_PAGE + PAGE, PAGE);
+    check_mapped(rig, odd + 2 * PAGE, RAM + 102 * PAGE, 410 * PAGE);
 
-    /* and back, over all that the small pages have left */
+    /* the huge page replaces all remaining small pages */
     vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 1);
-    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+    check_mapped(rig, IOVA, RAM, HUGE_PAGE);
     check_alive(rig);
 }
 
-/* Between memory as it is and as the IOMMU shows it. */
+/* Switches between untranslated and translated addresses. */
 static void test_switch(void)
 {
     g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
@@ -288,21 +288,21 @@ static void test_switch(void)
 
     vfio_user_rig_plug(rig, 0);
     plain = vfio_user_server_maps(rig->server);
-    check_leads(rig, RAM, RAM, PAGE);
+    check_mapped(rig, RAM, RAM, PAGE);
     set_many(rig, n);
     for (i = 0; i < 3; i++) {
         vtd_command(rig->qts, GCMD_TRANSLATE);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
-        check_leads(rig, IOVA, RAM + n * PAGE, PAGE);
-        check_nowhere(rig, RAM);
+        check_mapped(rig, IOVA, RAM + n * PAGE, PAGE);
+        check_unmapped(rig, RAM);
 
         qtest_writeq(rig->qts, VTD_CCMD, CCMD_GLOBAL);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
 
         vtd_command(rig->qts, 0);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, plain);
-        check_leads(rig, RAM, RAM, PAGE);
-        check_nowhere(rig, IOVA);
+        check_mapped(rig, RAM, RAM, PAGE);
+        check_unmapped(rig, IOVA);
     }
     check_alive(rig);
 }
@@ -318,14 +318,14 @@ static void test_reset(void)
     response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
     qobject_unref(response);
     qtest_qmp_eventwait(rig->qts, "RESET");
-    check_nowhere(rig, IOVA);
+    check_unmapped(rig, IOVA);
     vfio_user_rig_enable(rig);
-    check_nowhere(rig, IOVA);
-    check_leads(rig, RAM, RAM, PAGE);
+    check_unmapped(rig, IOVA);
+    check_mapped(rig, RAM, RAM, PAGE);
     vfio_user_rig_ping(rig);
 }
 
-/* Plugged and unplugged while the tables are full. */
+/* Plugs and unplugs with filled tables. */
 static void test_plug(void)
 {
     g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
@@ -337,7 +337,7 @@ static void test_plug(void)
     for (i = 0; i < 3; i++) {
         vfio_user_rig_plug(rig, 0);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
-        check_leads(rig, IOVA, RAM + n * PAGE, PAGE);
+        check_mapped(rig, IOVA, RAM + n * PAGE, PAGE);
         check_alive(rig);
         vfio_user_server_forget(rig->server);
         vfio_user_rig_unplug(rig);
@@ -365,7 +365,7 @@ static const Fault faults[] = {
     { "death-at-map", { ON(VFIO_USER_DMA_MAP), DO_CUT, 3 } },
 };
 
-/* The server fails while the guest maps: its device is gone, no more. */
+/* The server fails during a map or unmap: only its device dies. */
 static void test_fault(gconstpointer data)
 {
     const Fault *fault = data;
@@ -382,7 +382,7 @@ static void test_fault(gconstpointer data)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_broken(rig);
 
-    /* life goes on, and the guest's tables change */
+    /* the guest keeps changing its tables */
     set_many(rig, 5);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     vtd_set(rig->qts, IOVA, 0, 0);
@@ -392,9 +392,9 @@ static void test_fault(gconstpointer data)
     check_broken(rig);
 }
 
-/* Many at once, and limits */
+/* Many concurrent calls, and limits */
 #define MANY 1500
-#define SLOTS 255               /* calls that the client has under way */
+#define SLOTS 255               /* calls in flight, maximum of the client */
 static VFIOUserRig *full(const VFIOUserModel *model)
 {
     VFIOUserRig *rig = begin(MACHINE, model);
@@ -411,9 +411,9 @@ static void test_many(void)
     vfio_user_rig_plug(rig, 0);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
     check_messages(rig, MANY, 0);
-    check_leads(rig, IOVA + (MANY - 1) * PAGE, RAM + PAGE, PAGE);
+    check_mapped(rig, IOVA + (MANY - 1) * PAGE, RAM + PAGE, PAGE);
     vtd_command(rig->qts, 0);
-    check_nowhere(rig, IOVA);
+    check_unmapped(rig, IOVA);
     check_alive(rig);
 }
 
@@ -428,7 +428,7 @@ static void *release_when_full(void *opaque)
     return NULL;
 }
 
-/* The server answers when the client has no call left to ask with. */
+/* The server only answers when the client has no free slot. */
 static void test_many_held(void)
 {
     static const VFIOUserRule rules[] = {
@@ -459,7 +459,7 @@ static void check_not_plugged(VFIOUserRig *rig, unsigned timeout_ms,
     vfio_user_rig_ping(rig);
 }
 
-/* It is one time-out that this takes, not one for each that finds no slot. */
+/* This takes one timeout, not one for each call that waits for a slot. */
 static void test_many_never_answered(void)
 {
     static const VFIOUserRule rules[] = {
@@ -487,11 +487,11 @@ static void test_max_maps(void)
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP), ==,
                      100);
 
-    /* as many as it takes, until there is one more */
+    /* exactly the maximum works, one more does not */
     qtest_memset(rig->qts, LEVEL_1(0), 0, LAST_LEVELS * PAGE);
     set_many(rig, 100);
     vfio_user_rig_plug(rig, 0);
-    check_leads(rig, IOVA, RAM + 100 * PAGE, PAGE);
+    check_mapped(rig, IOVA, RAM + 100 * PAGE, PAGE);
     vtd_set(rig->qts, IOVA + 50 * PAGE, 0, 0);
     vtd_set(rig->qts, IOVA + 200 * PAGE, RAM, READ);
     vtd_invalidate_pages(rig->qts, IOVA, 9);
@@ -501,7 +501,10 @@ static void test_max_maps(void)
     check_broken(rig);
 }
 
-/* A server of huge pages: they are mapped, and a small one is one too much. */
+/*
+ * A server with huge pages only: those are mapped, and a small page is
+ * rejected.
+ */
 static void test_page_sizes(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -513,7 +516,7 @@ static void test_page_sizes(void)
     vtd_command(rig->qts, GCMD_TRANSLATE);
     vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
     vfio_user_rig_plug(rig, 0);
-    check_leads(rig, IOVA, RAM, HUGE_PAGE);
+    check_mapped(rig, IOVA, RAM, HUGE_PAGE);
     vtd_set(rig->qts, IOVA + HUGE_PAGE, RAM, READ);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_broken(rig);

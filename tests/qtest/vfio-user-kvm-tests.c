@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: what only KVM shows
+ * qtest of the vfio-user client: features that need KVM
  *
- * The bare guest counts its interrupts, or rings doorbells, while QEMU's main
- * loop is held up: QEMU has no part in either.
+ * The bare guest counts interrupts or writes to doorbells while QEMU's main
+ * loop is blocked, so that QEMU cannot take part.
  *
- * Skipped where there is no KVM or it does not run the guest.
+ * Skipped if there is no KVM or it cannot run the guest.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +32,7 @@
 #define MSI_ADDRESS 0xfee00000
 #define MSI_DATA VFIO_USER_GUEST_MSI_VECTOR
 
-/* Returns false, and has skipped the test, where KVM runs no guest. */
+/* Returns false and skips the test if KVM cannot run the guest. */
 static bool kvm_guest_begin(VFIOUserGuest *guest, const VFIOUserRule *rules)
 {
     if (!qtest_has_accel("kvm") || access("/dev/kvm", R_OK | W_OK) < 0) {
@@ -49,7 +49,7 @@ static bool kvm_guest_begin(VFIOUserGuest *guest, const VFIOUserRule *rules)
     return true;
 }
 
-/* Likewise; it does nothing else. */
+/* The same; the guest only counts interrupts. */
 static bool counting_guest_begin(VFIOUserGuest *guest)
 {
     if (!kvm_guest_begin(guest, NULL)) {
@@ -62,7 +62,7 @@ static bool counting_guest_begin(VFIOUserGuest *guest)
     return true;
 }
 
-/* QEMU's main loop in a register read that the server answers later */
+/* Blocks QEMU's main loop in a register read that the server answers later */
 
 static const VFIOUserRule holds_reads[] = {
     { ON(VFIO_USER_REGION_READ, AT(0)), DO_HOLD },
@@ -88,7 +88,10 @@ static void main_loop_release(VFIOUserRig *rig)
     qobject_unref(qtest_qmp_receive(rig->qts));
 }
 
-/* Two interrupts without the main loop and one with it, from @count on. */
+/*
+ * Checks two interrupts while the main loop is blocked and one while it runs,
+ * counting from @count.
+ */
 static void check_taken_by_kvm(VFIOUserGuest *guest, uint32_t index,
                                uint32_t vector, uint32_t count)
 {
@@ -126,7 +129,7 @@ static void test_msix(void)
     write_entry(guest.rig->dev, 3, 0);
     check_taken_by_kvm(&guest, MSIX, 3, 0);
 
-    /* a masked one goes to QEMU, and to the guest when it is unmasked */
+    /* QEMU gets a masked interrupt and delivers it when it is unmasked */
     write_entry(guest.rig->dev, 3, 1);
     vfio_user_server_trigger(guest.rig->server, MSIX, 3);
     vfio_user_rig_wait(guest.rig, qpci_io_readl(guest.rig->dev,
@@ -160,8 +163,8 @@ static void test_msi(void)
 }
 
 /*
- * The guest ends an INTx at its interrupt controller and never looks at the
- * device: without KVM's word for that, the server would not unmask itself.
+ * The guest sends EOI at its interrupt controller and never accesses the
+ * device: the server is only unmasked because KVM reports the EOI.
  */
 static void test_intx(void)
 {
@@ -187,7 +190,7 @@ static void test_intx(void)
     }
     vfio_user_rig_wait(rig, vfio_user_irq_sets(rig, INTX, UNMASK).messages ==
                             10);
-    /* no descriptor for unmasking went to the server: it would write to it */
+    /* the server got no unmask eventfd: it would write to it */
     g_assert_cmpuint(vfio_user_irq_sets(rig, INTX,
                                         VFIO_IRQ_SET_DATA_EVENTFD |
                                         VFIO_IRQ_SET_ACTION_UNMASK).messages,
@@ -204,14 +207,16 @@ typedef struct QEMU_PACKED IOFds {
 
 #define PIO VFIO_USER_IO_FD_PIO
 
-/* Of any size at 0x10; at 0x20 of 4 bytes and for 5 only. */
+/* Writes of any size at 0x10; 4-byte writes of 5 at 0x20. */
 static const IOFds doorbells = {
     { sizeof(doorbells), 0, 1, 2 },
     { { 0x10, 0, .flags = PIO },
       { 0x20, 4, .flags = PIO | VFIO_USER_IO_FD_DATAMATCH, .datamatch = 5 } },
 };
 
-/* Past QEMU, whose main loop is held up. */
+/*
+ * Gives the order through shared memory, because QEMU's main loop is blocked.
+ */
 static void write_port(VFIOUserGuest *guest, uint64_t port, uint32_t value)
 {
     VFIOUserGuestMemory *memory =
@@ -227,7 +232,7 @@ static void write_port(VFIOUserGuest *guest, uint64_t port, uint32_t value)
     qatomic_store_release(&order->command, VFIO_USER_GUEST_WRITE);
 }
 
-static uint64_t signals(int fd)
+static uint64_t kvm_signals(int fd)
 {
     uint64_t count = 0;
 
@@ -236,7 +241,7 @@ static uint64_t signals(int fd)
     return count;
 }
 
-/* A write that needed QEMU would wait for its main loop. */
+/* Writes that needed QEMU would wait for its main loop. */
 static void check_doorbells(VFIOUserGuest *guest, int fd)
 {
     VFIOUserRig *rig = guest->rig;
@@ -245,19 +250,19 @@ static void check_doorbells(VFIOUserGuest *guest, int fd)
     main_loop_hold(rig);
     write_port(guest, rig->bar[1].addr + 0x10, 1);
     vfio_user_guest_check(guest, WRITES, ++count);
-    g_assert_cmpuint(signals(fd), ==, 1);
+    g_assert_cmpuint(kvm_signals(fd), ==, 1);
     write_port(guest, rig->bar[1].addr + 0x20, 5);
     vfio_user_guest_check(guest, WRITES, ++count);
-    g_assert_cmpuint(signals(fd), ==, 1);
+    g_assert_cmpuint(kvm_signals(fd), ==, 1);
     main_loop_release(rig);
 
-    /* another value is a message */
+    /* another value is sent as a message */
     vfio_user_server_forget(rig->server);
     write_port(guest, rig->bar[1].addr + 0x20, 6);
     vfio_user_guest_check(guest, WRITES, ++count);
     vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE, AT(1));
-    g_assert_cmpuint(signals(fd), ==, 0);
-    /* and a read is none of theirs */
+    g_assert_cmpuint(kvm_signals(fd), ==, 0);
+    /* a read is a message as well */
     qpci_io_readl(rig->dev, rig->bar[1], 0x10);
     vfio_user_server_see(rig->server, VFIO_USER_REGION_READ, AT(1));
 }
@@ -282,12 +287,12 @@ static void test_doorbell(void)
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);
 
-    /* INTx through QEMU and back, which takes them from KVM and returns them */
+    /* INTx emulation in QEMU disables them in KVM, and enables them again */
     qpci_msix_disable(guest.rig->dev);
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);
 
-    /* a dead device is dead in all its parts */
+    /* writes to a dead device signal no ioeventfd */
     rig = guest.rig;
     count = vfio_user_guest_word(&guest, WRITES);
     vfio_user_server_hang_up(rig->server);
@@ -299,7 +304,7 @@ static void test_doorbell(void)
         .address = rig->bar[1].addr + 0x10,
     });
     vfio_user_rig_wait(rig, qtest_readl(rig->qts, WRITES) == count + 1);
-    g_assert_cmpuint(signals(fd), ==, 0);
+    g_assert_cmpuint(kvm_signals(fd), ==, 0);
     vfio_user_guest_end(&guest);
     close(fd);
 }

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: memory that changes while a device is stopped
+ * qtest of the vfio-user client: memory changes while a device is stopped
  *
- * A server takes no maps while migration has its device stopped, as it is
- * whenever the VM is paused; libvfio-user answers an error.  It gets them when
- * the device runs again.
+ * A server accepts no DMA maps while migration has its device stopped, which
+ * it is whenever the VM is paused; libvfio-user replies with an error.  QEMU
+ * sends them when the device runs again.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define DIMM 0x100000000ull     /* where the machine puts it */
+#define DIMM 0x100000000ull     /* address chosen by the machine */
 #define DIMM_SIZE (128 * MiB)
 #define VALUE 0x0123456789abcdefull
 
@@ -26,12 +26,12 @@
 
 static const VFIOUserModelMigration1 migration1 = { 64 * KiB, 4 * KiB };
 
-static VFIOUserModel model_of(const void *second)
+static VFIOUserModel model_of(const void *v2)
 {
-    VFIOUserModel model = second ? vfio_user_model :
+    VFIOUserModel model = v2 ? vfio_user_model :
                           vfio_user_model_migration1(&migration1);
 
-    if (second) {
+    if (v2) {
         model.migration = (VFIOUserMigrationModel) {
             .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,
             .record = { 4 * KiB },
@@ -66,7 +66,7 @@ static void unplug_memory(QTestState *qts)
                              "'id': 'm'}}");
 }
 
-/* The server writes to memory, and finds there what the guest wrote. */
+/* Checks that the guest reads what the server wrote to the memory. */
 static void check_shared(VFIOUserServer *server, QTestState *qts)
 {
     const uint64_t value = VALUE;
@@ -81,9 +81,9 @@ static void check_alive(VFIOUserPair *pair, VFIOUserSide side)
                      0);
 }
 
-static void test_paused(const void *second)
+static void test_paused(const void *v2)
 {
-    VFIOUserModel model = model_of(second);
+    VFIOUserModel model = model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -101,7 +101,10 @@ static void test_paused(const void *second)
     g_assert_cmphex(map.size, ==, DIMM_SIZE);
     check_shared(server, qts);
 
-    /* comes and goes without a trace, and at last goes */
+    /*
+     * memory that is unplugged and plugged while stopped is sent only as the
+     * final unmap
+     */
     command(qts, "stop");
     vfio_user_server_forget(server);
     unplug_memory(qts);
@@ -116,12 +119,12 @@ static void test_paused(const void *second)
 }
 
 /*
- * Migrates a VM that is paused and has more memory by then, and continues it
- * at the source as well.
+ * Migrates a paused VM after memory was plugged, and then continues it at the
+ * source.
  */
-static void test_migrated(const void *second)
+static void test_migrated(const void *v2)
 {
-    VFIOUserModel model = model_of(second);
+    VFIOUserModel model = model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -141,7 +144,7 @@ static void test_migrated(const void *second)
     check_alive(pair, VFIO_USER_SOURCE);
     check_shared(server, qts);
 
-    /* and while it is at the end of one */
+    /* unplug memory after another migration */
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "completed");
     unplug_memory(qts);
@@ -150,7 +153,7 @@ static void test_migrated(const void *second)
     g_assert_true(vfio_user_server_runs(server));
 }
 
-/* A server that then fails costs the device, and the VM goes on. */
+/* If the server then fails a map, the device dies and the VM keeps running. */
 static void test_fault(const void *data)
 {
     const VFIOUserRule rules[] = { *(const VFIOUserRule *)data, { } };
@@ -180,12 +183,12 @@ static const VFIOUserRule faults[] = {
 };
 
 /*
- * Resets have the chipset's ranges come and go, as often as one likes.  The
- * device is reset once, before the VM runs.
+ * Resets remove and add ranges of the chipset any number of times.  The device
+ * is only reset once, before the VM runs.
  */
-static void test_reset(const void *second)
+static void test_reset(const void *v2)
 {
-    VFIOUserModel model = model_of(second);
+    VFIOUserModel model = model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -213,16 +216,16 @@ static void test_reset(const void *second)
     close(fd);
 }
 
-/* For a server of either generation. */
+/* Adds a test for migration v1 and one for v2. */
 static void add(const char *name, void (*test)(const void *))
 {
-    static const bool second = true;
+    static const bool v2 = true;
     g_autofree char *path = g_strdup_printf("/vfio-user/layout/%s", name);
     g_autofree char *path2 = g_strdup_printf("%s-second", path);
 
     vfio_user_rig_add_data(path, NULL, test, VFIO_USER_NEEDS_MAPS |
                                              VFIO_USER_NEEDS_MIGRATION1);
-    vfio_user_rig_add_data(path2, &second, test, VFIO_USER_NEEDS_MAPS |
+    vfio_user_rig_add_data(path2, &v2, test, VFIO_USER_NEEDS_MAPS |
                                                  VFIO_USER_NEEDS_MIGRATION2);
 }
 

@@ -1,10 +1,9 @@
 /*
  * qtest of the vfio-user client: servers on libvfio-user
  *
- * A device of a library that others wrote migrates: its memory, mapped and by
- * message, its registers and its armed timer arrive.  Its option ROM is shown.
- * The library's sample of a device without DMA follows changes of the memory
- * layout.
+ * A device built on libvfio-user migrates: its memory (mapped and by message),
+ * its registers and its armed timer arrive.  Its option ROM is visible.  The
+ * library's sample device without DMA follows changes of the memory layout.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,14 +27,14 @@
     "-object memory-backend-memfd,id=ram,size=64M,share=on "     \
     "-device vfio-user-pci,id=dut,addr=4,socket=%s/%s %s"
 
-/* The library's samples are built beside the test. */
+/* Path of the library's samples, relative to the test server. */
 #define SAMPLES "../../subprojects/libvfio-user/samples"
 #define PAM0 0x59
 
 typedef struct Side {
     QTestState *qts;
     GPid server;
-    int input;                  /* of the server */
+    int input;                  /* stdin of the server */
     QPCIBus *bus;
     QPCIDevice *dev;
 } Side;
@@ -45,7 +44,7 @@ static void die_with_parent(void *opaque)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
-/* Returns when the server has a socket. */
+/* Returns when the socket of the server exists. */
 static void start_server(Side *side, const char *program, char *path)
 {
     char *argv[] = { (char *)program, path, NULL };
@@ -63,8 +62,8 @@ static void start_server(Side *side, const char *program, char *path)
     }
 }
 
-static void start_with(Side *side, const char *program, const char *dir,
-                       const char *name, const char *more)
+static void start_vm(Side *side, const char *program, const char *dir,
+                     const char *name, const char *more)
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
 
@@ -75,10 +74,10 @@ static void start_with(Side *side, const char *program, const char *dir,
     g_assert_nonnull(side->dev);
 }
 
-static void start(Side *side, const char *dir, const char *name,
-                  const char *more)
+static void start_timer_vm(Side *side, const char *dir, const char *name,
+                           const char *more)
 {
-    start_with(side, VFIO_USER_TIMER_SERVER, dir, name, more);
+    start_vm(side, VFIO_USER_TIMER_SERVER, dir, name, more);
 }
 
 static void end_vm(Side *side)
@@ -89,19 +88,19 @@ static void end_vm(Side *side)
     close(side->input);
 }
 
-static void end(Side *side, const char *dir, const char *name)
+static void end_side(Side *side, const char *dir, const char *name)
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
     int status;
 
     end_vm(side);
-    /* it ends with its client */
+    /* the server exits when its client disconnects */
     g_assert_cmpint(waitpid(side->server, &status, 0), ==, side->server);
     g_assert_cmpint(status, ==, 0);
     g_unlink(path);
 }
 
-static void migrate(Side *from, Side *to, const char *uri)
+static void migrate_side(Side *from, Side *to, const char *uri)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     bool done = false;
@@ -137,8 +136,8 @@ static void test_timer(void)
     uint64_t expires;
     QPCIBar bar[2];
 
-    start(&from, dir, "from", "");
-    start(&to, dir, "to", incoming);
+    start_timer_vm(&from, dir, "from", "");
+    start_timer_vm(&to, dir, "to", incoming);
     for (unsigned i = 0; i < 2; i++) {
         bar[i] = qpci_iomap(from.dev, i, NULL);
     }
@@ -150,7 +149,7 @@ static void test_timer(void)
     qpci_io_writeq(from.dev, bar[0], 0, expires);
     g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 8), ==, 0);
 
-    migrate(&from, &to, uri);
+    migrate_side(&from, &to, uri);
     for (unsigned i = 0; i < MEMORY_SIZE / 4; i++) {
         g_assert_cmphex(qpci_io_readl(to.dev, bar[1], 4 * i), ==, pattern(i));
     }
@@ -161,18 +160,18 @@ static void test_timer(void)
     g_assert_cmpuint(qpci_io_readq(to.dev, bar[0], 8), ==, 1);
     g_assert_cmpuint(qpci_io_readq(to.dev, bar[0], 0), ==, 0);
 
-    /* where it came from, the timer is off */
+    /* the timer is stopped at the source */
     g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 8), ==, 0);
     g_assert_cmpuint(qpci_io_readq(from.dev, bar[0], 0), ==, expires);
 
-    end(&from, dir, "from");
-    end(&to, dir, "to");
+    end_side(&from, dir, "from");
+    end_side(&to, dir, "to");
     g_unlink(uri + strlen("unix:"));
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
 
-/* Returns the status; *@passes: how often dirty pages were looked for. */
-static char *ask(Side *side, int64_t *passes)
+/* Returns the migration status; @passes receives the dirty sync count. */
+static char *get_status(Side *side, int64_t *passes)
 {
     QDict *response = qtest_qmp(side->qts, "{'execute': 'query-migrate'}");
     QDict *info = qdict_get_qdict(response, "return");
@@ -184,7 +183,7 @@ static char *ask(Side *side, int64_t *passes)
     return status;
 }
 
-/* The library gives the bits of whole maps, and no more than 1 MiB of them. */
+/* libvfio-user returns bitmaps only for whole maps, at most 1 MiB. */
 static void test_dirty_size(void)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
@@ -199,7 +198,7 @@ static void test_dirty_size(void)
     Side side = { };
     int64_t passes;
 
-    start(&side, dir, "from", more);
+    start_timer_vm(&side, dir, "from", more);
     qtest_qmp_assert_success(side.qts, "{'execute': 'migrate-set-parameters',"
                              " 'arguments': {'max-bandwidth': 4096,"
                              " 'downtime-limit': 0}}");
@@ -207,19 +206,19 @@ static void test_dirty_size(void)
                              " {'uri': 'exec:cat >/dev/null'}}");
     do {
         g_free(status);
-        status = ask(&side, &passes);
+        status = get_status(&side, &passes);
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
     } while (!passes);
     qtest_qmp_assert_success(side.qts, "{'execute': 'migrate_cancel'}");
     while (g_strcmp0(status, "cancelled")) {
         g_free(status);
-        status = ask(&side, &passes);
+        status = get_status(&side, &passes);
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
     }
     g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
     g_test_message("%s", said);
     g_assert_null(strstr(said, "does not track"));
-    end(&side, dir, "from");
+    end_side(&side, dir, "from");
     g_unlink(errors);
     g_assert_cmpint(g_rmdir(dir), ==, 0);
 }
@@ -227,7 +226,7 @@ static void test_dirty_size(void)
 #define ROM_AT 0xd0000000
 #define ROM_SIZE 2048
 
-/* The library's register of the ROM takes no writes; the region has a size. */
+/* libvfio-user's ROM BAR is read-only; QEMU uses the size of the region. */
 static void test_rom(void)
 {
     g_autofree char *dir = g_dir_make_tmp("vfio-user-XXXXXX", NULL);
@@ -236,7 +235,7 @@ static void test_rom(void)
     g_autofree char *said = NULL;
     Side side = { };
 
-    start(&side, dir, "from", more);
+    start_timer_vm(&side, dir, "from", more);
     qpci_device_enable(side.dev);
     qpci_config_writel(side.dev, PCI_ROM_ADDRESS, 0xfffffffe);
     g_assert_cmphex(qpci_config_readl(side.dev, PCI_ROM_ADDRESS), ==,
@@ -244,7 +243,7 @@ static void test_rom(void)
     qpci_config_writel(side.dev, PCI_ROM_ADDRESS,
                        ROM_AT | PCI_ROM_ADDRESS_ENABLE);
     g_assert_cmphex(qtest_readl(side.qts, ROM_AT + 0x104), ==, 0x07060504);
-    end(&side, dir, "from");
+    end_side(&side, dir, "from");
     g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
     g_assert_cmpstr(said, ==, "");
     g_unlink(errors);
@@ -252,9 +251,9 @@ static void test_rom(void)
 }
 
 /*
- * A device without vfu_setup_device_dma(): the library takes maps and answers
- * unmaps with a header.  As firmware does, the test has the chipset put RAM
- * where ROM was, and back.
+ * A device without vfu_setup_device_dma(): libvfio-user accepts maps and
+ * answers unmaps with only a header.  The test makes the chipset switch
+ * between ROM and RAM, as firmware does.
  */
 static void test_no_dma(void)
 {
@@ -268,7 +267,7 @@ static void test_no_dma(void)
     QPCIDevice *host;
     Side side = { };
 
-    start_with(&side, sample, dir, "null", more);
+    start_vm(&side, sample, dir, "null", more);
     host = qpci_device_find(side.bus, QPCI_DEVFN(0, 0));
     for (unsigned i = 0; i < 4; i++) {
         qpci_config_writeb(host, PAM0, i % 2 ? 0 : 0x30);
@@ -281,7 +280,7 @@ static void test_no_dma(void)
     g_test_message("%s", said);
     g_assert_null(strstr(said, "connection lost"));
 
-    /* it waits for a user to press enter, twice */
+    /* the sample waits for user input */
     kill(side.server, SIGKILL);
     g_assert_cmpint(waitpid(side.server, NULL, 0), ==, side.server);
     g_unlink(path);

@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: a device's life
+ * qtest of the vfio-user client: lifetime of a device
  *
- * Plugged and unplugged while it works, beside others, behind bridges, reset
- * in every way that there is, and what a user says of it on the command line.
+ * Hot plug and unplug under load, several devices, bridges, all kinds of
+ * resets, and options of the command line.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,15 +15,15 @@
 #include "vfio-user-irq.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x300000            /* beside what interrupts use */
+#define RAM 0x300000            /* not used by the interrupt helpers */
 #define MSIX VFIO_PCI_MSIX_IRQ_INDEX
 #define INTX VFIO_PCI_INTX_IRQ_INDEX
 
-/* Plugged and unplugged at work */
+/* Plug and unplug under load */
 
 #define TIMES 20
 
-/* Each write to a register has the server read memory before it goes on. */
+/* Each register write makes the server read memory by message. */
 static const VFIOUserRule busy[] = {
     { ON(VFIO_USER_REGION_WRITE, AT(0)), DO_ASK_ALSO, VFIO_USER_DMA_READ,
       STRUCT(VFIOUserDMARW, RAM, 64 * KiB) },
@@ -46,12 +46,12 @@ static void *signal_thread(void *opaque)
     while (!qatomic_read(&signaller->stop)) {
         g_assert_cmpint(write(signaller->fd[0], &one, 8), ==, 8);
         g_assert_cmpint(write(signaller->fd[1], &one, 8), ==, 8);
-        g_usleep(50);           /* or nothing else has a processor */
+        g_usleep(50);           /* leave the processor to others */
     }
     return NULL;
 }
 
-static void work_and_go(VFIOUserRig *rig)
+static void work_and_unplug(VFIOUserRig *rig)
 {
     Signaller signaller = { .stop = false };
     unsigned i;
@@ -75,7 +75,7 @@ static void work_and_go(VFIOUserRig *rig)
     for (i = 0; i < 50; i++) {
         qpci_io_writel(rig->dev, rig->bar[0], 4 * i, i);
     }
-    /* most of this has still to be done */
+    /* most of these requests are still pending */
     vfio_user_rig_unplug(rig);
     vfio_user_server_wait_client(rig->server, false);
     vfio_user_server_set_rules(rig->server, NULL);
@@ -87,7 +87,7 @@ static void work_and_go(VFIOUserRig *rig)
     vfio_user_rig_ping(rig);
 }
 
-/* What there is in QEMU: objects, and memory regions of living owners. */
+/* Returns QEMU's objects, devices and memory regions. */
 static char *inventory(VFIOUserRig *rig)
 {
     g_autofree char *objects = qtest_hmp(rig->qts, "info qom-tree");
@@ -104,7 +104,7 @@ static bool has_inventory(VFIOUserRig *rig, const char *wanted)
     return !strcmp(is, wanted);
 }
 
-/* Descriptors and threads are counted by the rig, at its end. */
+/* vfio_user_rig_end() checks for leaked descriptors and threads. */
 static void test_plug_at_work(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
@@ -113,9 +113,9 @@ static void test_plug_at_work(void)
     unsigned i;
 
     for (i = 0; i < TIMES; i++) {
-        work_and_go(rig);
+        work_and_unplug(rig);
     }
-    /* what a device owned is freed a while after it is gone */
+    /* resources of a device are freed some time after it is gone */
     vfio_user_rig_wait(rig, has_inventory(rig, before));
 }
 
@@ -130,7 +130,7 @@ static void system_reset(VFIOUserRig *rig)
     qtest_qmp_eventwait(rig->qts, "RESET");
 }
 
-/* As firmware and driver do after a reset. */
+/* Sets up the device again, as firmware and driver do after a reset. */
 static void enable_again(VFIOUserRig *rig)
 {
     unsigned i;
@@ -145,7 +145,10 @@ static void enable_again(VFIOUserRig *rig)
     qpci_device_enable(rig->dev);
 }
 
-/* Nothing of what the guest had set up is left, and all of it works again. */
+/*
+ * A reset clears everything that the guest set up, and the device can be set
+ * up again.
+ */
 static void test_reset_10_times(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -160,7 +163,7 @@ static void test_reset_10_times(void)
         vfio_user_irq_use(rig, 7);
         vfio_user_irq_check(rig, 7);
         if (i % 2) {
-            /* on its way while the reset goes on */
+            /* in flight during the reset */
             vfio_user_server_trigger(rig->server, MSIX, 1);
         }
         vfio_user_server_forget(rig->server);
@@ -178,7 +181,7 @@ static void test_reset_10_times(void)
     vfio_user_rig_ping(rig);
 }
 
-/* INTx that is asserted does not outlive a reset. */
+/* A reset deasserts INTx. */
 static void test_reset_asserted(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(NULL, NULL, 0);
@@ -193,7 +196,7 @@ static void test_reset_asserted(void)
     vfio_user_irq_check_intx(rig);
 }
 
-/* Machines of their own, with several devices */
+/* Machines with several devices */
 
 #define MANY 4
 
@@ -202,13 +205,13 @@ typedef struct Machine {
     QPCIBus *bus;
     VFIOUserServer *server[MANY];
     QPCIDevice *dev[MANY];
-    QPCIBar bar[MANY];          /* 0, of each */
-    uint64_t window[MANY];      /* its bridge's, or 0 */
+    QPCIBar bar[MANY];          /* BAR 0 of each device */
+    uint64_t window[MANY];      /* memory window of its bridge, or 0 */
 } Machine;
 
 #define SHORT_MS 600
 
-/* @args: of QEMU, with %s for the socket of each server */
+/* @args: QEMU options, with %s for the socket of each server */
 static Machine *machine_new(const char *args)
 {
     g_auto(GStrv) parts = g_strsplit(args, "%s", -1);
@@ -244,7 +247,7 @@ static void machine_free(Machine *m)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Machine, machine_free)
 
-/* @devfn: with the number of the bus in the next byte */
+/* @devfn: bus number in bits 8 to 15 */
 static void machine_find(Machine *m, unsigned i, unsigned devfn)
 {
     m->dev[i] = qpci_device_find(m->bus, devfn);
@@ -253,7 +256,7 @@ static void machine_find(Machine *m, unsigned i, unsigned devfn)
     qpci_device_enable(m->dev[i]);
 }
 
-/* By mapped memory or, if the server has none, by message. */
+/* Writes through mapped memory or, if the server has none, by message. */
 static void device_writes(VFIOUserServer *server, uint64_t at, uint32_t value)
 {
     if (!vfio_user_server_write(server, at, &value, sizeof(value))) {
@@ -262,7 +265,7 @@ static void device_writes(VFIOUserServer *server, uint64_t at, uint32_t value)
     }
 }
 
-/* Each reaches its own server, by register, DMA and interrupt. */
+/* Checks register accesses, DMA and interrupts of one device. */
 static void check_device(Machine *m, unsigned i)
 {
     VFIOUserRig rig = { .qts = m->qts, .server = m->server[i],
@@ -315,7 +318,7 @@ static const VFIOUserRule stalls[] = {
     { }
 };
 
-/* A server that is stuck or dead is nothing to another's device. */
+/* A stuck or dead server does not affect another server's device. */
 static void test_several_one_stuck(void)
 {
     g_autoptr(Machine) m = machine_new(
@@ -337,22 +340,22 @@ static void test_several_one_stuck(void)
                     UINT32_MAX);
     check_device(m, 1);
     vfio_user_server_release(m->server[0]);
-    /* the main loop does not wait for it again */
+    /* QEMU drops the server, so the main loop does not wait again */
     vfio_user_server_wait_client(m->server[0], false);
     g_assert_cmphex(qpci_io_readl(m->dev[0], m->bar[0], 0x10), ==,
                     UINT32_MAX);
     check_device(m, 1);
 }
 
-/* Behind bridges */
+/* Bridges */
 
 #define Q35_SHARED \
     "-machine q35,memory-backend=ram -nodefaults -m 64 " \
     "-object memory-backend-memfd,id=ram,size=64M,share=on "
 
-#define WINDOW 0xd0000000       /* of memory, 16 MiB for each bus */
+#define WINDOW 0xd0000000       /* memory windows, 16 MiB per bus */
 
-/* As firmware does: bus @nr is behind the bridge at @devfn. */
+/* Sets up bus @nr behind the bridge at @devfn, as firmware does. */
 static QPCIDevice *open_bridge(Machine *m, unsigned devfn, unsigned nr)
 {
     QPCIDevice *bridge = qpci_device_find(m->bus, devfn);
@@ -368,7 +371,7 @@ static QPCIDevice *open_bridge(Machine *m, unsigned devfn, unsigned nr)
     return bridge;
 }
 
-static void find_behind(Machine *m, unsigned i, unsigned nr)
+static void find_behind_bridge(Machine *m, unsigned i, unsigned nr)
 {
     m->window[i] = WINDOW + nr * 16 * MiB;
     m->bus->mmio_alloc_ptr = m->window[i];
@@ -384,7 +387,10 @@ static void reset_bus(QPCIDevice *bridge)
     qpci_config_writew(bridge, PCI_BRIDGE_CONTROL, control);
 }
 
-/* Whatever it is behind, it works, and is reset with its bus alone. */
+/*
+ * Devices behind a root port and a bridge work, and a bus reset affects only
+ * its own bus.
+ */
 static void test_behind_bridges(void)
 {
     g_autoptr(Machine) m = machine_new(
@@ -396,8 +402,8 @@ static void test_behind_bridges(void)
     QPCIDevice *port = open_bridge(m, QPCI_DEVFN(3, 0), 1);
     QPCIDevice *bridge = open_bridge(m, QPCI_DEVFN(4, 0), 2);
 
-    find_behind(m, 0, 1);
-    find_behind(m, 1, 2);
+    find_behind_bridge(m, 0, 1);
+    find_behind_bridge(m, 1, 2);
     check_device(m, 0);
     check_device(m, 1);
 
@@ -416,8 +422,8 @@ static void test_behind_bridges(void)
 
     g_free(m->dev[0]);
     g_free(m->dev[1]);
-    find_behind(m, 0, 1);
-    find_behind(m, 1, 2);
+    find_behind_bridge(m, 0, 1);
+    find_behind_bridge(m, 1, 2);
     check_device(m, 0);
     check_device(m, 1);
     g_free(port);
@@ -434,7 +440,7 @@ static void slot_power(QPCIDevice *port, bool on)
                             PCI_EXP_SLTCTL_PWR_OFF);
 }
 
-/* Into a slot of PCI Express and out of it, as its guest says. */
+/* Plugs into and unplugs from a PCI Express slot with native hotplug. */
 static void test_plug_express(void)
 {
     g_autoptr(Machine) m = machine_new(
@@ -450,7 +456,7 @@ static void test_plug_express(void)
                              "{'bus': 'rp', 'socket': %s}",
                              vfio_user_server_path(m->server[0]));
         slot_power(port, true);
-        find_behind(m, 0, 1);
+        find_behind_bridge(m, 0, 1);
         check_device(m, 0);
         g_clear_pointer(&m->dev[0], g_free);
 
@@ -462,7 +468,7 @@ static void test_plug_express(void)
     g_free(port);
 }
 
-/* A device that the guest does not release goes with the next reset. */
+/* A reset completes an unplug request that the guest has not handled. */
 static void check_reset_unplugs(const char *args)
 {
     g_autoptr(Machine) m = machine_new(args);
@@ -493,7 +499,7 @@ static void test_reset_unplugs_express(void)
                         "-device vfio-user-pci,id=dut,bus=rootport,socket=%s");
 }
 
-/* What a user says of it */
+/* Command line options */
 
 static void test_bootindex(void)
 {
@@ -504,13 +510,13 @@ static void test_bootindex(void)
         "-device vfio-user-pci,addr=6,socket=%s");
     QFWCFG *fw_cfg = pc_fw_cfg_init(m->qts);
     char order[200] = "";
-    const char *first, *second;
+    const char *at5, *at4;
 
     qfw_cfg_get_file(fw_cfg, "bootorder", order, sizeof(order) - 1);
     g_test_message("%s", order);
-    first = strstr(order, "@5");
-    second = strstr(order, "@4");
-    g_assert(first && second && first < second);
+    at5 = strstr(order, "@5");
+    at4 = strstr(order, "@4");
+    g_assert(at5 && at4 && at5 < at4);
     g_assert_null(strstr(order, "@6"));
     pc_fw_cfg_uninit(fw_cfg);
 }
@@ -557,7 +563,7 @@ static void test_ids_refused(void)
     check_id_refused("x-pci-sub-device-id=0xfffffffe");
 }
 
-/* A VM that starts stopped: its device is there and works once it goes on. */
+/* In a VM started with -S, the device exists, and works after cont. */
 static void test_starts_stopped(void)
 {
     g_autoptr(Machine) m = machine_new(
@@ -574,7 +580,7 @@ static void test_starts_stopped(void)
     check_device(m, 0);
 }
 
-/* And says which device is the reason. */
+/* A migration blocker names the device. */
 static void test_does_not_migrate(void)
 {
     g_autoptr(Machine) m = machine_new(
@@ -595,7 +601,7 @@ static void test_does_not_migrate(void)
     check_device(m, 0);
 }
 
-/* The manual's words are there for who asks QEMU instead. */
+/* "-device vfio-user-pci,help" lists the documented properties. */
 static void test_help(void)
 {
     static const char *const properties[] = {

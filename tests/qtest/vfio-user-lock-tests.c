@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: who waits while a server does not answer
+ * qtest of the vfio-user client: locks while a server does not answer
  *
- * The bare guest, without KVM, accesses memory of devices. An access of its own
- * holds no lock of QEMU's; one that is nested in the access to another device
- * keeps the lock that this one has.
+ * The bare guest accesses device memory under TCG.  A direct access holds no
+ * lock of QEMU.  An access nested in that to another device keeps the lock of
+ * the outer access.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,11 +22,11 @@
 #define TRIES 10
 #define OTHER_SLOT 5
 #define NIC_SLOT 6
-#define IOAPIC 0xfec00000       /* accessed with the lock */
+#define IOAPIC 0xfec00000       /* accesses take the BQL */
 
 /* Registers of the RTL8139 */
-#define TSD0 0x10               /* its size is written: transmit buffer 0 */
-#define TSAD0 0x20              /* where that is */
+#define TSD0 0x10               /* size of transmit buffer 0; a write sends */
+#define TSAD0 0x20              /* address of transmit buffer 0 */
 #define COMMAND 0x37
 #define COMMAND_TE 0x04
 #define PACKET 64
@@ -52,8 +52,8 @@ static void keep_on(VFIOUserGuest *guest, unsigned cpu, uint32_t command,
 }
 
 /*
- * The goal: the monitor answers within 100 ms.  A machine that is busy with
- * other things gets some tries.
+ * Checks that the monitor answers within 100 ms.  Retries, because the host
+ * may be busy.
  */
 static void check_monitor(const VFIOUserGuest *guest, const char *meanwhile)
 {
@@ -69,7 +69,7 @@ static void check_monitor(const VFIOUserGuest *guest, const char *meanwhile)
 
 /*
  * While the first processor waits for @server, the other one reads registers
- * that need the lock, and the monitor answers.
+ * that need the BQL, and the monitor answers.
  */
 static void check_reads(VFIOUserGuest *guest, VFIOUserServer *server,
                         uint64_t address)
@@ -94,7 +94,9 @@ static void check_reads(VFIOUserGuest *guest, VFIOUserServer *server,
     vfio_user_guest_stop(qts, 0);
 }
 
-/* Whether the first one stood still while the other one worked. */
+/*
+ * Returns whether the first processor was blocked while the other one worked.
+ */
 static bool is_stuck(const VFIOUserGuest *guest)
 {
     uint32_t done = vfio_user_guest_done(guest, 0);
@@ -103,7 +105,7 @@ static bool is_stuck(const VFIOUserGuest *guest)
     return vfio_user_guest_done(guest, 0) == done;
 }
 
-/* Likewise, it writes until the server's queue is full. */
+/* The same with writes, until the socket is full. */
 static void check_writes(VFIOUserGuest *guest, VFIOUserServer *server,
                          uint64_t address)
 {
@@ -116,7 +118,7 @@ static void check_writes(VFIOUserGuest *guest, VFIOUserServer *server,
 
     vfio_user_server_set_rules(server, stalls);
     keep_on(guest, 0, VFIO_USER_GUEST_WRITE, address);
-    /* once may be for want of a processor of the host's */
+    /* a single result may be due to a busy host */
     vfio_user_rig_wait(guest->rig, (stuck = is_stuck(guest) ? stuck + 1 : 0)
                        >= TRIES);
     check_monitor(guest, "a processor writes a register of a silent server");
@@ -136,7 +138,7 @@ static void check_free(VFIOUserGuest *guest, VFIOUserServer *server,
     check_writes(guest, server, address);
 }
 
-/* The memory of one device fills a page, that of the other does not. */
+/* Tests a BAR that fills a page and one that does not. */
 static void test_free(void)
 {
     VFIOUserModel small = vfio_user_model;
@@ -169,7 +171,7 @@ static void test_free(void)
 
 /* PRE_COPY */
 
-/* More than the test has time for, at SLOWLY bytes/s */
+/* too much for the duration of the test at SLOWLY bytes/s */
 #define STATE (64 * MiB)
 #define SLOWLY (4 * MiB)
 
@@ -243,7 +245,10 @@ typedef struct Release {
     bool done;
 } Release;
 
-/* Time enough for a monitor that does not have to wait */
+/*
+ * Releases the answer late enough that a monitor which does not wait answers
+ * first
+ */
 static void *release_soon(void *opaque)
 {
     Release *release = opaque;
@@ -255,8 +260,8 @@ static void *release_soon(void *opaque)
 }
 
 /*
- * A network card transmits from the memory of the device, whose server is in
- * no hurry. That the card is ejected waits for the end of its register access.
+ * A NIC transmits from device memory whose server answers late.  Ejecting the
+ * NIC waits until its register access completes.
  */
 static void test_nested(void)
 {

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: very many maps
+ * qtest of the vfio-user client: large numbers of DMA maps
  *
- * A guest decides how many there are, and a server how long it takes for each.
- * The former must not cost more than each map by itself, and for the latter
- * the main loop waits no longer than for one operation.
+ * The guest decides on the number of maps, and the server on the time for
+ * each.  The cost per map must not grow with their number, and the main loop
+ * must not wait for the server longer than one operation may take.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@
 #define RAM 0x1000000ull        /* guest memory that is mapped */
 #define TABLE_PAGES 512
 
-/* Those that are under way at a time are answered in time, not all of them. */
+/* All calls in flight are answered in time, but not all MANY of them. */
 #define MANY 2000
 #define SLOTS 255
 #define EACH_MS 4
@@ -46,7 +46,7 @@ static const VFIOUserRule very_slow_maps[] = {
 
 /* The guest's tables */
 
-/* @n pages, which lead to @how; 0: nowhere. */
+/* Maps @n pages with permissions @how; 0 clears them. */
 static void set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
 {
     g_autofree uint64_t *entries = g_new(uint64_t, n);
@@ -61,7 +61,10 @@ static void set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
     qtest_memwrite(rig->qts, LEVEL_1(0), entries, n * sizeof(*entries));
 }
 
-/* A device that follows its VM, and whose addresses lead nowhere. */
+/*
+ * Plugs a device that supports migration, with translation enabled and empty
+ * tables.
+ */
 static VFIOUserRig *translated(void)
 {
     static VFIOUserModel model;
@@ -77,12 +80,12 @@ static VFIOUserRig *translated(void)
     return rig;
 }
 
-static void stop(VFIOUserRig *rig)
+static void stop_vm(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
 }
 
-static void cont(VFIOUserRig *rig)
+static void continue_vm(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
 }
@@ -98,7 +101,7 @@ static void check_alive(VFIOUserRig *rig)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
 }
 
-/* The server lost its device before it had answered many of @n messages. */
+/* Checks that the device died after at most ANSWERED of @n messages. */
 static void check_broken(VFIOUserRig *rig, unsigned n)
 {
     vfio_user_server_wait_client(rig->server, false);
@@ -109,9 +112,11 @@ static void check_broken(VFIOUserRig *rig, unsigned n)
     g_assert_cmpuint(n, <=, ANSWERED);
 }
 
-/* How long it takes */
+/* Timing */
 
-/* Of the processor, us: others may want it as well. */
+/*
+ * Returns QEMU's CPU time, us; wall clock time would include other processes.
+ */
 static gint64 time_of_qemu(VFIOUserRig *rig)
 {
     struct timespec now;
@@ -123,7 +128,7 @@ static gint64 time_of_qemu(VFIOUserRig *rig)
     return now.tv_sec * G_TIME_SPAN_SECOND + now.tv_nsec / 1000;
 }
 
-/* Maps and unmaps @n pages. */
+/* Maps and unmaps @n pages; returns the CPU time, us. */
 static gint64 time_many(VFIOUserRig *rig, unsigned n)
 {
     gint64 took = -time_of_qemu(rig);
@@ -138,8 +143,8 @@ static gint64 time_many(VFIOUserRig *rig, unsigned n)
 }
 
 /*
- * While the device is stopped changes wait: as many of them take as long for
- * each as few.  They leave no trace.
+ * While the device is stopped, changes are deferred.  The time per change does
+ * not grow with their number, and changes that cancel out are not sent.
  */
 static void test_time(void)
 {
@@ -147,16 +152,16 @@ static void test_time(void)
     const unsigned n = 15000;
     gint64 few, many;
 
-    stop(rig);
+    stop_vm(rig);
     few = time_many(rig, n);
     many = time_many(rig, 4 * n);
     g_assert_cmpint(many, <, 10 * few);
-    cont(rig);
+    continue_vm(rig);
     check_alive(rig);
     g_assert_cmpuint(saw_maps(rig), ==, 0);
 }
 
-/* Maps that wait come in their order, without those that have gone. */
+/* Deferred maps are sent in order, without those already removed. */
 static void test_postponed(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();
@@ -165,10 +170,13 @@ static void test_postponed(void)
     set_many(rig, 4, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(saw_maps(rig), ==, 4);
-    stop(rig);
+    stop_vm(rig);
     vfio_user_server_forget(rig->server);
 
-    /* one goes, one leads elsewhere, and one comes, goes, and comes back */
+    /*
+     * one page is unmapped, one remapped, and one is mapped, unmapped and
+     * mapped again
+     */
     vtd_set(rig->qts, IOVA, 0, 0);
     vtd_set(rig->qts, IOVA + PAGE, RAM + 8 * PAGE, READ);
     vtd_set(rig->qts, IOVA + 9 * PAGE, RAM, READ | WRITE);
@@ -179,7 +187,7 @@ static void test_postponed(void)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(saw_maps(rig), ==, 0);
 
-    cont(rig);
+    continue_vm(rig);
     g_assert_cmpuint(saw_maps(rig), ==, 2);
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
                      ==, 2);
@@ -191,9 +199,9 @@ static void test_postponed(void)
     check_alive(rig);
 }
 
-/* Servers that take their time */
+/* Slow servers */
 
-/* One order of the guest's brings many maps, and each is awaited. */
+/* One invalidation creates many maps, each of which is awaited. */
 static void test_singly(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();
@@ -205,7 +213,7 @@ static void test_singly(void)
     g_assert_cmpuint(saw_maps(rig), <=, 2);
 }
 
-/* Many orders bring one each: for each of them the server may take that long */
+/* Many invalidations create one map each: each may take that long */
 static void test_one_by_one(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();
@@ -220,7 +228,7 @@ static void test_one_by_one(void)
     check_alive(rig);
 }
 
-/* In a transaction more messages follow than there are calls at a time. */
+/* In a transaction, more messages follow than there are slots. */
 static void test_transaction(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();
@@ -233,20 +241,20 @@ static void test_transaction(void)
     check_broken(rig, saw_maps(rig));
 }
 
-/* So do those that waited for the VM to run. */
+/* The same with maps deferred until the VM runs. */
 static void test_start(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();
 
-    stop(rig);
+    stop_vm(rig);
     set_many(rig, MANY, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     vfio_user_server_set_rules(rig->server, slow_maps);
-    cont(rig);
+    continue_vm(rig);
     check_broken(rig, saw_maps(rig));
 }
 
-/* A server that is slow to forget is left by a device that is unplugged. */
+/* Unplugging does not wait for a server that is slow to unmap. */
 static void test_unplug(void)
 {
     g_autoptr(VFIOUserRig) rig = translated();

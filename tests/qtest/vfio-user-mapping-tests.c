@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: mapped regions under a vCPU
+ * qtest of the vfio-user client: mapped regions accessed by a vCPU
  *
- * A guest of a few instructions accesses registers that the server shares as a
- * file, under TCG and, where it runs, under KVM; and the file becomes shorter,
- * which is SIGBUS to a program and EFAULT to KVM.  The VM must go on.
+ * A small guest accesses registers in a file that the server shares, under TCG
+ * and, if available, KVM.  The server then truncates the file, which causes
+ * SIGBUS in QEMU and EFAULT in KVM.  The VM must keep running.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +17,7 @@
 #define MAPPED (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | \
                 VFIO_REGION_INFO_FLAG_MMAP)
 
-static VFIOUserModel model;     /* of a device with BAR 0 mapped */
+static VFIOUserModel model;     /* device with BAR 0 mapped */
 
 static VFIOUserRig *begin(const char *accel)
 {
@@ -50,14 +50,14 @@ static void test_access(const void *accel)
     g_assert_cmphex(is, ==, ~value);
     g_assert_cmpuint(accesses(rig->server), ==, 0);
 
-    /* a region beside it goes by message */
+    /* another region is accessed by message */
     vfio_user_mailbox_write(rig, rig->bar[2].addr + PAGE, value);
     g_assert_cmphex(vfio_user_mailbox_read(rig, rig->bar[2].addr + PAGE), ==,
                     value);
     vfio_user_rig_end(rig);
 }
 
-/* All ones, and the device is dead. */
+/* Checks that reads return all ones and the device is dead. */
 static void check_gone(VFIOUserRig *rig)
 {
     const uint64_t at = rig->bar[0].addr;
@@ -114,7 +114,7 @@ static void test_truncated_write(const void *accel)
 
 #define OTHER_SLOT 9
 
-/* What one server does to its file costs another's device nothing. */
+/* A server that truncates its file does not affect another server's device. */
 static void test_truncated_beside(const void *accel)
 {
     VFIOUserRig *rig = begin(accel);
@@ -151,7 +151,7 @@ static void test_truncated_beside(const void *accel)
     vfio_user_rig_end(rig);
 }
 
-/* The same by QEMU's main loop, as for another device's DMA. */
+/* The same in QEMU's main loop, as for DMA of another device. */
 static void test_truncated_in_main_loop(void)
 {
     VFIOUserRig *rig = begin("tcg");

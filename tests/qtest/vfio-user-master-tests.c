@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: bus mastering
  *
- * A server reaches guest memory by message while the guest lets its device, and
- * from the moment at which the server can know that.  Memory that is not shared
- * is worth a warning when a guest first lets a device reach it.
+ * A server may access guest memory by message only while bus mastering is
+ * enabled.  A change takes effect as soon as the server can know of it.  QEMU
+ * warns about unshared memory when the guest first enables bus mastering.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 #include "vfio-user-said.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x200000            /* an address in it, far from anything */
+#define RAM 0x200000            /* RAM address that nothing else uses */
 #define VALUE 0x1122334455667788ull
 #define OFF (PCI_COMMAND_IO | PCI_COMMAND_MEMORY)
 #define ON_TOO (OFF | PCI_COMMAND_MASTER)
@@ -60,7 +60,7 @@ static void test_off(void)
         qpci_config_writew(rig->dev, PCI_COMMAND, ON_TOO);
         check_served(rig->server, rig->qts);
     }
-    /* in other pieces */
+    /* with other access sizes */
     qpci_config_writeb(rig->dev, PCI_COMMAND, OFF);
     check_refused(rig->server, rig->qts);
     qpci_config_writel(rig->dev, PCI_COMMAND, ON_TOO);
@@ -76,7 +76,7 @@ static const VFIOUserRule ask_in_write[] = {
     { }
 };
 
-/* A server may act on a write before it answers it. */
+/* A server may send requests before it replies to the write. */
 static void test_in_write(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
@@ -117,7 +117,7 @@ static void write_command(QTestState *qts, unsigned slot, uint16_t value)
     qpci_free_pc(bus);
 }
 
-/* It goes where the VM goes. */
+/* Bus mastering is migrated. */
 static void test_migrated(const void *on)
 {
     VFIOUserModel model = vfio_user_model;
@@ -133,12 +133,15 @@ static void test_migrated(const void *on)
                                         pair->qts[VFIO_USER_DESTINATION]);
 }
 
-/* Advice */
+/* Warning about unshared memory */
 
 #define ADVICE "-object memory-backend-memfd,id=ram,size=SIZE,share=on"
 #define PRIVATE "is not shared: servers that need shared memory will not work"
 
-/* Devices that no driver lets do DMA are worth no word, others one in all. */
+/*
+ * Devices without bus mastering cause no warning; the others cause one in
+ * total.
+ */
 static void check_advice(const char *machine, unsigned times)
 {
     g_autoptr(VFIOUserServer) a = vfio_user_server_new(NULL, NULL);
@@ -170,7 +173,7 @@ static void test_no_advice(void)
     check_advice(VFIO_USER_RIG_SHARED, 0);
 }
 
-/* Memory that comes later. */
+/* Memory that is plugged later. */
 static void test_advice_later(void)
 {
     g_autoptr(VFIOUserServer) server = vfio_user_server_new(NULL, NULL);
@@ -190,7 +193,7 @@ static void test_advice_later(void)
     g_assert_cmpuint(vfio_user_said_count(said, ADVICE), ==, 1);
 }
 
-/* A destination is told, too. */
+/* The destination warns, too. */
 static void test_advice_migrated(void)
 {
     VFIOUserModel model = vfio_user_model;

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: guest memory by descriptor
+ * qtest of the vfio-user client: shared guest memory
  *
- * Which memory backends a server gets a descriptor of, that it finds in the
- * file what the guest sees, and what becomes of maps when memory is plugged
- * and unplugged, or when the server does not take it.
+ * Checks which memory backends are passed as a descriptor, that the file
+ * contains what the guest sees, and that maps follow when memory is plugged or
+ * unplugged, or when the server refuses a map.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,21 +20,21 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x200000ull         /* an address in it, far from anything */
-#define SECOND (32 * MiB)       /* of two backends of half the memory each */
-#define DIMM (4 * GiB)          /* where a DIMM is plugged in */
+#define RAM 0x200000ull         /* RAM address that nothing else uses */
+#define SECOND (32 * MiB)       /* start of the second of two equal backends */
+#define DIMM (4 * GiB)          /* address of a plugged DIMM */
 #define TIMEOUT_MS 600
 
 #define TWO_NODES "-machine pc -nodefaults -m 64 " \
                   "-numa node,memdev=a -numa node,memdev=b "
 #define SLOTS "-machine pc -nodefaults -m 64,slots=4,maxmem=1G "
 
-/* ACPI's registers of memory slots */
+/* ACPI registers of memory hotplug */
 #define SLOT_SELECT 0xa00
 #define SLOT_CONTROL 0xa14
 #define SLOT_EJECT 8
 
-/* Devices that take memory away from the guest, and what the test uses */
+/* Devices that take memory from the guest, and memory used by the test */
 #define VIRTIO_MEM SLOTS "-device virtio-mem-pci,memdev=vm,addr=6," \
                          "block-size=2M,requested-size=16M " \
                    "-object memory-backend-memfd,id=vm,size=128M,share=on "
@@ -44,8 +44,8 @@
 #define BUFFER (16 * MiB)
 #define BLOCK (2 * MiB)
 
-/* The server finds in the file that it was given what the guest has at @at. */
-static void check_shared(VFIOUserRig *rig, uint64_t at)
+/* Checks that the server's file has the guest memory at @at. */
+static void check_shared_at(VFIOUserRig *rig, uint64_t at)
 {
     uint64_t value = at * 0x9e3779b97f4a7c15ull, is;
     VFIOUserMap map;
@@ -61,7 +61,7 @@ static void check_shared(VFIOUserRig *rig, uint64_t at)
     memcpy(here, &value, 8);
     g_assert_cmphex(qtest_readq(rig->qts, at), ==, value);
 
-    /* and a message reaches the same */
+    /* messages access the same memory */
     if (vfio_user_server_asks(rig->server)) {
         g_assert_cmpint(vfio_user_server_dma_read(rig->server, at, &is, 8), ==,
                         0);
@@ -84,7 +84,7 @@ static void check_by_message(VFIOUserRig *rig, uint64_t at)
     }
 }
 
-/* Every part that the chipset cuts memory into has its place in the file. */
+/* Each range that the chipset splits off has the right file offset. */
 static void test_offsets(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED, 0);
@@ -96,10 +96,10 @@ static void test_offsets(void)
     qpci_config_writew(host, 0x5e, 0x3333);
     for (at = 0; at < 64 * MiB; at += at < MiB ? 16 * KiB : 5 * MiB) {
         if (at < 0xa0000 || at >= 0xc0000) {
-            check_shared(rig, at);
+            check_shared_at(rig, at);
         }
     }
-    check_shared(rig, 64 * MiB - 8);
+    check_shared_at(rig, 64 * MiB - 8);
     qpci_config_writeb(host, 0x59, 0);
     qpci_config_writel(host, 0x5a, 0);
     qpci_config_writew(host, 0x5e, 0);
@@ -114,15 +114,15 @@ static void test_two_backends(void)
         g_get_tmp_dir());
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
 
-    check_shared(rig, RAM);
-    check_shared(rig, SECOND - 8);
-    check_shared(rig, SECOND);
-    check_shared(rig, SECOND + RAM);
+    check_shared_at(rig, RAM);
+    check_shared_at(rig, SECOND - 8);
+    check_shared_at(rig, SECOND);
+    check_shared_at(rig, SECOND + RAM);
 }
 
 /*
- * Memory that begins in the middle of a file is shared from there; the file
- * has more behind it, so that no offset is out of reach.
+ * Guest memory can start at an offset in a file.  The file is longer, so that
+ * no offset is invalid.
  */
 static void test_file_offset(void)
 {
@@ -138,14 +138,14 @@ static void test_file_offset(void)
                            "offset=2M,share=on,mem-path=%s ", file);
     rig = vfio_user_rig_plugged(args, 0);
     g_assert_cmpint(g_unlink(file), ==, 0);
-    check_shared(rig, 0);
-    check_shared(rig, RAM);
-    check_shared(rig, RAM - 8);
-    check_shared(rig, 64 * MiB - 8);
+    check_shared_at(rig, 0);
+    check_shared_at(rig, RAM);
+    check_shared_at(rig, RAM - 8);
+    check_shared_at(rig, 64 * MiB - 8);
     vfio_user_rig_end(rig);
 }
 
-/* A DMA by message goes from one to the other. */
+/* A DMA by message may span private and shared memory. */
 static void test_private_beside_shared(void)
 {
     g_autofree char *args = g_strdup_printf(TWO_NODES
@@ -155,7 +155,7 @@ static void test_private_beside_shared(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
     uint64_t value = 0x1122334455667788;
 
-    check_shared(rig, RAM);
+    check_shared_at(rig, RAM);
     check_by_message(rig, SECOND + RAM);
     g_assert_cmpint(vfio_user_server_dma_write(rig->server, SECOND - 4, &value,
                                                8), ==, 0);
@@ -163,7 +163,7 @@ static void test_private_beside_shared(void)
     g_assert_cmphex(qtest_readl(rig->qts, SECOND), ==, value >> 32);
 }
 
-/* Returns a descriptor of QEMU's file of that name, as a server gets it. */
+/* Returns a descriptor of the file that QEMU has open under @name. */
 static int open_file_of(pid_t pid, const char *name)
 {
     g_autofree char *dir = g_strdup_printf("/proc/%d/fd", pid);
@@ -181,7 +181,7 @@ static int open_file_of(pid_t pid, const char *name)
     return -1;
 }
 
-/* What is shared as the manual advises, no server can take away. */
+/* Memory shared as the manual advises is sealed: no server can truncate it. */
 static void test_sealed(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED,
@@ -193,10 +193,10 @@ static void test_sealed(void)
     g_assert_cmpint(errno, ==, EPERM);
     g_assert_cmpint(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, MiB), <, 0);
     close(fd);
-    check_shared(rig, RAM);
+    check_shared_at(rig, RAM);
 }
 
-/* A server that takes no descriptor gets none; its device has no INTx. */
+/* A server that accepts no descriptors gets none; its device has no INTx. */
 static void test_no_descriptors(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -220,7 +220,7 @@ static void test_no_descriptors(void)
     g_assert_cmpuint(maps, >, 0);
 }
 
-/* Memory comes and goes */
+/* Memory hotplug */
 
 static void command(VFIOUserRig *rig, QDict *response)
 {
@@ -257,8 +257,8 @@ static void test_hotplug(void)
 
     for (i = 0; i < 3; i++) {
         plug_memory(rig);
-        check_shared(rig, DIMM);
-        check_shared(rig, DIMM + 128 * MiB - 8);
+        check_shared_at(rig, DIMM);
+        check_shared_at(rig, DIMM + 128 * MiB - 8);
         check_by_message(rig, RAM);
         g_assert_true(vfio_user_server_map(rig->server, DIMM, &map));
         g_assert_cmphex(map.size, ==, 128 * MiB);
@@ -269,7 +269,7 @@ static void test_hotplug(void)
     }
 }
 
-/* The server does not take it: the VM has its memory, and no device. */
+/* If the server refuses the map, the VM has the memory, but the device dies. */
 static void test_hotplug_refused(gconstpointer data)
 {
     const VFIOUserRule *rules = data;
@@ -294,13 +294,13 @@ static const VFIOUserRule silence[] = {
     { }
 };
 
-/* Memory that the guest gives back */
+/* Memory that the guest returns */
 
 typedef struct Virtio {
     VFIOUserRig *rig;
     QVirtioPCIDevice *pci;
     QGuestAllocator alloc;
-    QVirtQueue *vq;             /* the first one */
+    QVirtQueue *vq;             /* queue 0 */
 } Virtio;
 
 static void virtio_start(Virtio *v, VFIOUserRig *rig)
@@ -334,7 +334,7 @@ static void virtio_stop(Virtio *v)
     g_free(v->pci);
 }
 
-/* The device reads @size bytes, and writes @answer bytes behind them. */
+/* The device reads @size bytes and writes @answer bytes after them. */
 static void virtio_send(Virtio *v, const void *bytes, size_t size,
                         size_t answer)
 {
@@ -364,7 +364,7 @@ static void change_blocks(Virtio *v, uint16_t type, uint64_t at,
                      VIRTIO_MEM_RESP_ACK);
 }
 
-/* Each block that the guest has is a map, no more and no less. */
+/* Exactly the plugged blocks are mapped. */
 static void test_virtio_mem(void)
 {
     g_autoptr(VFIOUserRig) rig = NULL;
@@ -385,14 +385,14 @@ static void test_virtio_mem(void)
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, before + 3);
     g_assert_true(vfio_user_server_map(rig->server, DIMM + BLOCK, &map));
     g_assert_cmphex(map.size, ==, BLOCK);
-    check_shared(rig, DIMM + 8);
-    check_shared(rig, DIMM + 3 * BLOCK - 8);
+    check_shared_at(rig, DIMM + 8);
+    check_shared_at(rig, DIMM + 3 * BLOCK - 8);
     g_assert_false(vfio_user_server_map(rig->server, DIMM + 3 * BLOCK, &map));
 
     change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM + BLOCK, 1);
     g_assert_false(vfio_user_server_map(rig->server, DIMM + BLOCK, &map));
-    check_shared(rig, DIMM + BLOCK - 8);
-    check_shared(rig, DIMM + 2 * BLOCK);
+    check_shared_at(rig, DIMM + BLOCK - 8);
+    check_shared_at(rig, DIMM + 2 * BLOCK);
 
     change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM, 1);
     change_blocks(&v, VIRTIO_MEM_REQ_UNPLUG, DIMM + 2 * BLOCK, 1);
@@ -400,7 +400,7 @@ static void test_virtio_mem(void)
     virtio_stop(&v);
 }
 
-/* A page that the guest puts into the balloon stays what it was. */
+/* The balloon does not discard pages while the device is plugged. */
 static void test_balloon(void)
 {
     g_autoptr(VFIOUserRig) rig = NULL;
@@ -413,19 +413,19 @@ static void test_balloon(void)
     }
     rig = vfio_user_rig_plugged(BALLOON, 0);
     virtio_start(&v, rig);
-    check_shared(rig, RAM);
+    check_shared_at(rig, RAM);
     qtest_writeq(rig->qts, RAM, 0x600d);
     virtio_send(&v, &page, sizeof(page), 0);
     g_assert_cmphex(qtest_readq(rig->qts, RAM), ==, 0x600d);
-    check_shared(rig, RAM);
+    check_shared_at(rig, RAM);
     virtio_stop(&v);
 }
 
-/* What a server cannot map at start it is not given, and one is told. */
+/* If a server cannot map memory at startup, realize fails with one error. */
 
 typedef struct Unfit {
     const char *name;
-    const char *version;        /* of the server */
+    const char *version;        /* server's VERSION data */
     VFIOUserRule rule;
     const char *message;
 } Unfit;
@@ -475,7 +475,7 @@ void vfio_user_add_memory_tests(void)
         g_autofree char *path = g_strdup_printf("/vfio-user/memory/unfit/%s",
                                                 unfits[i].name);
 
-        /* a personality may have a version of its own */
+        /* the personality may override the version */
         if (unfits[i].version) {
             qtest_add_data_func(path, &unfits[i], test_unfit);
         } else {

@@ -1,23 +1,24 @@
 /*
  * Random test of migration
  *
- * Each migration is aimed at a phase, which its servers hold, one phase after
- * another; what happens there, the capabilities and the kind of memory are
- * random.  Among what happens are deaths of each of the four processes.  In the
- * end exactly one VM runs, with the memory and the device that it had, or there
- * is a message.
+ * Each migration targets a phase, which its servers hold; all phases take
+ * turns.  The action at that phase, the capabilities and the kind of memory
+ * are random.  Actions include killing each of the four processes.  In the
+ * end, exactly one VM must run with its memory and device intact, or there
+ * must be an error message.
  *
- * Words on the command line, and then in the environment as VFIO_USER_RANDOM:
+ * Options on the command line and in the environment variable
+ * VFIO_USER_RANDOM:
  *
- *   seed=N             as printed by a run before
- *   count=N            migrations, 200 if not given
- *   only=N             nothing but the Nth of them
+ *   seed=N             seed printed by an earlier run
+ *   count=N            number of migrations, default 200
+ *   only=N             run only the Nth migration
  *   phase=NAME         nothing but this phase, of both versions
- *   action=NAME        nothing but this happens
- *   verbose            prints what each QEMU says, not just of a failure
+ *   action=NAME        run only this action
+ *   verbose            always print QEMU's messages, not only on failure
  *
- * A seed repeats the migrations, and a migration is the same without the
- * others.  When the device writes what, nobody decides.
+ * A seed repeats the migrations, and a migration does not depend on the
+ * others.  The timing of the device's writes is not reproducible.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,20 +33,20 @@
 typedef struct Random {
     uint32_t seed;
     unsigned count;
-    unsigned only;              /* COUNT and more: all */
+    unsigned only;              /* UINT_MAX: all */
     const char *phase;
     const char *action;
     bool verbose;
-    char *now;                  /* the migration under way */
+    char *now;                  /* description of the current migration */
     VFIOUserTrip *trip;
 } Random;
 
 static Random options = { .count = COUNT, .only = UINT_MAX };
 static unsigned counts[32];
 
-/* Choosing */
+/* Selection */
 
-static bool fits(const char *wanted, const char *name)
+static bool matches(const char *wanted, const char *name)
 {
     return !wanted || g_str_equal(wanted, name);
 }
@@ -70,7 +71,7 @@ static const VFIOUserTripAction *choose_action(GRand *rand,
 
 #define BIT_OF(name) (1u << VFIO_USER_TRIP_ ## name)
 
-/* Any, but with what they need and without what they exclude */
+/* Random, but with their dependencies and without conflicts */
 static unsigned choose_capabilities(GRand *rand, unsigned needed, bool shared)
 {
     unsigned bits = g_rand_int(rand) & g_rand_int(rand);
@@ -103,7 +104,7 @@ static bool may_lack_pre_copy(const VFIOUserTripPlan *plan)
            !(plan->capabilities & BIT_OF(PAUSE));
 }
 
-static VFIOUserTripPlan choose(Random *r, unsigned number)
+static VFIOUserTripPlan choose_plan(Random *r, unsigned number)
 {
     const guint32 seeds[] = { r->seed, number };
     GRand *rand = g_rand_new_with_seed_array(seeds, ARRAY_SIZE(seeds));
@@ -122,7 +123,7 @@ static VFIOUserTripPlan choose(Random *r, unsigned number)
     return plan;
 }
 
-/* Saying */
+/* Output */
 
 static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
 {
@@ -141,8 +142,8 @@ static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
     return g_string_free(text, false);
 }
 
-/* Not the monitors, which may be what does not answer. */
-static void say_failure(void *opaque)
+/* Prints the failure.  Does not use the monitors, which may be stuck. */
+static void print_failure(void *opaque)
 {
     Random *r = opaque;
 
@@ -152,7 +153,7 @@ static void say_failure(void *opaque)
     fprintf(stderr, "# failed: %s\n", r->now);
 }
 
-static void say_counts(void)
+static void print_counts(void)
 {
     g_autoptr(GString) text = g_string_new(NULL);
 
@@ -163,9 +164,9 @@ static void say_counts(void)
     g_test_message("actions:%s", text->str);
 }
 
-/* Doing */
+/* Execution */
 
-static void migrate(Random *r, const VFIOUserTripPlan *plan)
+static void run_migration(Random *r, const VFIOUserTripPlan *plan)
 {
     const unsigned busy = VFIO_USER_TRIP_WAITS | VFIO_USER_TRIP_STOPS;
 
@@ -184,18 +185,18 @@ static void migrate(Random *r, const VFIOUserTripPlan *plan)
     g_clear_pointer(&r->trip, vfio_user_trip_free);
 }
 
-static void one(Random *r, unsigned number)
+static void run_one(Random *r, unsigned number)
 {
-    VFIOUserTripPlan plan = choose(r, number);
+    VFIOUserTripPlan plan = choose_plan(r, number);
 
-    if (!fits(r->phase, plan.phase->name) ||
-        !fits(r->action, plan.action->name)) {
+    if (!matches(r->phase, plan.phase->name) ||
+        !matches(r->action, plan.action->name)) {
         return;
     }
     g_free(r->now);
     r->now = describe(r, number, &plan);
     g_test_message("%s", r->now);
-    migrate(r, &plan);
+    run_migration(r, &plan);
     counts[plan.action - vfio_user_trip_actions]++;
 }
 
@@ -204,45 +205,45 @@ static void test_random(void)
     Random *r = &options;
 
     g_test_message("seed=%u count=%u", r->seed, r->count);
-    qtest_add_abrt_handler(say_failure, r);
+    qtest_add_abrt_handler(print_failure, r);
     for (unsigned i = 0; i < r->count; i++) {
         if (r->only == UINT_MAX || r->only == i) {
-            one(r, i);
+            run_one(r, i);
         }
     }
     qtest_remove_abrt_handler(r);
-    say_counts();
+    print_counts();
 }
 
-static unsigned number(const char *text)
+static unsigned parse_number(const char *text)
 {
     unsigned value;
 
     if (qemu_strtoui(text, NULL, 0, &value) < 0) {
-        fprintf(stderr, "%s is no number\n", text);
+        fprintf(stderr, "'%s' is not a number\n", text);
         exit(1);
     }
     return value;
 }
 
-static void take_word(Random *r, const char *word)
+static void parse_option(Random *r, const char *word)
 {
     const char *value;
 
     if (g_str_equal(word, "verbose")) {
         r->verbose = true;
     } else if (strstart(word, "seed=", &value)) {
-        r->seed = number(value);
+        r->seed = parse_number(value);
     } else if (strstart(word, "count=", &value)) {
-        r->count = number(value);
+        r->count = parse_number(value);
     } else if (strstart(word, "only=", &value)) {
-        r->only = number(value);
+        r->only = parse_number(value);
     } else if (strstart(word, "phase=", &value)) {
         r->phase = g_strdup(value);
     } else if (strstart(word, "action=", &value)) {
         r->action = g_strdup(value);
     } else if (*word) {
-        fprintf(stderr, "what is %s?\n", word);
+        fprintf(stderr, "unknown option '%s'\n", word);
         exit(1);
     }
 }
@@ -255,10 +256,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     options.seed = g_random_int();
     for (int i = 1; i < argc; i++) {
-        take_word(&options, argv[i]);
+        parse_option(&options, argv[i]);
     }
     for (int i = 0; words[i]; i++) {
-        take_word(&options, words[i]);
+        parse_option(&options, words[i]);
     }
     qtest_add_func("/vfio-user/migrate-random", test_random);
     return g_test_run();
