@@ -287,7 +287,7 @@ static void test_doorbell(void)
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);
 
-    /* INTx emulation in QEMU disables them in KVM, and enables them again */
+    /* INTx makes QEMU take them from KVM; MSI-X returns them */
     qpci_msix_disable(guest.rig->dev);
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);

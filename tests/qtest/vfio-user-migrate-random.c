@@ -13,7 +13,7 @@
  *   seed=N             seed printed by an earlier run
  *   count=N            number of migrations, default 200
  *   only=N             run only the Nth migration
- *   phase=NAME         nothing but this phase, of both versions
+ *   phase=NAME         run only this phase, of migration v1 and v2
  *   action=NAME        run only this action
  *   verbose            always print QEMU's messages, not only on failure
  *

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: migration whatever the server speaks
+ * qtest of the vfio-user client: migration v1 and v2
  *
- * What a user does to a VM is the same for servers of both generations, and so
- * is what becomes of it: each test here runs for each of them.  And one test
- * for the two of them together, which is not possible.
+ * Migration works the same for the user with servers of v1 and v2: each test
+ * here runs with both.  The last tests check that migration between v1 and v2
+ * fails.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 
 #define SEED 90210
 
-/* All of the device was read, at least once. */
+/* Checks that the whole device was read at least once. */
 static void check_bytes(VFIOUserMigVM *from, const VFIOUserModel *model)
 {
     g_assert_cmpint(vfio_user_mig_bytes(from), >=,
@@ -70,7 +70,7 @@ static void test_fd(const void *opaque)
     check_bytes(from, model);
 }
 
-/* Saved to a file, gone with its server, and restored by others. */
+/* Saves to a file, ends the source and its server, and restores with others. */
 static void test_file(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -89,7 +89,7 @@ static void test_file(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
-/* One after another */
+/* Migrating back */
 
 static void test_back_again(const void *opaque)
 {
@@ -102,7 +102,7 @@ static void test_back_again(const void *opaque)
     vfio_user_mig_vm_check(two, SEED);
     vfio_user_mig_vm_fill(two, SEED + 1);
 
-    /* to the server that was the first, by a new QEMU */
+    /* back to the first server, with a new QEMU */
     vfio_user_mig_vm_quit(one);
     three = vfio_user_mig_vm_take_over(one);
     vfio_user_mig_move(two, three);
@@ -125,8 +125,8 @@ static void test_two_devices(const void *opaque)
                     2 * vfio_user_mig_state_size(models[0]));
 }
 
-/* A server of each generation in one VM, in either order. */
-static void check_devices_of_both(const VFIOUserModel *const *models)
+/* One device with migration v1 and one with v2 in a VM, in either order. */
+static void check_v1_and_v2_devices(const VFIOUserModel *const *models)
 {
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run(models, 2, 0);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new(models, 2, NULL, 0);
@@ -139,18 +139,18 @@ static void check_devices_of_both(const VFIOUserModel *const *models)
                     vfio_user_mig_state_size(models[1]));
 }
 
-static void test_devices_of_both(void)
+static void test_v1_and_v2_devices(void)
 {
     const VFIOUserModel *const models[] = { vfio_user_mig_region,
                                             vfio_user_mig_pre_copy,
                                             vfio_user_mig_region };
 
-    check_devices_of_both(models);
-    check_devices_of_both(models + 1);
+    check_v1_and_v2_devices(models);
+    check_v1_and_v2_devices(models + 1);
 }
 
-/* Ordinary devices, as far as this QEMU has them. */
-static char *ordinary(void)
+/* Options for emulated devices, as far as this QEMU has them. */
+static char *emulated_devices(void)
 {
     static const struct {
         const char *name, *args;
@@ -172,12 +172,15 @@ static char *ordinary(void)
     return g_string_free(line, false);
 }
 
-/* What these hold arrives as well, before and behind the server's device. */
+/*
+ * The state of emulated devices arrives as well, before and after the
+ * server's.
+ */
 static void test_beside_ordinary(const void *opaque)
 {
-    const uint64_t where = 0xf0000000;  /* far from the BARs of the rig */
+    const uint64_t where = 0xf0000000;  /* not used by the rig */
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
-    g_autofree char *others = ordinary();
+    g_autofree char *others = emulated_devices();
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, others);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, others);
     QPCIBus *bus = qpci_new_pc(from->qts, NULL);
@@ -199,7 +202,7 @@ static void test_beside_ordinary(const void *opaque)
     qpci_free_pc(bus);
 }
 
-/* Whether the server's device works; only the first generation's tells. */
+/* Checks whether the server's device runs; only possible with migration v1. */
 static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
                         bool works)
 {
@@ -210,27 +213,26 @@ static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
 
 /* Cancelling */
 
-#define STATE 0                 /* of the registers, device_state */
-#define SIZE 24                 /* likewise, data_size */
+#define STATE 0                 /* register device_state */
+#define SIZE 24                 /* register data_size */
 #define CHUNK VFIO_USER_MIGRATION1_DATA
 #define REGION(offset) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, offset)
 
 /*
- * A reply that is held back holds the migration where it is; all of v1's data
- * is read while the VM runs, in so many pieces, and once more when it has
- * stopped.
+ * A held reply holds the migration.  Migration v1 reads all data in PIECES
+ * pieces while the VM runs, and again when it has stopped.
  */
 #define PIECES VFIO_USER_MIG_REGION_PIECES
 
 typedef struct Cancel {
     const char *name;
     const VFIOUserModel *const *model;
-    const VFIOUserModel *const *library;        /* likewise, libvfio-user */
+    const VFIOUserModel *const *library;        /* on libvfio-user */
     VFIOUserRule rule;
-    VFIOUserWhen phase;         /* the source's server is seen there */
+    VFIOUserWhen phase;         /* message that shows the phase */
 } Cancel;
 
-/* The row for a server. */
+/* A row for one server. */
 typedef struct CancelCase {
     const Cancel *row;
     const VFIOUserModel *model;
@@ -255,7 +257,9 @@ static const Cancel cancels[] = {
       ON(VFIO_USER_MIG_DATA_READ, .nth = 2) },
 };
 
-/* The VM runs with its device, and the next migration goes right off. */
+/*
+ * Checks that the VM and its device run and that the next migration succeeds.
+ */
 static void check_after_cancel(VFIOUserMigVM *from, const VFIOUserModel *model)
 {
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
@@ -292,13 +296,13 @@ static void test_cancel(const void *opaque)
 }
 
 /*
- * All was sent, and the destination waits for its server: it decides who runs
- * the VM, and no longer the monitor.
+ * Everything was sent and the destination waits for its server.  The
+ * destination now decides which side runs the VM; the monitor cannot cancel.
  */
 
-/* Rules of both versions of migration: [0] is v1's. */
-static void sent(VFIOUserMigVM *from, VFIOUserMigVM *to,
-                 const VFIOUserModel *model, const VFIOUserRule rules[2])
+/* Migrates until @rules holds the destination: [0] for v1, [1] for v2. */
+static void start_and_send(VFIOUserMigVM *from, VFIOUserMigVM *to,
+                           const VFIOUserModel *model, const VFIOUserRule rules[2])
 {
     const VFIOUserRule *rule = &rules[model->migration1 ? 0 : 1];
     const VFIOUserRule hold[] = { *rule, { } };
@@ -329,7 +333,7 @@ static void test_cancel_when_sent(const void *opaque)
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
-    sent(from, to, model, runs);
+    start_and_send(from, to, model, runs);
     vfio_user_server_release(to->server[0]);
     vfio_user_mig_arrive(from, to);
     vfio_user_mig_vm_check(to, SEED);
@@ -347,14 +351,16 @@ static void test_fail_when_sent(const void *opaque)
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
-    sent(from, to, model, loads);
+    start_and_send(from, to, model, loads);
     vfio_user_server_hang_up(to->server[0]);
     vfio_user_mig_wait(from, "failed");
     g_free(vfio_user_mig_ended(to));
     check_after_cancel(from, model);
 }
 
-/* The monitor waits while the device is saved, and the order in it. */
+/*
+ * The monitor blocks while the device is saved; migrate_cancel comes too late.
+ */
 static void test_cancel_in_completion(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -382,7 +388,10 @@ static void test_cancel_in_completion(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
-/* The VM and its device stand still, nothing of the stop is saved yet. */
+/*
+ * The VM and its device are stopped; the data of the stopped device is not
+ * saved yet.
+ */
 static void test_cancel_when_stopped(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -404,8 +413,9 @@ static void test_cancel_when_stopped(const void *opaque)
 }
 
 /*
- * A destination that cannot, then right off one that can.  With the return
- * path, which is made anew each time.
+ * Migration to a faulty destination fails, and directly afterwards one to a
+ * good destination succeeds.  Uses the return path, which is created anew each
+ * time.
  */
 static void test_again_after_failure(const void *opaque)
 {
@@ -436,7 +446,7 @@ static void test_again_after_failure(const void *opaque)
     check_bytes(from, model);
 }
 
-/* One of each generation */
+/* From v1 to v2 and back */
 
 typedef struct Mix {
     const char *name;
@@ -455,8 +465,8 @@ static const Mix mixes[] = {
 };
 
 /*
- * The destination takes its time, says why, and the source has never stopped,
- * although all that there was to send fits into the sockets.
+ * The destination fails slowly, with a reason, and the source never stops its
+ * VM although all data fits into the socket buffers.
  */
 static void test_mix(const void *opaque)
 {
@@ -489,7 +499,7 @@ static void test_mix(const void *opaque)
     vfio_user_mig_vm_check(from, SEED + 1);
 }
 
-/* Likewise without a return path, where there is more to send than fits. */
+/* The same without a return path, with more data than fits. */
 static void test_mix_one_way(const void *opaque)
 {
     const Mix *mix = opaque;
@@ -562,8 +572,11 @@ static void add_cancels(void)
     }
 }
 
-/* A write to the destination's server is answered once the next has come. */
-static void test_writes_at_once(const void *opaque)
+/*
+ * The first write to the destination's server is only answered after the
+ * second one has arrived.
+ */
+static void test_concurrent_writes(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     const VFIOUserRule first[] = {
@@ -591,8 +604,8 @@ static void test_writes_at_once(const void *opaque)
 }
 
 /*
- * While nobody takes a piece of the state, the next one is read.  A cancel then
- * drops both.
+ * While the stream is blocked, the next piece of the state is read.  A cancel
+ * then drops both pieces.
  */
 static void test_reads_ahead(const void *opaque)
 {
@@ -633,8 +646,8 @@ void vfio_user_add_migration_both_tests(void)
         }
     }
     add_cancels();
-    add("1/writes-at-once", &vfio_user_mig_region, test_writes_at_once);
-    add("2/writes-at-once", &vfio_user_mig_pre_copy, test_writes_at_once);
+    add("1/writes-at-once", &vfio_user_mig_region, test_concurrent_writes);
+    add("2/writes-at-once", &vfio_user_mig_pre_copy, test_concurrent_writes);
     add("libvfio-user-2026/reads-ahead", &vfio_user_mig_pre_copy_2026,
         test_reads_ahead);
     for (unsigned i = 0; i < ARRAY_SIZE(mixes); i++) {
@@ -644,5 +657,5 @@ void vfio_user_add_migration_both_tests(void)
         add(name, &mixes[i], test_mix_one_way);
     }
     qtest_add_func("/vfio-user/migration-both/devices-of-both",
-                   test_devices_of_both);
+                   test_v1_and_v2_devices);
 }

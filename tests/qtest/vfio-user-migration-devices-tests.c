@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: a VM migrates with several devices
+ * qtest of the vfio-user client: migration of several devices
  *
- * Of two devices one fails, in each phase: the VM goes on at the source with
- * the other as if nothing had been, and the next attempt succeeds.
+ * One of two devices fails, in each phase: the VM continues at the source with
+ * the other device unaffected, and the next attempt succeeds.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,10 +18,10 @@
 
 typedef struct Row {
     const char *name;
-    bool at_destination;        /* whose server it is */
-    bool dies;                  /* the device is gone */
+    bool at_destination;        /* faulty side, else the source */
+    bool dies;                  /* device dies */
     VFIOUserRule rule;
-    const char *says;           /* the side of the fault */
+    const char *says;           /* expected message of the faulty side */
 } Row;
 
 static const Row rows[] = {
@@ -63,19 +63,19 @@ static const Row rows[] = {
       "RESUMING to STOP: " },
 };
 
-/* Of an honest server, or of one with the habits of the row that runs. */
+/* The pre-copy model, with the personality of the current copy of the test. */
 static VFIOUserModel pre_copy_model(void)
 {
     VFIOUserModel model = *vfio_user_mig_pre_copy;
 
     if (vfio_user_rig_model()->personality) {
-        /* reads as small as the honest one's, so that each phase has several */
+        /* small reads, so that each phase has several */
         model.personality = vfio_user_mig_small_2026->personality;
     }
     return model;
 }
 
-/* The one device is as before; so is the other, or dead. */
+/* Checks both devices; the faulty one may be dead. */
 static void check_devices(VFIOUserMigVM *vm, unsigned faulty, bool dies)
 {
     unsigned i;
@@ -145,7 +145,7 @@ static void test_second_fails(const void *opaque)
     check_fault(opaque, 1);
 }
 
-/* A VM that stands still migrates, and goes on when it is told to. */
+/* A stopped VM migrates and can be continued afterwards. */
 static void test_stopped(void)
 {
     const VFIOUserModel model = pre_copy_model();

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: a device that leaves while its VM migrates
+ * qtest of the vfio-user client: a device is ejected during migration
  *
- * device_del is refused then, but the guest may eject a device at any time.  It
- * must not come back at the destination: the migration fails, and the next one
- * works without the device.
+ * device_del is refused during migration, but the guest may eject a device at
+ * any time.  The device must not reappear at the destination: the migration
+ * fails, and the next one works without the device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,14 +21,16 @@
 #define PCIHP_EJECT 0xae08
 #define EJECT_SLOT (1 << 4)
 
-static void eject(VFIOUserMigVM *vm)
+static void eject_device(VFIOUserMigVM *vm)
 {
     qtest_outl(vm->qts, PCIHP_EJECT, EJECT_SLOT);
     qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
 }
 
-/* Memory takes longer than any test, until somebody sets the bandwidth. */
-static void start_slowly(VFIOUserMigVM *vm, const char *uri)
+/*
+ * Starts slowly: sending memory takes too long until the bandwidth is raised.
+ */
+static void eject_start_slowly(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
     vfio_user_mig_set(vm, "max-bandwidth", 64 * KiB);
@@ -36,7 +38,10 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
     vfio_user_mig_wait(vm, "active");
 }
 
-/* The VM runs here and nowhere else, without the device, and migrates. */
+/*
+ * Checks that the migration failed, that the VM runs at the source without the
+ * device, and that it migrates.
+ */
 static void check_failed(VFIOUserMigVM *from, VFIOUserMigVM *to)
 {
     g_autofree char *why = NULL;
@@ -64,13 +69,13 @@ static void test_memory(const void *opaque)
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_listen(to, uri);
-    start_slowly(from, uri);
-    eject(from);
+    eject_start_slowly(from, uri);
+    eject_device(from);
     check_failed(from, to);
 }
 
-/* The guest was asked for it before, and takes its time. */
-static void test_asked_before(const void *opaque)
+/* The guest was asked to eject before the migration, and does it late. */
+static void test_requested_before(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
@@ -79,19 +84,19 @@ static void test_asked_before(const void *opaque)
 
     qtest_qmp_device_del_send(from->qts, "dut0");
     vfio_user_mig_listen(to, uri);
-    start_slowly(from, uri);
-    eject(from);
+    eject_start_slowly(from, uri);
+    eject_device(from);
     check_failed(from, to);
 }
 
-/* The user asks for it, and asks again when the migration has ended. */
+/* device_del is refused during migration and works afterwards. */
 static void test_device_del(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     QDict *response;
 
-    start_slowly(from, "exec:cat > /dev/null");
+    eject_start_slowly(from, "exec:cat > /dev/null");
     response = qtest_qmp(from->qts, "{'execute': 'device_del', 'arguments':"
                          " {'id': 'dut0'}}");
     g_assert_true(qdict_haskey(response, "error"));
@@ -100,10 +105,10 @@ static void test_device_del(const void *opaque)
     vfio_user_mig_wait(from, "cancelled");
     vfio_user_mig_vm_check(from, SEED);
     qtest_qmp_device_del_send(from->qts, "dut0");
-    eject(from);
+    eject_device(from);
 }
 
-/* All of the running device was sent; VM and device are stopped. */
+/* All pre-copy data was sent; the VM and the device are stopped. */
 static void test_switchover(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -115,13 +120,13 @@ static void test_switchover(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    eject(from);
+    eject_device(from);
     qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-continue',"
                              "'arguments': { 'state': 'pre-switchover' } }");
     check_failed(from, to);
 }
 
-/* A socket that takes no more connections: to connect takes its time. */
+/* Creates a socket with a full backlog, so that connect() blocks. */
 static int listen_busy(const char *path, GArray *clients)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -142,7 +147,7 @@ static int listen_busy(const char *path, GArray *clients)
     return fd;
 }
 
-/* Takes the next connection, and what is sent over it. */
+/* Accepts the next connection and reads everything that is sent. */
 static void accept_all(int fd)
 {
     char bytes[4096];
@@ -156,7 +161,7 @@ static void accept_all(int fd)
     close(conn);
 }
 
-/* The migration has begun, and has no stream yet. */
+/* The migration has started but has no stream yet. */
 static void test_connecting(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -168,18 +173,18 @@ static void test_connecting(const void *opaque)
 
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "setup");
-    eject(from);
+    eject_device(from);
     for (guint i = 0; i < clients->len; i++) {
         close(g_array_index(clients, int, i));
     }
     for (guint i = 0; i < clients->len; i++) {
-        accept_all(fd);         /* the last did not get in, QEMU does */
+        accept_all(fd);         /* QEMU instead of the last client */
     }
     check_failed(from, NULL);
     close(fd);
 }
 
-/* A migration that does not begin leaves nothing behind. */
+/* A migration that fails to start leaves no state. */
 static void test_nowhere(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -190,7 +195,7 @@ static void test_nowhere(const void *opaque)
                          " {'uri': 'fd:nothing'}}");
     g_assert_true(qdict_haskey(response, "error"));
     qobject_unref(response);
-    eject(from);
+    eject_device(from);
     vfio_user_server_wait_client(from->server[0], false);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
     vfio_user_mig_wait(from, "completed");
@@ -208,7 +213,7 @@ void vfio_user_add_migration_eject_tests(void)
         void (*test)(const void *opaque);
     } tests[] = {
         { "memory", test_memory },
-        { "asked-before", test_asked_before },
+        { "asked-before", test_requested_before },
         { "device-del", test_device_del },
         { "switchover", test_switchover },
         { "connecting", test_connecting },

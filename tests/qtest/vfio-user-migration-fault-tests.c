@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: servers that fail while a VM migrates
+ * qtest of the vfio-user client: server faults during migration
  *
- * A row is a fault of one server, and what becomes of both sides.  With the
- * return path the source hears of every failure of the destination, so the
- * guest goes on there in all rows but those that say otherwise.  A server that
- * does not answer loses its device if QEMU's main loop had to wait for it.
+ * Each row is a fault of one server and the result on both sides.  With the
+ * return path, the source learns of every failure of the destination, so its
+ * guest continues in all rows except those marked otherwise.  If QEMU's main
+ * loop had to wait for a server that does not answer, the device dies.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,19 +18,21 @@
 
 #define TO(state) AT(VFIO_USER_MIG_ ## state)
 
-/* Longer than a call may take, and than one with the big QEMU lock after it */
+/*
+ * Longer than the timeout of a call, and of a second one with the BQL after it
+ */
 #define STALL_MS (VFIO_USER_MIG_TIMEOUT_MS * 5 / 2)
 
 typedef enum Source {
-    SOURCE_RUNS,                /* with its device, as before */
-    SOURCE_RECOVERS,            /* likewise, once its server answers again */
+    SOURCE_RUNS,                /* with its device */
+    SOURCE_RECOVERS,            /* after its server answers again */
     SOURCE_RUNS_WITHOUT,        /* its device is dead */
-    SOURCE_WAS_RESET,           /* it runs, its device has been reset */
+    SOURCE_WAS_RESET,           /* with its device reset */
     SOURCE_IS_DONE,
 } Source;
 
 typedef enum Destination {
-    DESTINATION_ENDS,           /* with a message, status 1 */
+    DESTINATION_ENDS,           /* exits with a message, status 1 */
     DESTINATION_RUNS,           /* with its device */
     DESTINATION_RUNS_WITHOUT,   /* its device is dead */
 } Destination;
@@ -38,12 +40,12 @@ typedef enum Destination {
 typedef struct Row {
     const char *name;
     bool pre_copy;
-    bool at_destination;        /* whose server it is */
+    bool at_destination;        /* faulty side, else the source */
     VFIOUserRule rule;
     Source source;
     Destination destination;
-    const char *says;           /* the side of the fault */
-    uint32_t refuses, breaks;   /* of the model */
+    const char *says;           /* expected message of the faulty side */
+    uint32_t refuses, breaks;   /* of the faulty model */
 } Row;
 
 static const Row rows[] = {
@@ -79,7 +81,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_MIG_DATA_READ), DO_PATCH, 4, BYTES(1, 0, 0, 0) },
       SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_READ: " },
 
-    /* the source's server, when the VM stops and once it has */
+    /* the source's server, when the VM stops and after that */
     { "source-stop-refused", false, false,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 1), DO_FAIL, EBUSY },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to STOP: " },
@@ -150,7 +152,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 1), DO_CUT, 0 },
       SOURCE_RUNS, DESTINATION_ENDS, "loading the device failed: " },
 
-    /* the destination's server, after it has stopped */
+    /* the destination's server, after the source's VM has stopped */
     { "destination-data-refused", false, true,
       { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 5), DO_FAIL, EINVAL },
       SOURCE_RUNS, DESTINATION_ENDS, "MIG_DATA_WRITE: " },
@@ -170,7 +172,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_CUT, 0 },
       SOURCE_RUNS, DESTINATION_ENDS, "RESUMING to STOP: " },
 
-    /* it says no, and does it */
+    /* the state changes despite the error reply */
     { "destination-running-error", false, true,
       { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_FAIL, EIO },
       SOURCE_IS_DONE, DESTINATION_RUNS, "STOP to RUNNING: " },
@@ -178,7 +180,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_DROP },
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "STOP to RUNNING: " },
 
-    /* the state is loaded, the source is gone: a device is lost, no VM */
+    /* the state is loaded and the source gone: the device dies, not the VM */
     { "destination-running-refused", false, true, { },
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost",
       .refuses = 1 << VFIO_USER_MIG_RUNNING },
@@ -186,7 +188,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_DEVICE_FEATURE, TO(RUNNING)), DO_CUT, 0 },
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
 
-    /* it says no, and stays where it is */
+    /* the state change is refused */
     { "source-pre-copy-stays", true, false, { },
       SOURCE_RUNS, DESTINATION_ENDS, "RUNNING to PRE_COPY: ",
       .refuses = 1 << VFIO_USER_MIG_PRE_COPY },
@@ -203,7 +205,7 @@ static const Row rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS, "STOP to RESUMING: ",
       .refuses = 1 << VFIO_USER_MIG_RESUMING },
 
-    /* it breaks, out of which only a reset helps */
+    /* the device enters ERROR, which only a reset leaves */
     { "source-pre-copy-breaks", true, false, { },
       SOURCE_WAS_RESET, DESTINATION_ENDS, "has been reset",
       .breaks = 1 << VFIO_USER_MIG_PRE_COPY },
@@ -249,7 +251,7 @@ static void check_source(VFIOUserMigVM *from, Source source)
     vfio_user_mig_vm_check(from, SEED + 1);
 }
 
-/* Returns what it said. */
+/* Returns the destination's messages. */
 static char *check_destination(VFIOUserMigVM *to, Destination destination)
 {
     if (destination == DESTINATION_ENDS) {
@@ -267,7 +269,7 @@ static char *check_destination(VFIOUserMigVM *to, Destination destination)
 static void check_said(const char *text, const char *what)
 {
     if (!strstr(text, what)) {
-        g_test_message("did not say \"%s\": %s", what, text);
+        g_test_message("no message \"%s\" in: %s", what, text);
         g_test_fail();
     }
 }
@@ -314,7 +316,7 @@ static void test_fault(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* QEMU stays, and says why. */
+/* With exit-on-error off, QEMU keeps running and reports the reason. */
 static void test_stays(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -343,7 +345,7 @@ static void test_stays(const void *opaque)
     check_said(why, strerror(ENOSPC));
 }
 
-/* What was not saved does not reach a destination that only listens. */
+/* A device that could not be saved does not reach a waiting destination. */
 static void test_nothing_sent(const void *opaque)
 {
     static const VFIOUserRule rules[] = {

@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: streams that are changed anywhere
+ * qtest of the vfio-user client: corrupted migration streams
  *
- * A VM is saved to a file once.  Any byte that says what the device's data are
- * is changed, or the last one that is there; whoever loads that ends with a
- * message and status 1.  Which places is random, and more of them with
- * "-m slow".  Damage with an aim is for the tests of the stream.
+ * A VM is saved to a file once.  Then any byte of the device's data is
+ * changed, or the file is truncated, and QEMU must fail to load it with a
+ * message and status 1.  The places are random; "-m slow" tests more of them.
+ * vfio-user-migration-stream-tests.c has specific changes.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,25 +19,25 @@
 
 #define HEAD VFIO_USER_MIG_HEAD_SIZE
 
-/* Of the registers, device_state */
+/* Register device_state */
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 
-/* Of a section of QEMU's stream, QEMU_VM_SECTION_FULL. */
+/* A section of QEMU's stream, QEMU_VM_SECTION_FULL. */
 #define SECTION_FULL 4
 #define END_NAME "0000:00:04.0/vfio-end"
 #define BEFORE_NAME 6           /* bytes: kind, number, length of the name */
 #define AFTER_NAME 8            /* instance, version */
 #define FOOTER 5
 
-/* A record of any, of the small ones as often as of the large. */
+/* Returns a random record; small ones are as likely as large ones. */
 static unsigned random_record(const VFIOUserMigFile *file)
 {
     return g_test_rand_int_range(0, file->records);
 }
 
 /*
- * In what the client can check: heads, and the payload of HELLO.  Bytes of the
- * device's own are as QEMU's stream delivers them.
+ * Returns a random offset in what the client can check: headers, and the
+ * payload of HELLO.  It cannot check the device's own data.
  */
 static size_t random_checked_place(const VFIOUserMigFile *file)
 {
@@ -80,8 +80,8 @@ static void test_changed(const void *opaque)
 }
 
 /*
- * What QEMU parses itself.  Some changes of it do no harm, so that a damaged
- * record behind it has to end the load.
+ * Changes config space, which QEMU parses.  Some changes are harmless, so a
+ * corrupted record after it must end the load.
  */
 static void test_config(const void *opaque)
 {
@@ -115,7 +115,9 @@ static void test_cut(const void *opaque)
     }
 }
 
-/* QEMU does not miss a section; the device does when its VM is to run. */
+/*
+ * QEMU does not notice a missing section; the device does when the VM starts.
+ */
 static void test_without_end(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: interrupts of a VM that migrates
+ * qtest of the vfio-user client: interrupts during migration
  *
- * A device signals for the last time while it stops, when QEMU's main loop has
- * no turn any more.  The guest gets that interrupt at the destination, and can
- * end it there.
+ * A device signals a last time while it stops, when QEMU's main loop does not
+ * run any more.  The guest gets this interrupt at the destination and can
+ * acknowledge it there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,10 +30,10 @@ typedef struct Guest {
     QPCIDevice *dev;
 } Guest;
 
-/* A device of either generation, whose last act is to signal. */
-static void begin(Guest *g, bool second, uint32_t index)
+/* Starts with a device of migration v1 or v2 that signals when it stops. */
+static void begin(Guest *g, bool v2, uint32_t index)
 {
-    g->model[0] = second ? *vfio_user_mig_stop_copy :
+    g->model[0] = v2 ? *vfio_user_mig_stop_copy :
                            vfio_user_model_migration1(&pages);
     g->model[0].personality = vfio_user_rig_model()->personality;
     g->model[1] = g->model[0];
@@ -53,11 +53,11 @@ static void end(Guest *g)
     vfio_user_pair_free(g->pair);
 }
 
-static void test_msi(const void *second)
+static void test_msi(const void *v2)
 {
     Guest g;
 
-    begin(&g, second, VFIO_PCI_MSI_IRQ_INDEX);
+    begin(&g, v2, VFIO_PCI_MSI_IRQ_INDEX);
     qpci_config_writel(g.dev, CAP + PCI_MSI_ADDRESS_LO, VFIO_USER_IRQ_RAM);
     qpci_config_writew(g.dev, CAP + PCI_MSI_DATA_64, MESSAGE);
     qpci_config_writew(g.dev, CAP + PCI_MSI_FLAGS,
@@ -68,7 +68,7 @@ static void test_msi(const void *second)
     end(&g);
 }
 
-/* What the second interrupt controller, as a PC's, says of the pin */
+/* Whether the slave PIC has the pin pending */
 static bool is_pending(QTestState *qts)
 {
     qtest_outb(qts, 0xa0, 0x0a);
@@ -85,14 +85,14 @@ static void wait_for_intx(QTestState *qts)
     }
 }
 
-static void test_intx(const void *second)
+static void test_intx(const void *v2)
 {
     Guest g;
     QTestState *there;
     QPCIDevice *piix3;
     QPCIBar bar;
 
-    begin(&g, second, VFIO_PCI_INTX_IRQ_INDEX);
+    begin(&g, v2, VFIO_PCI_INTX_IRQ_INDEX);
     there = g.pair->qts[VFIO_USER_DESTINATION];
     bar = qpci_iomap(g.dev, 0, NULL);
     piix3 = qpci_device_find(g.bus, QPCI_DEVFN(1, 0));
@@ -103,7 +103,10 @@ static void test_intx(const void *second)
     qtest_irq_intercept_in(there, "ioapic");
     vfio_user_pair_migrate(g.pair);
     g_assert_true(is_pending(there));
-    /* the driver serves it: only then can the next one come */
+    /*
+     * the next interrupt can only arrive after the driver acknowledges this
+     * one
+     */
     qtest_readl(there, bar.addr);
     g_assert_false(qtest_get_irq(there, VFIO_USER_IRQ_PIN));
     vfio_user_server_trigger(g.pair->server[VFIO_USER_DESTINATION],
@@ -115,8 +118,8 @@ static void test_intx(const void *second)
 }
 
 /*
- * The server shares the open file of its eventfd, with the flags; QEMU itself
- * lets descriptors that it receives wait for reads.
+ * The server shares the open file of its eventfd, including the file flags.
+ * QEMU makes received descriptors blocking.
  */
 static void test_blocking(void)
 {
@@ -135,15 +138,15 @@ static void test_blocking(void)
 
 void vfio_user_add_migration_irq_tests(void)
 {
-    void *second = GINT_TO_POINTER(true);
+    void *v2 = GINT_TO_POINTER(true);
 
     qtest_add_func("/vfio-user/migration-irq/blocking", test_blocking);
     vfio_user_rig_add_data("/vfio-user/migration-irq/first-msi", NULL,
                            test_msi, VFIO_USER_NEEDS_MIGRATION1);
     vfio_user_rig_add_data("/vfio-user/migration-irq/first-intx", NULL,
                            test_intx, VFIO_USER_NEEDS_MIGRATION1);
-    vfio_user_rig_add_data("/vfio-user/migration-irq/second-msi", second,
+    vfio_user_rig_add_data("/vfio-user/migration-irq/second-msi", v2,
                            test_msi, VFIO_USER_NEEDS_MIGRATION2);
-    vfio_user_rig_add_data("/vfio-user/migration-irq/second-intx", second,
+    vfio_user_rig_add_data("/vfio-user/migration-irq/second-intx", v2,
                            test_intx, VFIO_USER_NEEDS_MIGRATION2);
 }

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: servers that write to memory too late
+ * qtest of the vfio-user client: memory writes after the device was stopped
  *
- * A device was stopped to be saved, and then asks to write to memory.  If the
- * last of that was sent already, the request is refused and the migration
- * fails, instead of losing what the server takes for written.
+ * A device was stopped to be saved, and its server then requests a memory
+ * write.  If the last memory was already sent, the request is refused and the
+ * migration fails, so that no write is silently lost.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 
 #define SEED 2207
 
-#define RAM 0x200000            /* an address in it, far from anything */
+#define RAM 0x200000            /* RAM address that nothing else uses */
 #define BEFORE 0x11223344
 #define LATE 0x55667788
 #define LATER 0x99aabbcc
@@ -24,14 +24,14 @@
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 #define TO(state) AT(VFIO_USER_MIG_ ## state)
 
-/* Where all is read while the VM runs, and then once more. */
+/* All data is read once while the VM runs, and once more after it. */
 #define STOP_DATA .nth = VFIO_USER_MIG_REGION_PIECES + 2
 
 typedef struct Row {
     const char *name;
     const VFIOUserModel *const *model;
-    VFIOUserRule rule;          /* holds the migration when the server writes */
-    bool paused;                /* the VM, before */
+    VFIOUserRule rule;          /* holds the migration during the write */
+    bool paused;                /* the VM is paused before */
 } Row;
 
 static const Row rows[] = {
@@ -63,8 +63,11 @@ static void check_why(VFIOUserMigVM *vm)
     vfio_user_mig_check_why(vm, "saving", 0);
 }
 
-/* The VM goes on with its device, which may write, and migrates. */
-static void check_goes_on(VFIOUserMigVM *from, const VFIOUserModel *model)
+/*
+ * Checks that the VM continues with its device, which may write, and that it
+ * migrates.
+ */
+static void check_continues(VFIOUserMigVM *from, const VFIOUserModel *model)
 {
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
 
@@ -100,10 +103,10 @@ static void test_late(const void *opaque)
     if (row->paused) {
         qtest_qmp_assert_success(from->qts, "{'execute': 'cont'}");
     }
-    check_goes_on(from, *row->model);
+    check_continues(from, *row->model);
 }
 
-/* Before the last of the memory is sent, it comes along. */
+/* A write before the last memory is sent is migrated. */
 static void test_in_time(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);

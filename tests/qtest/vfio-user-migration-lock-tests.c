@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: who waits while a device is saved or loaded
+ * qtest of the vfio-user client: locks while a device is saved or loaded
  *
- * The migration thread runs: it reads a server that does not answer, or writes
- * a stream that nobody reads.  The monitor answers all the same, the device can
- * be ejected, and once the VM stands still nothing comes in between.  Nor does
- * the monitor of the destination wait for a server that loads.
+ * The migration thread reads from a server that does not answer, or writes to
+ * a blocked stream.  The monitor must still answer, and the device can be
+ * ejected.  Once the VM is stopped, nothing is processed in between.  The
+ * monitor of the destination does not wait for a server that loads either.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,10 +22,10 @@
 
 #define TIMEOUT_MS 1000
 #define NEARLY_MS (TIMEOUT_MS * 3 / 4)
-/* On a machine that is busy */
+/* Allowance for a busy machine */
 #define SLACK_MS 2000
 
-/* A time-out of those that are waited for */
+/* A timeout that the test waits for */
 #define SHORT_MS 300
 
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
@@ -33,7 +33,7 @@
 #define DATA(at) AT_OFFSET(VFIO_USER_MIGRATION1_REGION, \
                            VFIO_USER_MIGRATION1_DATA + (at))
 
-/* Returns how long QEMU takes for a command without arguments, ms. */
+/* Returns the time that QEMU needs for a command without arguments, ms. */
 static unsigned time_it(VFIOUserMigVM *vm, const char *command)
 {
     gint64 begun = g_get_monotonic_time();
@@ -55,7 +55,7 @@ static void eject(VFIOUserMigVM *vm)
                     SLACK_MS * G_TIME_SPAN_MILLISECOND);
 }
 
-/* Where one was ejected; returns whether QEMU takes it. */
+/* Plugs a device after one was ejected; returns whether QEMU accepts it. */
 static bool plug(VFIOUserMigVM *vm, VFIOUserServer *server)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': 'device_add',"
@@ -68,12 +68,12 @@ static bool plug(VFIOUserMigVM *vm, VFIOUserServer *server)
     return taken;
 }
 
-/* A stream of which the beginning is read */
+/* A stream that is only read at the start */
 
-/* Memory and some of the device, which has as much as anybody wants. */
+/* Covers the memory and some data of the device, which never ends. */
 #define BEGINNING (4 * MiB)
 
-/* Answers of the monitor in which nothing goes on, for that to be sure */
+/* Number of monitor queries without progress that count as a standstill */
 #define STANDSTILL 300
 
 typedef struct Sink {
@@ -81,7 +81,7 @@ typedef struct Sink {
     GThread *thread;
 } Sink;
 
-static void swallow(Sink *sink, size_t size)
+static void read_away(Sink *sink, size_t size)
 {
     char bytes[4096];
     ssize_t got = 1;
@@ -91,25 +91,27 @@ static void swallow(Sink *sink, size_t size)
     }
 }
 
-static gpointer swallow_beginning(gpointer opaque)
+static gpointer read_beginning(gpointer opaque)
 {
-    swallow(opaque, BEGINNING);
+    read_away(opaque, BEGINNING);
     return NULL;
 }
 
-/* Begins to migrate @vm to it. */
+/* Starts to migrate @vm to the sink. */
 static void sink_begin(Sink *sink, VFIOUserMigVM *vm)
 {
     int fds[2];
 
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), ==, 0);
     *sink = (Sink) { .fd = fds[0], .other = dup(fds[1]) };
-    sink->thread = g_thread_new("sink", swallow_beginning, sink);
+    sink->thread = g_thread_new("sink", read_beginning, sink);
     vfio_user_mig_give(vm, fds[1]);
     vfio_user_mig_start(vm, "fd:given");
 }
 
-/* The migration thread waits in the middle of the device's data. */
+/*
+ * Fills the socket until the migration thread blocks within the device's data.
+ */
 static void sink_fill(Sink *sink, VFIOUserMigVM *vm)
 {
     const char bytes[4096] = { };
@@ -132,12 +134,12 @@ static void sink_fill(Sink *sink, VFIOUserMigVM *vm)
     g_assert_cmpuint(before, >, 0);
 }
 
-/* Until QEMU closes it. */
+/* Reads until QEMU closes the stream. */
 static void sink_drain(Sink *sink)
 {
     close(sink->other);
     sink->other = -1;
-    swallow(sink, SIZE_MAX);
+    read_away(sink, SIZE_MAX);
 }
 
 static void sink_end(Sink *sink)
@@ -148,7 +150,7 @@ static void sink_end(Sink *sink)
     }
 }
 
-/* Devices that always have more to say while the VM runs. */
+/* Devices whose pre-copy data never ends. */
 
 static VFIOUserModel endless_model(const void *opaque)
 {
@@ -158,12 +160,12 @@ static VFIOUserModel endless_model(const void *opaque)
     return endless;
 }
 
-static void see_data(VFIOUserMigVM *vm, unsigned nth)
+static void wait_data(VFIOUserMigVM *vm, unsigned nth)
 {
     vfio_user_server_see(vm->server[0], VFIO_USER_MIG_DATA_READ, .nth = nth);
 }
 
-/* What is asked of the monitor while nobody reads the stream. */
+/* The monitor answers while the stream is blocked. */
 static void test_unread(const void *opaque)
 {
     VFIOUserModel endless = endless_model(opaque);
@@ -186,7 +188,7 @@ static void test_unread(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* A server that says nothing while the VM runs keeps nobody else waiting. */
+/* A server that does not answer in PRE_COPY does not block the monitor. */
 static void test_silent(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -200,19 +202,19 @@ static void test_silent(const void *opaque)
 
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
-    see_data(vm, 3);
+    wait_data(vm, 3);
     for (int i = 0; i < 20; i++) {
         longest = MAX(longest, time_it(vm, "query-status"));
     }
     g_test_message("query-status in PRE_COPY: %u ms at most", longest);
     g_assert_cmpuint(longest, <, TIMEOUT_MS / 2);
-    /* this has to wait for the call, and changes the state then */
+    /* stop has to wait for this call, and then changes the state */
     g_assert_cmpuint(time_it(vm, "stop"), <, TIMEOUT_MS + SLACK_MS);
     vfio_user_mig_wait(vm, "failed");
     vfio_user_mig_vm_free(vm);
 }
 
-/* Nor does one that says nothing when it is asked for anything else then. */
+/* Neither does a server that does not answer other messages then. */
 typedef struct Silent {
     const char *name;
     const VFIOUserModel *const *model;
@@ -244,7 +246,7 @@ static const Silent silents[] = {
       { ON(VFIO_USER_MIG_DATA_READ), DO_HOLD } },
 };
 
-/* Returns how long the monitor takes, ms, at most. */
+/* Returns the longest response time of the monitor, ms. */
 static unsigned time_monitor(VFIOUserMigVM *vm)
 {
     unsigned longest = 0;
@@ -265,7 +267,7 @@ static VFIOUserMigVM *run_silent(const Silent *row)
     model.migration.record = (VFIOUserRecordModel) { 4 * KiB };
     vm = vfio_user_mig_vm_run_shared(&model);
     vfio_user_mig_vm_fill(vm, SEED);
-    /* long enough for QEMU to look for dirty pages while the VM runs */
+    /* long enough for QEMU to sync dirty pages while the VM runs */
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
     vfio_user_mig_set(vm, "max-bandwidth", 32 * MiB);
     vfio_user_mig_downtime(vm, 0);
@@ -275,8 +277,8 @@ static VFIOUserMigVM *run_silent(const Silent *row)
     return vm;
 }
 
-/* The migration ends although the server has not answered yet. */
-static void test_silent_otherwise(const void *opaque)
+/* A cancel completes although the server has not answered. */
+static void test_silent_messages(const void *opaque)
 {
     VFIOUserMigVM *vm = run_silent(opaque);
     unsigned longest = time_monitor(vm);
@@ -297,8 +299,8 @@ static void test_silent_otherwise(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* Migrates as soon as the VM does not refuse that any more. */
-static void start_at_last(VFIOUserMigVM *vm)
+/* Migrates as soon as the VM allows it. */
+static void start_when_allowed(VFIOUserMigVM *vm)
 {
     gint64 end = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     bool refused = true;
@@ -315,8 +317,8 @@ static void start_at_last(VFIOUserMigVM *vm)
 }
 
 /*
- * After a cancel the device is to run as before: nobody waits for the server to
- * say so, but another migration.
+ * After a cancel, the device is set to RUNNING.  Only the next migration waits
+ * for the server to answer this.
  */
 static const VFIOUserRule silent_ends[] = {
     { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD },
@@ -324,7 +326,7 @@ static const VFIOUserRule silent_ends[] = {
     { }
 };
 
-/* The migration has been cancelled, and the server does not say that it ends */
+/* Cancels a migration whose server does not answer the end of it */
 static VFIOUserMigVM *cancel_silent(const Silent *row)
 {
     VFIOUserMigVM *vm = run_silent(row);
@@ -347,12 +349,12 @@ static void test_silent_end(const void *opaque)
     vfio_user_mig_refused(vm, "has not replied since the last migration");
     vfio_user_server_set_rules(vm->server[0], NULL);
     vfio_user_server_release(vm->server[0]);
-    start_at_last(vm);
+    start_when_allowed(vm);
     vfio_user_mig_wait(vm, "completed");
     vfio_user_mig_vm_free(vm);
 }
 
-/* Likewise for one that is unplugged meanwhile, and another takes its place. */
+/* The same for a device that is unplugged meanwhile and replaced by another. */
 static void test_silent_end_eject(const void *opaque)
 {
     const Silent *row = opaque;
@@ -367,7 +369,7 @@ static void test_silent_end_eject(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* A request to run is lost, by a server that answers all others. */
+/* The server loses a change to RUNNING but answers all other messages. */
 typedef struct LostEnd {
     const char *name;
     const VFIOUserModel *const *model;
@@ -376,12 +378,12 @@ typedef struct LostEnd {
     VFIOUserWhen again;
 } LostEnd;
 
-#define ASKED ON(VFIO_USER_DEVICE_FEATURE, \
-                 AT_FEATURE(VFIO_DEVICE_FEATURE_GET | \
-                            VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE))
+#define GET_STATE ON(VFIO_USER_DEVICE_FEATURE, \
+                     AT_FEATURE(VFIO_DEVICE_FEATURE_GET | \
+                                VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE))
 
 static const LostEnd lost_ends[] = {
-    /* by way of STOP_COPY, of which it is asked as well */
+    /* goes through STOP_COPY, which is queried as well */
     { "1/lost-end", &vfio_user_mig_region, ON(VFIO_USER_REGION_READ, SIZE),
       { { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 2), DO_HOLD },
         { ON(VFIO_USER_REGION_READ, STATE, .nth = 2), DO_PATCH,
@@ -391,12 +393,12 @@ static const LostEnd lost_ends[] = {
       ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_PRE_COPY)),
       { { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING), .nth = 1),
           DO_HOLD },
-        { ASKED, DO_PATCH, sizeof(VFIOUserDeviceFeature),
+        { GET_STATE, DO_PATCH, sizeof(VFIOUserDeviceFeature),
           BYTES(VFIO_USER_MIG_PRE_COPY) } },
       ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING), .nth = 2) },
 };
 
-static VFIOUserMigVM *cancel_unheard(const LostEnd *row)
+static VFIOUserMigVM *cancel_lost(const LostEnd *row)
 {
     VFIOUserMigVM *vm = vfio_user_mig_vm_run_faulty(*row->model, NULL,
                                                     SHORT_MS);
@@ -414,30 +416,30 @@ static VFIOUserMigVM *cancel_unheard(const LostEnd *row)
     return vm;
 }
 
-/* It is asked for its state, and told again. */
+/* QEMU queries the state and repeats the change. */
 static void test_lost_end(const void *opaque)
 {
     const LostEnd *row = opaque;
-    VFIOUserMigVM *vm = cancel_unheard(row);
+    VFIOUserMigVM *vm = cancel_lost(row);
 
     vfio_user_server_wait(vm->server[0], row->again);
     vfio_user_mig_set(vm, "max-bandwidth", GiB);
-    start_at_last(vm);
+    start_when_allowed(vm);
     vfio_user_mig_wait(vm, "completed");
     vfio_user_mig_vm_free(vm);
 }
 
-/* QEMU ends while a thread waits for the server. */
+/* QEMU exits while a thread waits for the server. */
 static void test_lost_end_quit(const void *opaque)
 {
     const LostEnd *row = opaque;
-    VFIOUserMigVM *vm = cancel_unheard(row);
+    VFIOUserMigVM *vm = cancel_lost(row);
 
     vfio_user_server_wait(vm->server[0], row->rules[0].when);
     vfio_user_mig_vm_free(vm);
 }
 
-/* The destination's, when it loads */
+/* Servers that do not answer while the destination loads */
 static const Silent silent_loads[] = {
     { "1/silent-resuming", &vfio_user_mig_region,
       { ON(VFIO_USER_REGION_WRITE, STATE), DO_HOLD } },
@@ -476,9 +478,9 @@ static void test_silent_load(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* Ejected while it is saved */
+/* Ejection while the device is saved */
 
-/* The VM goes on, and migrates without the device. */
+/* Checks that the VM continues and migrates without the device. */
 static void check_ejected(VFIOUserMigVM *vm)
 {
     g_autofree char *said = NULL;
@@ -493,20 +495,20 @@ static void check_ejected(VFIOUserMigVM *vm)
     vfio_user_mig_wait(vm, "completed");
 }
 
-/* In between: the migration thread is somewhere. */
+/* The migration thread is at any point of its work. */
 static void test_eject(const void *opaque)
 {
     VFIOUserModel endless = endless_model(opaque);
     VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
 
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
-    see_data(vm, 3);
+    wait_data(vm, 3);
     eject(vm);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
 
-/* Another device comes as soon as QEMU takes one, before it has cleaned up. */
+/* Another device is plugged as soon as QEMU allows it, before the cleanup. */
 static void test_eject_plug(const void *opaque)
 {
     VFIOUserModel endless = endless_model(opaque);
@@ -519,7 +521,7 @@ static void test_eject_plug(const void *opaque)
         VFIOUserServer *server = vfio_user_server_new(&endless, NULL);
 
         g_ptr_array_add(servers, server);
-        start_at_last(vm);
+        start_when_allowed(vm);
         vfio_user_mig_wait(vm, "active");
         eject(vm);
         while (!plug(vm, server)) {
@@ -530,7 +532,7 @@ static void test_eject_plug(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* It waits for the server. */
+/* The migration thread waits for the server. */
 static void test_eject_silent(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -542,13 +544,13 @@ static void test_eject_silent(const void *opaque)
 
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
-    see_data(vm, 3);
+    wait_data(vm, 3);
     eject(vm);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
 
-/* It waits for who reads the stream, with data of the device. */
+/* The migration thread is blocked writing data of the device to the stream. */
 static void test_eject_unread(const void *opaque)
 {
     VFIOUserModel endless = endless_model(opaque);
@@ -573,7 +575,7 @@ static VFIOUserModel chunk_model(void)
     return model;
 }
 
-/* In the middle of a chunk. */
+/* Within a chunk. */
 static void test_eject_chunk(void)
 {
     static const VFIOUserRule rules[] = {
@@ -593,7 +595,7 @@ static void test_eject_chunk(void)
 
 /* Chunks */
 
-/* Of each chunk the rest was read before the state changed. */
+/* Checks that each chunk was read to its end before the state changed. */
 static void check_chunks(VFIOUserServer *s)
 {
     const VFIOUserWhen state = ON(VFIO_USER_REGION_WRITE, STATE);
@@ -618,7 +620,7 @@ static void check_chunks(VFIOUserServer *s)
     g_assert_cmpuint(begun, ==, ended);
 }
 
-/* The VM is stopped in the middle of a chunk, of which nothing is lost. */
+/* The VM is stopped within a chunk, and no data is lost. */
 static void test_stop_in_chunk(void)
 {
     static const VFIOUserRule rules[] = {
@@ -643,9 +645,9 @@ static void test_stop_in_chunk(void)
     check_chunks(from->server[0]);
 }
 
-/* While the VM stands still */
+/* While the VM is stopped */
 
-/* A reset that is asked for meanwhile comes after all that is saved. */
+/* A reset requested meanwhile is executed after everything is saved. */
 static void test_reset_in_completion(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -660,7 +662,7 @@ static void test_reset_in_completion(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, uri);
-    see_data(from, 1);
+    wait_data(from, 1);
     qtest_qmp_send(from->qts, "{'execute': 'system_reset'}");
     qobject_unref(qtest_qmp_receive(from->qts));
     vfio_user_mig_arrive(from, to);
@@ -669,10 +671,7 @@ static void test_reset_in_completion(const void *opaque)
                                           VFIO_USER_DEVICE_RESET), ==, 0);
 }
 
-/*
- * A server that draws it out is waited for until the budget is used up, and
- * never again.
- */
+/* QEMU waits for a slow server until the budget is used up, and not again. */
 static void check_slow(const VFIOUserModel *model, const VFIOUserRule *rules)
 {
     VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, TIMEOUT_MS);
@@ -708,16 +707,16 @@ static void test_slow_completion(const void *opaque)
 }
 
 /* 16 bytes at a time */
-static void test_slow_crumbs(void)
+static void test_small_reads(void)
 {
-    static const VFIOUserPersonality crumbs = { .most_read = 16 };
+    static const VFIOUserPersonality small_reads = { .most_read = 16 };
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_MIG_DATA_READ), DO_DELAY, NEARLY_MS },
         { }
     };
     VFIOUserModel model = *vfio_user_mig_stop_copy;
 
-    model.personality = &crumbs;
+    model.personality = &small_reads;
     check_slow(&model, rules);
 }
 
@@ -764,7 +763,7 @@ void vfio_user_add_migration_lock_tests(void)
         qtest_add_data_func(quit, &lost_ends[i], test_lost_end_quit);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(silents); i++) {
-        add_silent(&silents[i], "", test_silent_otherwise);
+        add_silent(&silents[i], "", test_silent_messages);
         if (g_str_has_suffix(silents[i].name, "-data")) {
             add_silent(&silents[i], "-end", test_silent_end);
             add_silent(&silents[i], "-end-eject", test_silent_end_eject);
@@ -776,7 +775,7 @@ void vfio_user_add_migration_lock_tests(void)
     add("reset-in-completion", &vfio_user_mig_stop_copy,
         test_reset_in_completion);
     add("slow-completion", &vfio_user_mig_stop_copy, test_slow_completion);
-    qtest_add_func("/vfio-user/migration-lock/slow-crumbs", test_slow_crumbs);
+    qtest_add_func("/vfio-user/migration-lock/slow-crumbs", test_small_reads);
     qtest_add_func("/vfio-user/migration-lock/1/eject-chunk",
                    test_eject_chunk);
     qtest_add_func("/vfio-user/migration-lock/1/stop-in-chunk",

@@ -1,10 +1,10 @@
 /*
- * qtest of the vfio-user client: every capability of migration
+ * qtest of the vfio-user client: all migration capabilities
  *
- * Each that QEMU has, with both versions of migration and with memory that the
- * server shares and that it does not: it works, which is looked at, or it is
- * refused, with a message.  With a device that does not migrate everything is
- * refused.  A capability that no row knows fails a test.
+ * Tests each capability that QEMU has, with migration v1 and v2, and with
+ * memory that is shared with the server or not: it works, which is checked, or
+ * it is refused with a message.  With a device that has no migration,
+ * everything is refused.  A capability without a row fails a test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,25 +20,28 @@
 
 #define SEED 1201
 
-/* Memory that the guest has written, with a last page that is as any other */
+/* Memory that the guest has written; its last page is like the others */
 #define WRITTEN (8 * MiB)
 #define WRITTEN_SIZE (32 * MiB)
 #define PATTERN 0x5a
 
-/* How a migration with a capability goes on */
+/* Special steps of a migration with a capability */
 typedef enum How {
-    BY_FILE = 1 << 0,           /* to a file, and from there */
-    PAUSES = 1 << 1,            /* before the end, until it is continued */
+    BY_FILE = 1 << 0,           /* to a file, and from the file */
+    PAUSES = 1 << 1,            /* pauses before switchover until continued */
     POSTCOPY = 1 << 2,
-    ONE_MEMORY = 1 << 3,        /* both QEMUs have the same, if shared */
+    ONE_MEMORY = 1 << 3,        /* both QEMUs map the same, if shared */
     BY_TCP = 1 << 4,
 } How;
 
 typedef struct Row {
     const char *capability;
-    const char *needs;          /* capabilities, with commas; or NULL */
+    const char *needs;          /* comma-separated; or NULL */
     unsigned how;
-    /* The capability itself is refused, or the migration; and if shared */
+    /*
+     * Message if the capability or the migration is refused, and if memory is
+     * shared
+     */
     const char *not_set;
     const char *refused, *refused_shared;
 } Row;
@@ -72,7 +75,7 @@ static const Row rows[] = {
     { "mapped-ram", .how = BY_FILE },
 };
 
-/* The cell of a row */
+/* A row with one server and one kind of memory */
 typedef struct Cell {
     const Row *row;
     const VFIOUserModel *model;
@@ -81,7 +84,7 @@ typedef struct Cell {
 
 /* Capabilities */
 
-static QDict *capability(const char *name, bool on)
+static QDict *capability_entry(const char *name, bool on)
 {
     QDict *entry = qdict_new();
 
@@ -90,8 +93,8 @@ static QDict *capability(const char *name, bool on)
     return entry;
 }
 
-/* Returns NULL, or why not. */
-static char *set(VFIOUserMigVM *vm, const Row *row, bool on)
+/* Sets a row's capabilities.  Returns NULL or the error. */
+static char *set_row(VFIOUserMigVM *vm, const Row *row, bool on)
 {
     g_auto(GStrv) needs = g_strsplit(row->needs ?: "", ",", -1);
     QList *list = qlist_new();
@@ -99,9 +102,9 @@ static char *set(VFIOUserMigVM *vm, const Row *row, bool on)
     char *why = NULL;
 
     for (unsigned i = 0; needs[i]; i++) {
-        qlist_append(list, capability(needs[i], on));
+        qlist_append(list, capability_entry(needs[i], on));
     }
-    qlist_append(list, capability(row->capability, on));
+    qlist_append(list, capability_entry(row->capability, on));
     response = qtest_qmp(vm->qts, "{'execute': 'migrate-set-capabilities',"
                          "'arguments': { 'capabilities': %p } }", list);
     if (qdict_haskey(response, "error")) {
@@ -113,8 +116,8 @@ static char *set(VFIOUserMigVM *vm, const Row *row, bool on)
     return why;
 }
 
-/* QEMU's list of them: name and whether it is on */
-static QDict *capabilities(VFIOUserMigVM *vm)
+/* Returns QEMU's capabilities: name and whether it is set */
+static QDict *get_capabilities(VFIOUserMigVM *vm)
 {
     QDict *response = qtest_qmp(vm->qts,
                                 "{'execute': 'query-migrate-capabilities'}");
@@ -131,9 +134,9 @@ static QDict *capabilities(VFIOUserMigVM *vm)
     return there;
 }
 
-static bool has(VFIOUserMigVM *vm, const Row *row)
+static bool has_row(VFIOUserMigVM *vm, const Row *row)
 {
-    QDict *there = capabilities(vm);
+    QDict *there = get_capabilities(vm);
     bool found = qdict_haskey(there, row->capability);
 
     qobject_unref(there);
@@ -145,7 +148,7 @@ static bool has(VFIOUserMigVM *vm, const Row *row)
 
 /* One migration */
 
-static void go_on(VFIOUserMigVM *from, unsigned how)
+static void continue_migration(VFIOUserMigVM *from, unsigned how)
 {
     if (how & PAUSES) {
         vfio_user_mig_wait(from, "pre-switchover");
@@ -171,14 +174,14 @@ static char *listen_on(VFIOUserMigVM *to, unsigned how)
     return g_steal_pointer(&uri);
 }
 
-static void move(VFIOUserMigVM *from, VFIOUserMigVM *to, unsigned how)
+static void move_by(VFIOUserMigVM *from, VFIOUserMigVM *to, unsigned how)
 {
     bool by_file = how & BY_FILE;
     g_autofree char *uri = by_file ? g_strdup_printf("file:%s/file", from->dir)
                                    : listen_on(to, how);
 
     vfio_user_mig_start(from, uri);
-    go_on(from, how);
+    continue_migration(from, how);
     if (by_file) {
         vfio_user_mig_wait(from, "completed");
         vfio_user_mig_listen(to, uri);
@@ -186,7 +189,7 @@ static void move(VFIOUserMigVM *from, VFIOUserMigVM *to, unsigned how)
     vfio_user_mig_arrive(from, to);
 }
 
-static void check(VFIOUserMigVM *vm)
+static void check_vm(VFIOUserMigVM *vm)
 {
     vfio_user_mig_vm_check(vm, SEED);
     for (unsigned at = 0; at < WRITTEN_SIZE; at += 4 * KiB) {
@@ -195,7 +198,7 @@ static void check(VFIOUserMigVM *vm)
     }
 }
 
-/* Arguments; @fd is the file where both QEMUs have one memory. */
+/* Returns the options; @fd is the memory file that both QEMUs share. */
 static char *memory(const Cell *cell, int fd)
 {
     if (!cell->shared) {
@@ -209,7 +212,7 @@ static char *memory(const Cell *cell, int fd)
                            "share=on,mem-path=/proc/%d/fd/%d ", getpid(), fd);
 }
 
-/* What was refused leaves the VM as it was, and able to migrate without it. */
+/* After a refusal, the VM is unchanged and migrates without the capability. */
 static void test_cell(const void *opaque)
 {
     const Cell *cell = opaque;
@@ -224,46 +227,46 @@ static void test_cell(const void *opaque)
     g_autofree char *why = NULL;
     unsigned how = row->how;
 
-    if (!has(from, row)) {
+    if (!has_row(from, row)) {
         close(fd);
         return;
     }
     vfio_user_mig_vm_fill(from, SEED);
     qtest_memset(from->qts, WRITTEN, PATTERN, WRITTEN_SIZE);
-    why = set(from, row, true);
+    why = set_row(from, row, true);
     if (why && row->not_set) {
         g_assert_nonnull(strstr(why, row->not_set));
         how = 0;
     } else if (refused) {
         g_assert_null(why);
         vfio_user_mig_refused(from, refused);
-        g_assert_null(set(from, row, false));
+        g_assert_null(set_row(from, row, false));
         how = 0;
     }
-    check(from);
+    check_vm(from);
     to = vfio_user_mig_vm_new_with(cell->model, ram);
     if (!refused && !row->not_set) {
-        g_assert_null(set(to, row, true));
+        g_assert_null(set_row(to, row, true));
     }
-    move(from, to, how);
-    check(to);
+    move_by(from, to, how);
+    check_vm(to);
     close(fd);
 }
 
-/* A device without migration speaks against each of them. */
+/* A device without migration blocks every one of them. */
 static void test_none(void)
 {
     const VFIOUserModel *model = &vfio_user_model;
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
 
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-        g_autofree char *why = set(vm, &rows[i], true);
+        g_autofree char *why = set_row(vm, &rows[i], true);
 
         if (!why) {
             vfio_user_mig_refused_to(vm, rows[i].how & BY_FILE ?
                                      "file:/nowhere" : "unix:/nowhere",
                                      "the server does not support migration");
-            g_assert_null(set(vm, &rows[i], false));
+            g_assert_null(set_row(vm, &rows[i], false));
         }
     }
 }
@@ -272,14 +275,14 @@ static void test_known(void)
 {
     g_autoptr(VFIOUserMigVM) vm =
         vfio_user_mig_vm_run(&vfio_user_mig_pre_copy, 1, 0);
-    QDict *there = capabilities(vm);
+    QDict *there = get_capabilities(vm);
 
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         qdict_del(there, rows[i].capability);
     }
     for (const QDictEntry *e = qdict_first(there); e;
          e = qdict_next(there, e)) {
-        g_test_message("no row knows %s", qdict_entry_key(e));
+        g_test_message("no row for %s", qdict_entry_key(e));
     }
     g_assert_cmpuint(qdict_size(there), ==, 0);
     qobject_unref(there);

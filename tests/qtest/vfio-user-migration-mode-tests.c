@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: modes of migration
+ * qtest of the vfio-user client: migration modes
  *
- * Those that QEMU has and that a server's device cannot take part in are
- * refused for the device, and the VM runs on with it; postcopy is one of them
- * only where the server shares the VM's memory.
+ * Modes that QEMU has but a vfio-user device does not support are refused, and
+ * the VM keeps running with the device.  Postcopy is only refused if the
+ * server shares the VM's memory.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,9 +19,9 @@
 
 #define SEED 161
 
-/* That keep devices in place */
+/* Modes that keep devices in place (CPR) */
 
-/* Returns false where this QEMU has no such mode. */
+/* Returns false if this QEMU does not have the mode. */
 static bool set_mode(VFIOUserMigVM *vm, const char *mode)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate-set-parameters',"
@@ -38,7 +38,7 @@ static bool set_mode(VFIOUserMigVM *vm, const char *mode)
     return there;
 }
 
-/* A migration with all that any mode wants is refused. */
+/* A migration with everything that any mode requires is refused. */
 static void refuse(VFIOUserMigVM *vm, const char *mode)
 {
     bool transfer = g_str_equal(mode, "cpr-transfer");
@@ -55,7 +55,7 @@ static void refuse(VFIOUserMigVM *vm, const char *mode)
     qobject_unref(response);
 }
 
-/* Whether one of the reasons is that @why speaks against this device. */
+/* Whether @why is one of the blocked reasons, for this device. */
 static bool is_reason(VFIOUserMigVM *vm, const char *why)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': 'query-migrate'}");
@@ -75,7 +75,7 @@ static bool is_reason(VFIOUserMigVM *vm, const char *why)
     return found;
 }
 
-/* In some modes QEMU itself has reasons, of which the error is but one. */
+/* In some modes QEMU has reasons of its own, and the error names only one. */
 static void check_modes(VFIOUserMigVM *vm, const char *why)
 {
     static const char *const modes[] = {
@@ -95,7 +95,7 @@ static void check_modes(VFIOUserMigVM *vm, const char *why)
     vfio_user_mig_vm_check(vm, SEED);
 }
 
-/* A server's device is not where another QEMU, or the next, can find it. */
+/* CPR cannot hand a server's device over to another QEMU. */
 static void test_modes(void)
 {
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&vfio_user_mig_pre_copy, 1, 0);
@@ -118,10 +118,10 @@ static void test_modes_none(void)
     check_modes(vm, "the server does not support migration");
 }
 
-/* That take the VM's memory page by page */
+/* Modes that copy the VM's memory page by page */
 
-/* Whether the host can; skips the test where not. */
-static bool wants(VFIOUserMigVM *vm, const char *capability)
+/* Sets a capability, or skips the test if the host lacks it. */
+static bool try_set(VFIOUserMigVM *vm, const char *capability)
 {
     bool has = vfio_user_mig_try_capability(vm, capability, true);
 
@@ -131,14 +131,14 @@ static bool wants(VFIOUserMigVM *vm, const char *capability)
     return has;
 }
 
-/* A snapshot is of a VM that runs; its devices would have to be as well. */
+/* A background snapshot would have to save the devices while they run. */
 static void test_background_snapshot(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
     g_autoptr(VFIOUserMigVM) to = NULL;
 
-    if (!wants(from, "background-snapshot")) {
+    if (!try_set(from, "background-snapshot")) {
         return;
     }
     vfio_user_mig_refused(from, "do not support background-snapshot");
@@ -156,7 +156,7 @@ static void test_postcopy(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    if (!wants(from, "postcopy-ram") || !wants(to, "postcopy-ram")) {
+    if (!try_set(from, "postcopy-ram") || !try_set(to, "postcopy-ram")) {
         return;
     }
     qtest_memset(from->qts, 8 * MiB, 0x5a, 32 * MiB);
@@ -176,7 +176,7 @@ static void test_postcopy_shared_source(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = NULL;
 
     vfio_user_mig_vm_fill(from, SEED);
-    if (!wants(from, "postcopy-ram")) {
+    if (!try_set(from, "postcopy-ram")) {
         return;
     }
     vfio_user_mig_refused(from, "share the VM's memory");
@@ -195,11 +195,11 @@ static void test_postcopy_shared_destination(const void *opaque)
     g_autofree char *uri = vfio_user_mig_uri(to);
     g_autofree char *why = NULL;
 
-    if (!wants(from, "postcopy-ram") || !wants(to, "postcopy-ram")) {
+    if (!try_set(from, "postcopy-ram") || !try_set(to, "postcopy-ram")) {
         return;
     }
     vfio_user_mig_capability(from, "return-path");
-    /* exit() in the coroutine that loads hides pointers from LeakSanitizer */
+    /* exit() in the loading coroutine hides pointers from LeakSanitizer */
     vfio_user_mig_listen_and_stay(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(to, "failed");

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: what migration a server offers
+ * qtest of the vfio-user client: detection of migration support
  *
- * Servers with both generations, with one and with none, and those that cannot
- * say it properly.  The client finds out by itself; where the VM does not
- * migrate it says for which device, and why, and the device works.
+ * Servers with migration v1 and v2, with one or none of them, and with faulty
+ * replies.  The client detects the support.  If the VM cannot migrate, the
+ * error names the device and the reason, and the device works.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@
 
 #define SEED 161
 
-/* None */
+/* No migration */
 
 typedef struct Row {
     const char *name;
@@ -26,7 +26,10 @@ typedef struct Row {
 
 #define FEATURE(n) ON(VFIO_USER_DEVICE_FEATURE, .nth = (n))
 
-/* The first probes, the second gets the flags, the third the state. */
+/*
+ * The first DEVICE_FEATURE probes, the second gets the flags, the third the
+ * state.
+ */
 static const Row rows[] = {
     { "probe-error", { FEATURE(1), DO_FAIL, ENOTSUP },
       "the server does not support migration" },
@@ -47,7 +50,7 @@ static const Row rows[] = {
       "the device reports the unknown state 8" },
 };
 
-/* The VM refuses, says for whom and why, and runs with its device. */
+/* Checks that migration is refused with a reason and that the device works. */
 static void check_refused(VFIOUserMigVM *vm, const char *why)
 {
     vfio_user_mig_refused(vm, why);
@@ -66,7 +69,7 @@ static void test_row(const void *opaque)
     check_refused(vm, row->says);
 }
 
-/* One that does not answer has no device: QEMU does not wait for it again. */
+/* If the server does not answer, realize fails: QEMU does not wait again. */
 static const Row never[] = {
     { "probe-never", { FEATURE(1), DO_DROP }, "x-no-device-feature=on" },
     { "flags-never", { FEATURE(2), DO_DROP }, "no reply within " },
@@ -99,14 +102,14 @@ static void test_none(void)
 
 /* One, or both */
 
-#define FIRST_REGION VFIO_USER_MIGRATION1_REGION
+#define V1_REGION VFIO_USER_MIGRATION1_REGION
 
-static const VFIOUserModelMigration1 first = { 16 * KiB, 4 * KiB };
+static const VFIOUserModelMigration1 v1_model = { 16 * KiB, 4 * KiB };
 
 static unsigned region_writes(VFIOUserMigVM *vm)
 {
     return vfio_user_server_saw(vm->server[0], VFIO_USER_REGION_WRITE,
-                                AT(FIRST_REGION));
+                                AT(V1_REGION));
 }
 
 static unsigned state_changes(VFIOUserMigVM *vm)
@@ -115,10 +118,10 @@ static unsigned state_changes(VFIOUserMigVM *vm)
                                 AT(VFIO_USER_MIG_STOP_COPY));
 }
 
-/* Migrates a device of both generations, of which the second has @flags. */
-static void check_both(uint64_t flags, bool second)
+/* Migrates a device with v1 and v2, whose v2 has @flags. */
+static void check_both(uint64_t flags, bool v2)
 {
-    VFIOUserModel both = vfio_user_model_migration1(&first);
+    VFIOUserModel both = vfio_user_model_migration1(&v1_model);
     const VFIOUserModel *model = &both;
     VFIOUserMigVM *from, *to;
 
@@ -129,12 +132,12 @@ static void check_both(uint64_t flags, bool second)
     to = vfio_user_mig_vm_new(&model, 1, NULL, 0);
     vfio_user_mig_vm_fill(from, SEED);
     vfio_user_mig_move(from, to);
-    if (second) {
+    if (v2) {
         vfio_user_mig_vm_check(to, SEED);
     }
-    g_assert_cmpuint(state_changes(from), ==, second ? 1 : 0);
-    g_assert_cmpint(region_writes(from) > 0, ==, !second);
-    g_assert_cmpint(region_writes(to) > 0, ==, !second);
+    g_assert_cmpuint(state_changes(from), ==, v2 ? 1 : 0);
+    g_assert_cmpint(region_writes(from) > 0, ==, !v2);
+    g_assert_cmpint(region_writes(to) > 0, ==, !v2);
     vfio_user_mig_vm_free(to);
     vfio_user_mig_vm_free(from);
 }
@@ -144,13 +147,13 @@ static void test_both(void)
     check_both(VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY, true);
 }
 
-/* Without STOP_COPY nothing can be saved, so the first has to do. */
+/* v2 cannot save without STOP_COPY, so v1 is used. */
 static void test_both_without_stop_copy(void)
 {
     check_both(VFIO_USER_MODEL_PRE_COPY, false);
 }
 
-/* P2P states are nobody's, whoever offers them. */
+/* P2P states are not used even if the server offers them. */
 static void test_p2p(void)
 {
     VFIOUserModel model = *vfio_user_mig_pre_copy;
