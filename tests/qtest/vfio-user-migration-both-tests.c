@@ -302,7 +302,8 @@ static void test_cancel(const void *opaque)
 
 /* Migrates until @rules holds the destination: [0] for v1, [1] for v2. */
 static void start_and_send(VFIOUserMigVM *from, VFIOUserMigVM *to,
-                           const VFIOUserModel *model, const VFIOUserRule rules[2])
+                           const VFIOUserModel *model,
+                           const VFIOUserRule rules[2])
 {
     const VFIOUserRule *rule = &rules[model->migration1 ? 0 : 1];
     const VFIOUserRule hold[] = { *rule, { } };

@@ -26,7 +26,7 @@
 typedef enum Source {
     SOURCE_RUNS,                /* with its device */
     SOURCE_RECOVERS,            /* after its server answers again */
-    SOURCE_RUNS_WITHOUT,        /* its device is dead */
+    SOURCE_RUNS_WITHOUT,        /* with a dead device */
     SOURCE_WAS_RESET,           /* with its device reset */
     SOURCE_IS_DONE,
 } Source;
@@ -34,7 +34,7 @@ typedef enum Source {
 typedef enum Destination {
     DESTINATION_ENDS,           /* exits with a message, status 1 */
     DESTINATION_RUNS,           /* with its device */
-    DESTINATION_RUNS_WITHOUT,   /* its device is dead */
+    DESTINATION_RUNS_WITHOUT,   /* with a dead device */
 } Destination;
 
 typedef struct Row {

@@ -1,10 +1,9 @@
 /*
- * qtest of the vfio-user client: devices that work while they are saved
+ * qtest of the vfio-user client: migration of busy devices
  *
- * Servers whose PRE_COPY has more to say as time goes by, beside a DMA engine
- * that writes into memory.  QEMU decides when the VM stops, by its limits; a
- * server without an end keeps nobody from stopping it, and query-migrate
- * counts what servers gave.
+ * Servers whose pre-copy data grows over time, combined with a DMA engine that
+ * writes to memory.  QEMU decides by its limits when the VM stops, even if the
+ * data never ends, and query-migrate counts the bytes read from servers.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,21 +17,21 @@
 
 #define SEED 2718
 
-#define AREA (16 * MiB)         /* of guest memory, the engine's */
+#define AREA (16 * MiB)         /* guest memory of the engine */
 #define AREA_PAGES 2048
 #define PAGE 4096
 
-/* How long a call takes, to be slow: longer than the monitor waits, ms. */
+/* Duration of a slow call: longer than the monitor waits, ms. */
 #define HELD_MS 150
 
 typedef struct Engine {
     VFIOUserServer *server;
     bool stop;
-    unsigned pages;             /* written to so far */
+    unsigned pages;             /* pages written so far */
     GThread *thread;
 } Engine;
 
-/* By message, as fast as QEMU answers. */
+/* Writes by message, as fast as QEMU replies. */
 static gpointer work(gpointer opaque)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(3);
@@ -64,7 +63,7 @@ static void engine_stop(Engine *e)
     g_assert_cmpuint(e->pages, >, 0);
 }
 
-static VFIOUserModel growing_by(const void *opaque, uint64_t rate)
+static VFIOUserModel growing_model(const void *opaque, uint64_t rate)
 {
     VFIOUserModel model = *vfio_user_mig_model_of(opaque);
 
@@ -72,10 +71,10 @@ static VFIOUserModel growing_by(const void *opaque, uint64_t rate)
     return model;
 }
 
-/* A device and an engine that work all the time. */
+/* A device and an engine that are busy all the time. */
 static void test_growing(const void *opaque)
 {
-    VFIOUserModel growing = growing_by(opaque, 512 * KiB);
+    VFIOUserModel growing = growing_model(opaque, 512 * KiB);
     const VFIOUserModel *model = &growing;
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1, 0);
     VFIOUserMigVM *to = vfio_user_mig_vm_new(&model, 1, NULL, 0);
@@ -93,12 +92,12 @@ static void test_growing(const void *opaque)
 }
 
 /*
- * A device that has a little more at each read, and never nothing: that is no
- * reason to keep the VM from stopping, nor to complain.
+ * A device that has a little more data at each read, but never none: QEMU
+ * stops the VM nevertheless, without a warning.
  */
 static void test_trickling(const void *opaque)
 {
-    VFIOUserModel trickling = growing_by(opaque, MiB);
+    VFIOUserModel trickling = growing_model(opaque, MiB);
     const VFIOUserModel *model = &trickling;
     VFIOUserMigVM *from, *to;
     g_autofree char *said = NULL;
@@ -115,7 +114,7 @@ static void test_trickling(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* A VM whose device never comes to an end in PRE_COPY; it migrates. */
+/* Starts to migrate a VM whose device's pre-copy data never ends. */
 static VFIOUserMigVM *endless_vm(const void *opaque)
 {
     static VFIOUserModel endless;
@@ -123,7 +122,7 @@ static VFIOUserMigVM *endless_vm(const void *opaque)
                                       vfio_user_mig_model_of(opaque) };
     VFIOUserMigVM *vm;
 
-    endless = growing_by(opaque, VFIO_USER_MODEL_ENDLESS);
+    endless = growing_model(opaque, VFIO_USER_MODEL_ENDLESS);
     endless.version = vfio_user_model.version;
     vm = vfio_user_mig_vm_run(models, 2, 0);
     vfio_user_mig_vm_fill(vm, SEED);
@@ -133,10 +132,7 @@ static VFIOUserMigVM *endless_vm(const void *opaque)
     return vm;
 }
 
-/*
- * Nor does it keep the VM from stopping: QEMU says that it is at a loss.  The
- * device beside it is read as any other.
- */
+/* QEMU stops the VM with a warning.  The second device is read as usual. */
 static void test_endless(const void *opaque)
 {
     g_autoptr(VFIOUserMigVM) vm = endless_vm(opaque);
@@ -172,7 +168,7 @@ static void test_endless_stopped(const void *opaque)
     g_assert_null(strstr(said, "did not converge"));
 }
 
-/* While it goes on, query-migrate counts what the server gave by then. */
+/* During migration, query-migrate counts what was read so far. */
 static void test_counted(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -188,8 +184,8 @@ static void test_counted(const void *opaque)
     vfio_user_server_see(vm->server[0], VFIO_USER_MIG_DATA_READ, .nth = 3);
     vfio_user_mig_wait(vm, "active");
     /*
-     * Of three reads two were answered, both with all that a read brings; the
-     * third may have been begun before the second was counted.
+     * Two of three reads were answered, both with the maximum size.  The third
+     * may have started before the second was counted.
      */
     while (vfio_user_mig_bytes(vm) < 2 * vfio_user_mig_most_read(model)) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
@@ -203,8 +199,8 @@ static void test_counted(const void *opaque)
 }
 
 /*
- * A server that takes its time while it is loaded: the monitor gets an answer
- * between two calls, although the stream is all there.
+ * A slow server while the device is loaded: the monitor answers between two
+ * calls although the whole stream is available.
  */
 static void test_slow_load(const void *opaque)
 {

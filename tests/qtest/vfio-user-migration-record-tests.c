@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: what a device writes is on record
+ * qtest of the vfio-user client: dirty tracking of device writes
  *
- * Whatever the VM does while it migrates, what its devices write to memory
- * arrives.  Servers are held where a record would begin too late, or be about a
- * map that has been replaced.
+ * Device writes to memory arrive whatever happens to the VM during migration.
+ * The tests hold servers so that dirty tracking would start too late, or would
+ * cover a replaced map.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@
 #include "vfio-user-tests.h"
 #include "vfio-user-vtd.h"
 
-/* What is sent of the memory, slowly at first. */
+/* Memory that is sent slowly at first. */
 #define AREA (8 * MiB)
 #define AREA_SIZE (16 * MiB)
 
@@ -34,23 +34,26 @@
        AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
                   VFIO_USER_FEATURE_DMA_LOGGING_ ## what), __VA_ARGS__)
 
-/* A server that is held must not be too late. */
+/* Held servers must not time out. */
 #define PATIENCE "-global vfio-user-pci.x-timeout-ms=60000"
 
-/* Bits of 256 KiB at a time: QEMU asks 64 times, and then for the first. */
+/*
+ * Bitmaps of 256 KiB at a time: QEMU sends 64 requests, starting again with
+ * the first range.
+ */
 #define FEW 8
 #define VERSION "{\"capabilities\":{\"max_msg_fds\":8,\"migration\":" \
                 "{\"pgsize\":4096,\"max_bitmap_size\":8}}}"
 
-typedef struct Generation {
+typedef struct Version {
     const char *name;
-    VFIOUserModelMigration1 migration1; /* chunk 0: it is the second */
+    VFIOUserModelMigration1 migration1; /* chunk 0: migration v2 */
     VFIOUserRule hold_start[2]; /* the last is empty */
     VFIOUserRule hold_bits[2];
-    VFIOUserWhen stops;         /* the device, with the VM */
-} Generation;
+    VFIOUserWhen stops;         /* the message that stops the device */
+} Version;
 
-static const Generation generations[] = {
+static const Version versions[] = {
     {
         "1", { 64 * KiB, 4 * KiB, .max_bitmap = FEW },
         { { PAGES(START), DO_HOLD } },
@@ -64,7 +67,7 @@ static const Generation generations[] = {
     },
 };
 
-static VFIOUserModel model_of(const Generation *g)
+static VFIOUserModel model_of(const Version *g)
 {
     VFIOUserModel model = vfio_user_model;
 
@@ -82,12 +85,12 @@ static VFIOUserModel model_of(const Generation *g)
     return model;
 }
 
-static void order(VFIOUserPair *pair, VFIOUserSide side, const char *command)
+static void send_cmd(VFIOUserPair *pair, VFIOUserSide side, const char *command)
 {
     qtest_qmp_assert_success(pair->qts[side], "{'execute': %s}", command);
 }
 
-static void write_at(VFIOUserServer *server, uint64_t address)
+static void write_value_at(VFIOUserServer *server, uint64_t address)
 {
     const uint32_t value = WRITTEN;
 
@@ -95,7 +98,7 @@ static void write_at(VFIOUserServer *server, uint64_t address)
                                          sizeof(value)));
 }
 
-/* What is long to be sent */
+/* Fills memory that takes long to send */
 static void fill(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
@@ -115,7 +118,7 @@ static void finish(VFIOUserPair *pair, uint64_t address)
 
 /* Two devices */
 
-#define OTHER 5                 /* the slot of the second one */
+#define OTHER 5                 /* slot of the second device */
 
 static char *other_args(VFIOUserServer *server)
 {
@@ -132,7 +135,7 @@ static void enable_other(QTestState *qts)
     qpci_free_pc(bus);
 }
 
-/* @other: of the second device, by side */
+/* @other: servers of the second device, by side */
 static VFIOUserPair *new_two(const VFIOUserModel *model,
                              VFIOUserServer *other[2])
 {
@@ -151,9 +154,9 @@ static VFIOUserPair *new_two(const VFIOUserModel *model,
     return pair;
 }
 
-/* The VM is stopped while @other's server is held: QEMU waits for that. */
-static void stop_before_record(VFIOUserPair *pair, VFIOUserServer *other,
-                               const Generation *g)
+/* Stops the VM while QEMU waits for @other's server, which is held. */
+static void stop_before_tracking(VFIOUserPair *pair, VFIOUserServer *other,
+                                 const Version *g)
 {
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
@@ -172,12 +175,12 @@ static void stop_before_record(VFIOUserPair *pair, VFIOUserServer *other,
 }
 
 /*
- * The VM stands still while one device begins its record: the other has to
- * begin when the VM goes on.
+ * The VM is stopped while one device starts dirty tracking: the other device
+ * must start it when the VM continues.
  */
 static void test_stop_cont(const void *opaque)
 {
-    const Generation *g = opaque;
+    const Version *g = opaque;
     VFIOUserModel model = model_of(g);
     VFIOUserServer *other[2];
     VFIOUserPair *pair = new_two(&model, other);
@@ -185,11 +188,11 @@ static void test_stop_cont(const void *opaque)
     fill(pair);
     vfio_user_server_set_rules(other[VFIO_USER_SOURCE], g->hold_start);
     vfio_user_pair_start(pair);
-    stop_before_record(pair, other[VFIO_USER_SOURCE], g);
+    stop_before_tracking(pair, other[VFIO_USER_SOURCE], g);
     vfio_user_pair_wait_sent(pair, MiB);
-    order(pair, VFIO_USER_SOURCE, "cont");
+    send_cmd(pair, VFIO_USER_SOURCE, "cont");
     vfio_user_pair_wait_sent(pair, 2 * MiB);
-    write_at(pair->server[VFIO_USER_SOURCE], AREA);
+    write_value_at(pair->server[VFIO_USER_SOURCE], AREA);
     finish(pair, AREA);
     for (unsigned i = 0; i < 2; i++) {
         vfio_user_server_free(other[i]);
@@ -201,7 +204,7 @@ static void test_stop_cont(const void *opaque)
 #define ARGS "-machine q35 -device intel-iommu,caching-mode=on " PATIENCE
 #define SLOT 4
 
-/* An address behind so many others that it is asked for later. */
+/* An address that is requested late, after many others. */
 #define MOVED (IOVA + (LAST_LEVELS - 1) * HUGE_PAGE)
 #define BEFORE (4 * MiB)
 #define AFTER (5 * MiB)
@@ -222,10 +225,10 @@ static void map_all(QTestState *qts)
     vtd_command(qts, GCMD_TRANSLATE);
 }
 
-/* While QEMU waits for other bits than those of the map. */
+/* Replaces the map while QEMU waits for the bits of another one. */
 static void test_map_replaced(const void *opaque)
 {
-    const Generation *g = opaque;
+    const Version *g = opaque;
     VFIOUserModel model = model_of(g);
     VFIOUserPair *pair = vfio_user_pair_new_with(ARGS, &model, &model);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -242,7 +245,7 @@ static void test_map_replaced(const void *opaque)
     ahead.nth = 64;
     vfio_user_server_wait(server, ahead);
     map_moved(qts, AFTER);
-    write_at(server, MOVED);
+    write_value_at(server, MOVED);
     vfio_user_server_release(server);
     finish(pair, AFTER);
 }
@@ -250,12 +253,12 @@ static void test_map_replaced(const void *opaque)
 /* A paused VM */
 
 /*
- * With migration v1 its device runs on the way to a state that saves.  It may
- * finish then what it had begun.
+ * With migration v1, the device runs on its way to a saving state, and may
+ * finish there what it has started.
  */
 static void migrate_paused(VFIOUserPair *pair, const VFIOUserRule *rules)
 {
-    order(pair, VFIO_USER_SOURCE, "stop");
+    send_cmd(pair, VFIO_USER_SOURCE, "stop");
     vfio_user_server_set_rules(pair->server[VFIO_USER_SOURCE], rules);
     vfio_user_server_forget(pair->server[VFIO_USER_SOURCE]);
     vfio_user_pair_start(pair);
@@ -266,18 +269,18 @@ static void test_paused(void)
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 1), DO_HOLD }, { }
     };
-    VFIOUserModel model = model_of(&generations[0]);
+    VFIOUserModel model = model_of(&versions[0]);
     VFIOUserPair *pair = vfio_user_pair_new(true, &model, &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
     migrate_paused(pair, rules);
     vfio_user_server_wait(server, rules[0].when);
-    write_at(server, AREA);
+    write_value_at(server, AREA);
     vfio_user_server_release(server);
     finish(pair, AREA);
 }
 
-/* Likewise by message, which the server sends before it says that it runs. */
+/* The same with DMA_WRITE, sent before the server replies that it runs. */
 static void test_paused_by_message(void)
 {
     static const struct QEMU_PACKED {
@@ -289,16 +292,16 @@ static void test_paused_by_message(void)
           VFIO_USER_DMA_WRITE, { &write, sizeof(write) } },
         { }
     };
-    VFIOUserModel model = model_of(&generations[0]);
+    VFIOUserModel model = model_of(&versions[0]);
     VFIOUserPair *pair = vfio_user_pair_new(false, &model, &model);
 
     migrate_paused(pair, rules);
     finish(pair, AREA);
 }
 
-/* The set-up may find the migration cancelled: it must not wait either. */
+/* The setup may find the migration cancelled, and must not wait either. */
 
-/* Where nobody reads */
+/* Listens but never reads */
 static int listen_at(VFIOUserPair *pair)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -314,7 +317,7 @@ static int listen_at(VFIOUserPair *pair)
 
 static void test_cancel(const void *opaque)
 {
-    const Generation *g = opaque;
+    const Version *g = opaque;
     VFIOUserModel model = model_of(g);
     VFIOUserPair *pair = vfio_user_pair_new(true, &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -342,7 +345,7 @@ static void test_cancel(const void *opaque)
     vfio_user_pair_free(pair);
 }
 
-static void add(const Generation *g, const char *name,
+static void add(const Version *g, const char *name,
                 void (*test)(const void *opaque))
 {
     g_autofree char *path = g_strdup_printf("/vfio-user/migration-record/%s/%s",
@@ -353,10 +356,10 @@ static void add(const Generation *g, const char *name,
 
 void vfio_user_add_migration_record_tests(void)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(generations); i++) {
-        add(&generations[i], "stop-cont", test_stop_cont);
-        add(&generations[i], "map-replaced", test_map_replaced);
-        add(&generations[i], "cancel-at-once", test_cancel);
+    for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
+        add(&versions[i], "stop-cont", test_stop_cont);
+        add(&versions[i], "map-replaced", test_map_replaced);
+        add(&versions[i], "cancel-at-once", test_cancel);
     }
     qtest_add_func("/vfio-user/migration-record/1/paused", test_paused);
     qtest_add_func("/vfio-user/migration-record/1/paused-by-message",

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: migration and resets that wait
+ * qtest of the vfio-user client: migration and deferred resets
  *
- * A device that is stopped with its VM is reset when it runs again.  What is
- * loaded in the meantime must outlive that; what is saved must be what the
- * reset leaves.
+ * If a VM is reset while it is stopped, the device is reset when it runs
+ * again.  This must not destroy state loaded in the meantime, and saved state
+ * must be that after the reset.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,17 +19,17 @@
 #include "vfio-user-tests.h"
 
 #define SEED 1618
-/* More than QEMU's stream keeps in memory while nothing follows. */
+/* More than QEMU's stream buffers. */
 #define SENT (256 * KiB)
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 
-static void stop(VFIOUserMigVM *vm)
+static void stop_vm(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
 }
 
-static void cont(VFIOUserMigVM *vm)
+static void continue_vm(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'cont'}");
 }
@@ -40,7 +40,7 @@ static void system_reset(VFIOUserMigVM *vm)
     qtest_qmp_eventwait(vm->qts, "RESET");
 }
 
-/* Of a VM that is paused: the server does not hear of it. */
+/* Resets a paused VM, which sends nothing to the server. */
 static void reset_paused(VFIOUserMigVM *vm)
 {
     system_reset(vm);
@@ -50,8 +50,8 @@ static void reset_paused(VFIOUserMigVM *vm)
 
 /* Snapshots */
 
-/* Creates an image by a job that it waits for. */
-static void create(VFIOUserMigVM *vm, const char *options)
+/* Creates an image with a job and waits for it. */
+static void create_image(VFIOUserMigVM *vm, const char *options)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     QDict *response =
@@ -77,7 +77,7 @@ static void create(VFIOUserMigVM *vm, const char *options)
                              " 'arguments': {'id': 'create'}}");
 }
 
-/* A disk that nothing uses, for snapshots to be in. */
+/* Adds an unused disk for snapshots. */
 static void add_disk(VFIOUserMigVM *vm)
 {
     g_autofree char *name = g_build_filename(vm->dir, "file", NULL);
@@ -89,72 +89,72 @@ static void add_disk(VFIOUserMigVM *vm)
                         " {\"driver\": \"file\", \"filename\": \"%s\"}}",
                         name);
 
-    create(vm, file);
-    create(vm, qcow2);
+    create_image(vm, file);
+    create_image(vm, qcow2);
     qtest_qmp_assert_success(vm->qts, "{'execute': 'blockdev-add',"
                              " 'arguments': {'driver': 'qcow2',"
                              " 'node-name': 'disk', 'file': {"
                              " 'driver': 'file', 'filename': %s}}}", name);
 }
 
-static void order(VFIOUserMigVM *vm, const char *command)
+static void run_hmp(VFIOUserMigVM *vm, const char *command)
 {
     g_autofree char *answer = qtest_hmp(vm->qts, "%s", command);
 
     g_assert_cmpstr(answer, ==, "");
 }
 
-/* A VM goes back to what it was, and its device with it. */
+/* loadvm restores the VM and its device. */
 static void test_loadvm(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
-    order(vm, "savevm one");
+    run_hmp(vm, "savevm one");
     for (unsigned i = 0; i < 2; i++) {
         vfio_user_mig_vm_fill(vm, SEED + 1);
-        order(vm, "loadvm one");
+        run_hmp(vm, "loadvm one");
         vfio_user_mig_wait_running(vm);
         vfio_user_mig_vm_check(vm, SEED);
     }
-    stop(vm);
-    cont(vm);
+    stop_vm(vm);
+    continue_vm(vm);
     vfio_user_mig_vm_check(vm, SEED);
 }
 
-/* A reset out of S3 stops the VM, and QEMU tells no device. */
+/* A reset in S3 stops the VM, but QEMU does not notify devices. */
 static void test_loadvm_asleep(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
-    order(vm, "savevm one");
+    run_hmp(vm, "savevm one");
     vfio_user_sleep(vm->qts);
     system_reset(vm);
-    order(vm, "loadvm one");
-    cont(vm);
+    run_hmp(vm, "loadvm one");
+    continue_vm(vm);
     g_assert_true(vfio_user_server_runs(vm->server[0]));
     vfio_user_mig_vm_check(vm, SEED);
 }
 
-/* Likewise where the VM is to stay paused. */
+/* The same for a VM that stays paused. */
 static void test_loadvm_paused(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
 
     add_disk(vm);
-    order(vm, "savevm one");
+    run_hmp(vm, "savevm one");
     vfio_user_mig_vm_fill(vm, SEED + 1);
-    stop(vm);
-    order(vm, "loadvm one");
-    cont(vm);
+    stop_vm(vm);
+    run_hmp(vm, "loadvm one");
+    continue_vm(vm);
     vfio_user_mig_vm_check(vm, SEED);
 }
 
-/* A snapshot of a VM that was reset while it was paused. */
+/* savevm after a reset of the paused VM. */
 static void test_savevm(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -162,19 +162,19 @@ static void test_savevm(const void *opaque)
 
     add_disk(vm);
     vfio_user_server_forget(vm->server[0]);
-    stop(vm);
+    stop_vm(vm);
     reset_paused(vm);
-    order(vm, "savevm one");
+    run_hmp(vm, "savevm one");
     g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
-    cont(vm);
+    continue_vm(vm);
     g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
 }
 
-/* To another VM */
+/* Migration to another VM */
 
-/* What was read of the device was so after the reset. */
+/* Checks that the device was only read after the reset. */
 static void check_reset_first(VFIOUserServer *s)
 {
     const VFIOUserWhen stream = ON(VFIO_USER_MIG_DATA_READ);
@@ -198,14 +198,14 @@ static void check_reset_first(VFIOUserServer *s)
     g_assert_true(was_read);
 }
 
-/* The VM has come to a destination where it is as paused as it was. */
+/* Checks that the VM has migrated and is paused as before. */
 static void check_arrived(VFIOUserMigVM *from, VFIOUserMigVM *to)
 {
     vfio_user_mig_wait(from, "completed");
     vfio_user_mig_wait(to, "completed");
     g_assert_false(vfio_user_server_runs(to->server[0]));
     vfio_user_server_forget(to->server[0]);
-    cont(to);
+    continue_vm(to);
     g_assert_true(vfio_user_server_runs(to->server[0]));
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
@@ -218,7 +218,7 @@ static void test_reset_before(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop(from);
+    stop_vm(from);
     reset_paused(from);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
@@ -226,7 +226,7 @@ static void test_reset_before(const void *opaque)
     check_reset_first(from->server[0]);
 }
 
-/* A migration that goes on until somebody sets the bandwidth. */
+/* Starts a migration that takes until the bandwidth is raised. */
 static void start_slowly(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
@@ -235,7 +235,7 @@ static void start_slowly(VFIOUserMigVM *vm, const char *uri)
     vfio_user_mig_wait(vm, "active");
 }
 
-/* Reset while memory is sent. */
+/* Resets while memory is sent. */
 static void test_reset_meanwhile(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -243,7 +243,7 @@ static void test_reset_meanwhile(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop(from);
+    stop_vm(from);
     vfio_user_mig_listen(to, uri);
     start_slowly(from, uri);
     reset_paused(from);
@@ -252,8 +252,11 @@ static void test_reset_meanwhile(const void *opaque)
     check_reset_first(from->server[0]);
 }
 
-/* The server of a source that was told nothing yet goes to PRE_COPY. */
-static void see_pre_copy(VFIOUserServer *s, const VFIOUserModel *model)
+/*
+ * Waits until the source's server, to which nothing was sent before, enters
+ * PRE_COPY.
+ */
+static void wait_pre_copy(VFIOUserServer *s, const VFIOUserModel *model)
 {
     if (model->migration1) {
         vfio_user_server_see(s, VFIO_USER_REGION_WRITE, STATE);
@@ -263,7 +266,7 @@ static void see_pre_copy(VFIOUserServer *s, const VFIOUserModel *model)
     }
 }
 
-static void see_loading(VFIOUserServer *s, const VFIOUserModel *model)
+static void wait_loading(VFIOUserServer *s, const VFIOUserModel *model)
 {
     if (model->migration1) {
         vfio_user_server_see(s, VFIO_USER_REGION_WRITE, DATA);
@@ -272,7 +275,7 @@ static void see_loading(VFIOUserServer *s, const VFIOUserModel *model)
     }
 }
 
-/* Stopped and reset in PRE_COPY: what was sent by then is void. */
+/* Stopped and reset in PRE_COPY: the data sent before is discarded. */
 static void test_reset_in_pre_copy(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -282,8 +285,8 @@ static void test_reset_in_pre_copy(const void *opaque)
 
     vfio_user_mig_listen(to, uri);
     start_slowly(from, uri);
-    see_pre_copy(from->server[0], model);
-    stop(from);
+    wait_pre_copy(from->server[0], model);
+    stop_vm(from);
     reset_paused(from);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
     vfio_user_server_see(to->server[0], VFIO_USER_DEVICE_RESET, .nth = 2);
@@ -293,8 +296,7 @@ static void test_reset_in_pre_copy(const void *opaque)
 }
 
 /*
- * The destination is reset while its device loads: what is loaded comes in
- * place of that.
+ * The destination is reset while its device is loaded: the loaded state wins.
  */
 static void test_reset_loading(const void *opaque)
 {
@@ -311,7 +313,7 @@ static void test_reset_loading(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    see_loading(to->server[0], &model);
+    wait_loading(to->server[0], &model);
     vfio_user_server_forget(to->server[0]);
     system_reset(to);
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
@@ -324,7 +326,7 @@ static void test_reset_loading(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* Nothing of the state has come yet, and the server is about to take it. */
+/* The same before any data, while the server enters RESUMING. */
 static void test_reset_resuming(const void *opaque)
 {
     static const VFIOUserRule hold[] = {
@@ -350,7 +352,7 @@ static void test_reset_resuming(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
-/* What was loaded is reset with the VM that it is part of. */
+/* A reset after loading resets the device. */
 static void test_reset_loaded(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -358,7 +360,7 @@ static void test_reset_loaded(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop(from);
+    stop_vm(from);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "completed");
@@ -369,7 +371,7 @@ static void test_reset_loaded(const void *opaque)
     vfio_user_server_see(to->server[0], VFIO_USER_DEVICE_RESET);
 }
 
-/* A server whose state does not end: the snapshot fails, the VM runs on. */
+/* If the server's state never ends, savevm fails and the VM keeps running. */
 static void test_savevm_endless(void)
 {
     static const VFIOUserPersonality trickles = { .most_read = 1 };

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: streams that are not what was saved
+ * qtest of the vfio-user client: modified migration streams
  *
- * A VM is saved to a file and the file is damaged.  Whoever loads it ends with
- * a message and status 1, and its server has loaded nothing.  Streams of other
- * versions are made of it as well, and those that are to be read are.
+ * A VM is saved to a file and the file is modified.  Loading it fails with a
+ * message and status 1, and the server has loaded nothing.  Streams of other
+ * versions are derived as well; compatible ones load.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,45 +18,45 @@
 #define SEED 711
 
 typedef enum Deed {
-    FLIP,                       /* a bit of the byte at @at */
-    PUT,                        /* the word @value at @at, big-endian */
-    CUT,                        /* the file at @at */
-    REMOVE,                     /* the record */
-    MAKE,                       /* the record one of kind @value */
-    OTHER_VERSION,              /* of migration, in the record HELLO */
-    NOTHING,                    /* but another device loads it */
+    FLIP,                       /* flips a bit of the byte at @at */
+    PUT,                        /* writes @value at @at, big-endian */
+    CUT,                        /* truncates the file at @at */
+    REMOVE,                     /* removes the record */
+    MAKE,                       /* changes the record's kind to @value */
+    OTHER_VERSION,              /* swaps v1 and v2 in the record HELLO */
+    NOTHING,                    /* unchanged, loaded by another device */
 } Deed;
 
-/* Instead of a record: the beginning of the device's stream. */
+/* Pseudo record: the start of the device's stream. */
 #define BEGINNING VFIO_USER_MIG_RECORDS
 #define HELLO VFIO_USER_MIG_HELLO
 #define DATA VFIO_USER_MIG_DATA
 #define CONFIG VFIO_USER_MIG_CONFIG
 #define END VFIO_USER_MIG_END
 
-/* A version later than this QEMU's. */
+/* A version newer than this QEMU's. */
 #define NEWER (VFIO_USER_MIG_VERSION + 1)
 
-/* Of the pieces that each server gives, the one that is the last. */
+/* The last of the pieces that a server sends. */
 #define LAST 0
 
 typedef struct Row {
     const char *name;
-    unsigned where;             /* a kind of record */
-    unsigned nth;               /* of its kind, from 1 */
+    unsigned where;             /* kind of record */
+    unsigned nth;               /* nth of its kind, from 1; or LAST */
     Deed deed;
-    size_t at;                  /* bytes after its beginning */
+    size_t at;                  /* offset in the record */
     uint32_t value;
     const char *says;
 } Row;
 
-/* The row for a server. */
+/* A row for one server. */
 typedef struct Case {
     const Row *row;
     const VFIOUserModel *model;
 } Case;
 
-/* Offsets in a record: kind, size, where it ends, payload. */
+/* Offsets in a record: kind, size, end position, payload. */
 #define SIZE 4
 #define ENDS 8
 #define PAYLOAD VFIO_USER_MIG_HEAD_SIZE
@@ -68,7 +68,7 @@ static const Row rows[] = {
       "not contain the state of a vfio-user device" },
     { "host-device", BEGINNING, 1, PUT, 0, 0xffffffff,
       "not contain the state of a vfio-user device" },
-    /* before the version had a place, the kind of HELLO was there: 1 */
+    /* version 1 had no version field, but the type of HELLO (1) there */
     { "older", BEGINNING, 1, PUT, 8, 1, "version 1 and requires a QEMU" },
     { "newer", BEGINNING, 1, PUT, 8, NEWER << 16 | NEWER,
       "reads version 4; this QEMU reads versions 2 to 3" },
@@ -117,8 +117,8 @@ static size_t place_of(const VFIOUserMigFile *file, const Row *row)
                                    row->nth ?: count(file, row->where));
 }
 
-/* The head of the record at @at with another kind. */
-static void make(char *at, VFIOUserMigRecord kind)
+/* Changes the kind in the header of the record at @at. */
+static void change_kind(char *at, VFIOUserMigRecord kind)
 {
     uint32_t size = ldl_be_p(at + SIZE);
     uint64_t position = ldq_be_p(at + ENDS) - PAYLOAD - size;
@@ -126,7 +126,7 @@ static void make(char *at, VFIOUserMigRecord kind)
     vfio_user_mig_put_head(&position, kind, size, (uint8_t *)at);
 }
 
-static void damage(const Row *row, VFIOUserMigFile *file)
+static void modify(const Row *row, VFIOUserMigFile *file)
 {
     size_t at = place_of(file, row);
     char *place = file->text + at + row->at;
@@ -149,7 +149,7 @@ static void damage(const Row *row, VFIOUserMigFile *file)
         file->length -= size;
         break;
     case MAKE:
-        make(place, row->value);
+        change_kind(place, row->value);
         break;
     case OTHER_VERSION:
         stl_be_p(place + PAYLOAD, 3 - ldl_be_p(place + PAYLOAD));
@@ -167,20 +167,20 @@ static void test_stream(const void *opaque)
     g_autoptr(VFIOUserMigFile) file = vfio_user_mig_file_new(c->model, SEED);
     g_autofree char *said = NULL;
 
-    damage(row, file);
+    modify(row, file);
     other.config[PCI_DEVICE_ID] ^= 1;
     said = vfio_user_mig_file_refused(file, row->deed == NOTHING ? &other :
                                                                    c->model,
                                       file->length);
     if (!strstr(said, row->says)) {
-        g_test_message("did not say \"%s\"", row->says);
+        g_test_message("no message \"%s\"", row->says);
         g_test_fail();
     }
 }
 
 /*
- * As a later QEMU may write: this one can read it, and skips what it does not
- * know.
+ * Streams of a later QEMU that this one can read: unknown optional records are
+ * skipped.
  */
 static void test_from_newer(const void *opaque)
 {
@@ -200,7 +200,10 @@ static void test_from_newer(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
-/* Version 2 reads what this QEMU writes: its number and its kinds, no other. */
+/*
+ * Version 2 can read what this QEMU writes: the version and record kinds
+ * match.
+ */
 static void test_to_older(const void *opaque)
 {
     static const uint8_t beginning[] = {
@@ -216,7 +219,7 @@ static void test_to_older(const void *opaque)
     }
 }
 
-/* QEMU's script finds its way through what such a device has saved. */
+/* QEMU's analyze-migration.py parses the saved state of a device. */
 static void test_analyze(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
@@ -245,7 +248,7 @@ static void test_analyze(const void *opaque)
 static const struct {
     const char *name;
     void (*test)(const void *opaque);
-} wholes[] = {
+} whole_tests[] = {
     { "from-newer", test_from_newer },
     { "to-older", test_to_older },
     { "analyze", test_analyze },
@@ -266,14 +269,14 @@ void vfio_user_add_migration_stream_tests(void)
 {
     static Case cases[3 * ARRAY_SIZE(rows)];
 
-    for (unsigned i = 0; i < 2 * ARRAY_SIZE(wholes); i++) {
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(whole_tests); i++) {
         g_autofree char *path =
             g_strdup_printf("/vfio-user/migration-stream/%u/%s", i % 2 + 1,
-                            wholes[i / 2].name);
+                            whole_tests[i / 2].name);
 
         qtest_add_data_func(path, i % 2 ? &vfio_user_mig_pre_copy :
                                           &vfio_user_mig_region,
-                            wholes[i / 2].test);
+                            whole_tests[i / 2].test);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         add(&cases[3 * i], "1", &rows[i], vfio_user_mig_region);

@@ -1,9 +1,9 @@
 /*
- * qtest of the vfio-user client: a VM migrates with its devices
+ * qtest of the vfio-user client: migration v2
  *
- * Servers with migration v2: honest ones, and those built on libvfio-user.
- * What the guest wrote into its device on one side it reads on the other; a
- * server that would lose a byte on the way refuses what it loads.
+ * Migration with well-behaved servers and with models of libvfio-user.  The
+ * guest must read from its device at the destination what it wrote at the
+ * source.  A server that would lose a byte refuses the loaded data.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,9 +17,9 @@
 
 #define SEED 4711
 
-/* One kind of server, by what it can do. */
+/* A kind of server, without and with PRE_COPY. */
 typedef struct Server {
-    const char *name;           /* NULL: honest */
+    const char *name;           /* NULL: the default */
     const VFIOUserModel *const *stop_copy, *const *pre_copy;
 } Server;
 
@@ -43,7 +43,7 @@ static const VFIOUserModel *pre_copy_of(const void *opaque)
     return *server->pre_copy;
 }
 
-/* The states that the client set, in their order. */
+/* Checks the states that the client set, in order. */
 static void check_states(VFIOUserServer *s, const uint32_t *states,
                          unsigned count)
 {
@@ -100,7 +100,7 @@ static void test_pre_copy(const void *opaque)
     check_move(pre_copy_of(opaque));
 }
 
-/* Reads of its state that @vm asked for until it stopped. */
+/* Returns the number of state reads until @vm stopped. */
 static unsigned reads_while_running(VFIOUserMigVM *vm)
 {
     g_autoptr(GArray) log = vfio_user_server_log(vm->server[0]);
@@ -122,8 +122,8 @@ static unsigned reads_while_running(VFIOUserMigVM *vm)
 }
 
 /*
- * Until PRE_COPY has no more, the VM does not stop, however soon it might; a
- * short read is no end.
+ * The VM does not stop before the pre-copy data ends, even if the limits allow
+ * it.  A short read is not the end.
  */
 static void test_pre_copy_first(const void *opaque)
 {
@@ -135,14 +135,14 @@ static void test_pre_copy_first(const void *opaque)
     uint32_t most = vfio_user_mig_most_read(&model);
     VFIOUserMigVM *from;
 
-    /* more than one turn of reads */
+    /* more than one batch of reads */
     model.migration.pre_copy = 50 * most + 1;
     model.migration.filling = 70 * most + 1;
     from = vfio_user_mig_source(&model, SEED);
     vfio_user_mig_set(from, "downtime-limit", 2000000);
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
-    /* by then QEMU has measured, and would like to stop */
+    /* QEMU has measured the bandwidth by then, and the limits allow a stop */
     vfio_user_server_wait(from->server[0], rules[0].when);
     vfio_user_mig_wait_time(from, 300);
     vfio_user_server_release(from->server[0]);
@@ -154,7 +154,7 @@ static void test_pre_copy_first(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* A device stops and runs with its VM. */
+/* A device stops and runs together with its VM. */
 static void test_stop_cont(const void *opaque)
 {
     g_autoptr(VFIOUserMigVM) vm =
@@ -186,8 +186,8 @@ static void test_two_devices(const void *opaque)
 }
 
 /*
- * Beside an ordinary device that is loaded later.  Its memory is mapped then,
- * for the server as well, which must not have stopped yet.
+ * An emulated device is loaded after the vfio-user device.  This maps its
+ * memory for the server, whose device must not have stopped yet.
  */
 static void test_beside_others(const void *opaque)
 {
@@ -197,7 +197,7 @@ static void test_beside_others(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, other);
     QPCIBus *bus = qpci_new_pc(from->qts, NULL);
     QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(8, 0));
-    /* far from the BARs of the rig, which a bus of its own gave out */
+    /* not used by the BARs of the rig */
     const uint32_t where = 0xf0000000;
     VFIOUserMap map;
 
@@ -212,7 +212,7 @@ static void test_beside_others(const void *opaque)
     qpci_free_pc(bus);
 }
 
-/* A server that does not come to an end: QEMU does. */
+/* If the server's state never ends, the migration fails. */
 static void test_endless(const void *opaque)
 {
     VFIOUserModel endless = *stop_copy_of(opaque);
@@ -231,9 +231,9 @@ static void test_endless(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* What throws the server out of PRE_COPY */
+/* Leaving PRE_COPY early */
 
-/* Calls @disturb in PRE_COPY; the VM migrates nevertheless. */
+/* Calls @disturb in PRE_COPY; the migration restarts PRE_COPY and succeeds. */
 static void check_restart(const void *opaque,
                           void (*disturb)(VFIOUserMigVM *vm))
 {
@@ -267,7 +267,7 @@ static void test_stopped_in_pre_copy(const void *opaque)
     check_restart(opaque, stop_and_cont);
 }
 
-/* What the guest then enables again is its firmware's to do. */
+/* Resets and enables the device again, as firmware does. */
 static void system_reset(VFIOUserMigVM *vm)
 {
     QPCIBus *bus = qpci_new_pc(vm->qts, NULL);
@@ -287,7 +287,7 @@ static void test_reset_in_pre_copy(const void *opaque)
     check_restart(opaque, system_reset);
 }
 
-/* What the destination's server has by then is void as well. */
+/* The data already loaded at the destination is discarded as well. */
 static void test_reset_after_data(const void *opaque)
 {
     VFIOUserModel growing = *pre_copy_of(opaque);
@@ -298,7 +298,7 @@ static void test_reset_after_data(const void *opaque)
     from = vfio_user_mig_source(&growing, SEED);
     to = vfio_user_mig_destination(&growing);
     uri = vfio_user_mig_uri(to);
-    /* less than it grows by: on no machine the data come to an end */
+    /* slower than the data grows, so it never ends */
     vfio_user_mig_set(from, "max-bandwidth", 1 * MiB);
     vfio_user_mig_downtime(from, 0);
     vfio_user_mig_listen(to, uri);
@@ -315,7 +315,7 @@ static void test_reset_after_data(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* A device that has died keeps its VM here, alive. */
+/* A dead device makes the migration fail, and the VM keeps running. */
 static void test_dead_device(const void *opaque)
 {
     g_autoptr(VFIOUserMigVM) from =
@@ -329,7 +329,7 @@ static void test_dead_device(const void *opaque)
     vfio_user_mig_check_why(from, "saving", 0);
 }
 
-/* A server that is stuck once its device has stopped is waited for once. */
+/* QEMU waits only once for a server that stops answering. */
 static void test_stuck_server(const void *opaque)
 {
     static const VFIOUserRule rules[] = {
@@ -354,8 +354,8 @@ static void test_stuck_server(const void *opaque)
 }
 
 /*
- * The server writes to memory that QEMU has sent and knows nothing of: all of
- * it is sent again when the VM stops, and QEMU says so.
+ * The server writes to memory that was already sent, without dirty tracking:
+ * QEMU sends all memory again when the VM stops, with a warning.
  */
 static void test_untracked_memory(const void *opaque)
 {
@@ -376,7 +376,7 @@ static void test_untracked_memory(const void *opaque)
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
-    /* by then memory is sent */
+    /* memory has been sent by then */
     vfio_user_server_wait(from->server[0], rules[0].when);
     g_assert_true(vfio_user_server_map(from->server[0], where, &map));
     g_assert_nonnull(map.memory);

@@ -1,10 +1,9 @@
 /*
- * qtest of the vfio-user client: a device that runs on while it is saved
+ * qtest of the vfio-user client: a device that runs while it is saved
  *
- * The VM is stopped and continued, or the guest is reset or woken, in the
- * middle of a migration.  With migration v1 a server may keep its record of
- * dirty pages only while its device saves: what the device writes in between
- * must arrive.
+ * The VM is stopped and continued, or the guest is reset or woken, during a
+ * migration.  With migration v1, a server may track dirty pages only while its
+ * device is saving.  Device writes in between must arrive nevertheless.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +18,7 @@
 #include "vfio-user-sleep.h"
 #include "vfio-user-tests.h"
 
-/* What is sent at first, slowly, of the memory. */
+/* Memory that is sent slowly at first. */
 #define AREA (8 * MiB)
 #define AREA_SIZE (16 * MiB)
 #define SENT MiB
@@ -32,18 +31,18 @@ static const VFIOUserModelMigration1 migration1 = {
     64 * KiB, 4 * KiB, .records_saving = true
 };
 
-#define MIGRATION2                                                     \
+#define MIGRATION_V2                                                   \
     .flags = VFIO_USER_MODEL_STOP_COPY | VFIO_USER_MODEL_PRE_COPY,     \
     .filling = 13001,                                                  \
     .pre_copy = 10000
 
 static const VFIOUserMigrationModel migration2 = {
-    MIGRATION2, .record = { 4 * KiB },
+    MIGRATION_V2, .record = { 4 * KiB },
 };
 
-static const VFIOUserMigrationModel unrecorded = { MIGRATION2 };
+static const VFIOUserMigrationModel untracked = { MIGRATION_V2 };
 
-/* The device runs, and its server has not said so yet. */
+/* A command that makes the device run; the server's reply is held. */
 typedef struct Order {
     const char *command;
     VFIOUserRule rules[2];      /* the last is empty */
@@ -68,14 +67,14 @@ static const Order wakeup = {
 
 typedef struct Server {
     const char *name;
-    const VFIOUserMigrationModel *second;       /* NULL: of migration v1 */
+    const VFIOUserMigrationModel *v2;           /* NULL: migration v1 */
     const Order *cont;
 } Server;
 
 static const Server servers[] = {
     { "1", NULL, &cont1 },
     { "2", &migration2, &cont2 },
-    { "2-unrecorded", &unrecorded, &cont2 },
+    { "2-unrecorded", &untracked, &cont2 },
 };
 
 static const VFIOUserModel *model_of(const Server *s)
@@ -83,8 +82,8 @@ static const VFIOUserModel *model_of(const Server *s)
     static VFIOUserModel model;
 
     model = vfio_user_model;
-    if (s->second) {
-        model.migration = *s->second;
+    if (s->v2) {
+        model.migration = *s->v2;
     } else {
         model = vfio_user_model_migration1(&migration1);
     }
@@ -125,7 +124,7 @@ static void write_to(VFIOUserPair *pair, uint64_t address)
                                          address, &value, sizeof(value)));
 }
 
-static void expect(VFIOUserPair *pair, const Order *order)
+static void hold_order(VFIOUserPair *pair, const Order *order)
 {
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
@@ -133,8 +132,11 @@ static void expect(VFIOUserPair *pair, const Order *order)
     vfio_user_server_forget(server);
 }
 
-/* In the middle of which the device writes, to @address. */
-static void see(VFIOUserPair *pair, const Order *order, uint64_t address)
+/*
+ * Waits for the held message, lets the device write to @address, and releases
+ * it.
+ */
+static void write_held(VFIOUserPair *pair, const Order *order, uint64_t address)
 {
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
@@ -143,27 +145,27 @@ static void see(VFIOUserPair *pair, const Order *order, uint64_t address)
     vfio_user_server_release(server);
 }
 
-static void give(VFIOUserPair *pair, const Order *order, uint64_t address)
+static void send_order(VFIOUserPair *pair, const Order *order, uint64_t address)
 {
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     QDict *response;
 
-    expect(pair, order);
+    hold_order(pair, order);
     qtest_qmp_send(qts, "{'execute': %s}", order->command);
-    see(pair, order, address);
+    write_held(pair, order, address);
     response = qtest_qmp_receive(qts);
     g_assert_true(qdict_haskey(response, "return"));
     qobject_unref(response);
 }
 
-static void arrive(VFIOUserPair *pair)
+static void wait_arrival(VFIOUserPair *pair)
 {
     vfio_user_pair_set(pair, "max-bandwidth", GiB);
     vfio_user_pair_wait(pair, "completed");
     qtest_qmp_eventwait(pair->qts[VFIO_USER_DESTINATION], "RESUME");
 }
 
-static void check(VFIOUserPair *pair, uint64_t address)
+static void check_written(VFIOUserPair *pair, uint64_t address)
 {
     g_assert_cmphex(qtest_readl(pair->qts[VFIO_USER_DESTINATION], address), ==,
                     WRITTEN);
@@ -171,8 +173,8 @@ static void check(VFIOUserPair *pair, uint64_t address)
 
 static void finish(VFIOUserPair *pair)
 {
-    arrive(pair);
-    check(pair, AREA);
+    wait_arrival(pair);
+    check_written(pair, AREA);
     vfio_user_pair_free(pair);
 }
 
@@ -183,11 +185,11 @@ static void test_cont(const void *opaque)
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
-    give(pair, s->cont, AREA);
+    send_order(pair, s->cont, AREA);
     finish(pair);
 }
 
-/* The migration of a paused VM, which is continued. */
+/* A paused VM is migrated and continued meanwhile. */
 static void test_cont_paused(const void *opaque)
 {
     VFIOUserPair *pair = begin(opaque, true);
@@ -202,14 +204,16 @@ static void test_reset(const void *opaque)
 {
     VFIOUserPair *pair = begin(opaque, false);
 
-    give(pair, &reset, AREA);
+    send_order(pair, &reset, AREA);
     finish(pair);
 }
 
-/* A paused VM is saved, for which the device runs once more. */
+/*
+ * Finishes the migration of a paused VM, for which the device runs once more.
+ */
 static void finish_paused(VFIOUserPair *pair, const Order *order)
 {
-    see(pair, order, AREA);
+    write_held(pair, order, AREA);
     vfio_user_pair_wait(pair, "completed");
     vfio_user_pair_wait_loaded(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
@@ -224,23 +228,26 @@ static void test_reset_paused(const void *opaque)
 
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
     qtest_system_reset(qts);
-    expect(pair, &reset);
+    hold_order(pair, &reset);
     vfio_user_pair_start(pair);
     finish_paused(pair, &reset);
 }
 
-/* The device is reset when most was sent. */
+/* The device is reset when most of the memory was sent. */
 static void test_reset_late(const void *opaque)
 {
     VFIOUserPair *pair = begin(opaque, true);
 
-    expect(pair, &reset);
+    hold_order(pair, &reset);
     qtest_system_reset(pair->qts[VFIO_USER_SOURCE]);
     vfio_user_pair_set(pair, "max-bandwidth", GiB);
     finish_paused(pair, &reset);
 }
 
-/* The device runs on while the guest sleeps; to wake resets it, and at once. */
+/*
+ * The device keeps running while the guest sleeps; a wakeup resets it
+ * immediately.
+ */
 static void test_woken(const void *opaque)
 {
     VFIOUserPair *pair = new_pair(opaque);
@@ -250,26 +257,28 @@ static void test_woken(const void *opaque)
     vfio_user_sleep(qts);
     start_slowly(pair);
     g_assert_true(vfio_user_server_runs(server));
-    give(pair, &wakeup, AREA);
+    send_order(pair, &wakeup, AREA);
     qtest_qmp_eventwait(qts, "WAKEUP");
     finish(pair);
 }
 
-/* With migration v1 the way from STOP to a state that saves is by RUNNING. */
+/*
+ * With migration v1, the path from STOP to a saving state is through RUNNING.
+ */
 static void test_paused(const void *opaque)
 {
     VFIOUserPair *pair = new_pair(opaque);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
-    expect(pair, &cont1);
+    hold_order(pair, &cont1);
     vfio_user_pair_start(pair);
     finish_paused(pair, &cont1);
 }
 
-/* Memory that the guest takes away while the VM is paused */
+/* Memory that the guest unmaps while the VM is paused */
 
-/* Of all memory the largest is sent first. */
+/* The largest block of memory is sent first. */
 #define CARD "-object memory-backend-memfd,id=card,size=128M,share=on" \
              " -device ivshmem-plain,memdev=card,master=on,addr=5"
 #define CARD_BAR 2
@@ -287,7 +296,7 @@ static void set_card(VFIOUserPair *pair, VFIOUserSide side, bool on)
 }
 
 /*
- * The server hears of that when the device runs again, and may have used the
+ * The server receives the unmap when the device runs again, and may use the
  * memory until then.
  */
 static void test_unmapped_late(const void *opaque)
@@ -301,10 +310,10 @@ static void test_unmapped_late(const void *opaque)
                              "{'execute': 'stop'}");
     set_card(pair, VFIO_USER_SOURCE, false);
     start_slowly(pair);
-    give(pair, s->cont, CARD_PAGE);
-    arrive(pair);
+    send_order(pair, s->cont, CARD_PAGE);
+    wait_arrival(pair);
     set_card(pair, VFIO_USER_DESTINATION, true);
-    check(pair, CARD_PAGE);
+    check_written(pair, CARD_PAGE);
     vfio_user_pair_free(pair);
 }
 

@@ -1,11 +1,10 @@
 /*
- * qtest of the vfio-user client: servers with migration v1 that fail while a VM
- * migrates
+ * qtest of the vfio-user client: server faults during migration v1
  *
- * A row is a fault of one server, and what becomes of both sides.  With the
- * return path the source hears of every failure of the destination, so the
- * guest goes on there in all rows but those that say otherwise.  A server that
- * does not answer loses its device if QEMU's main loop had to wait for it.
+ * Each row is a fault of one server and the result on both sides.  With the
+ * return path, the source learns of every failure of the destination, so its
+ * guest continues in all rows except those marked otherwise.  If QEMU's main
+ * loop had to wait for a server that does not answer, the device dies.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,7 +35,7 @@
 #define SAYS_STATE(value, ...) \
     { READ(REG_STATE, __VA_ARGS__), DO_PATCH, 16, STRUCT(uint32_t, value) }
 
-/* Writes of the state, at the source and at the destination. */
+/* State changes, at the source and at the destination. */
 #define TO_PRE_COPY WRITE(REG_STATE, .nth = 1)
 #define TO_SAVING WRITE(REG_STATE, .nth = 2)
 #define TO_STOP WRITE(REG_STATE, .nth = 3)
@@ -44,24 +43,26 @@
 #define TO_RUNNING WRITE(REG_STATE, .nth = 2)
 #define TO_RUNNING_AGAIN WRITE(REG_STATE, .nth = 3)
 
-/* Where all is read while the VM runs, and then once more. */
+/* All data is read once while the VM runs, and once more after it. */
 #define PRE_COPY_DATA .nth = 2
 #define STOP_DATA .nth = PIECES + 2
 
-/* Longer than a call may take, and than one with the big QEMU lock after it */
+/*
+ * Longer than the timeout of a call, and of a second one with the BQL after it
+ */
 #define STALL_MS (VFIO_USER_MIG_TIMEOUT_MS * 5 / 2)
 
 typedef enum Source {
-    SOURCE_RUNS,                /* with its device, as before */
-    SOURCE_RECOVERS,            /* likewise, once its server answers again */
-    SOURCE_RUNS_WITHOUT,        /* its device is dead */
+    SOURCE_RUNS,                /* with its device */
+    SOURCE_RECOVERS,            /* after its server answers again */
+    SOURCE_RUNS_WITHOUT,        /* with a dead device */
     SOURCE_IS_DONE,
 } Source;
 
 typedef enum Destination {
-    DESTINATION_ENDS,           /* with a message, status 1 */
+    DESTINATION_ENDS,           /* exits with a message, status 1 */
     DESTINATION_RUNS,           /* with its device */
-    DESTINATION_RUNS_WITHOUT,   /* its device is dead */
+    DESTINATION_RUNS_WITHOUT,   /* with a dead device */
 } Destination;
 
 typedef struct Row {
@@ -69,10 +70,10 @@ typedef struct Row {
     VFIOUserRule rules[4];      /* the last is empty */
     Source source;
     Destination destination;
-    const char *says;           /* the side of the fault, beside the usual */
+    const char *says;           /* additional message of the faulty side */
 } Row;
 
-/* Of the source's server */
+/* Faults of the source's server */
 static const Row source_rows[] = {
     /* set-up */
     { "pre-copy-refused", { { TO_PRE_COPY, DO_FAIL, EINVAL } },
@@ -81,7 +82,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS, DESTINATION_ENDS },
     { "pre-copy-dies", { { TO_PRE_COPY, DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
-    /* where it is then is asked, and asked again when it is to run */
+    /* the state is queried, and queried again before RUNNING */
     { "state-unreadable", { { TO_PRE_COPY, DO_FAIL, EINVAL },
                             { READ(REG_STATE, .nth = 1), DO_FAIL, EIO } },
       SOURCE_RUNS, DESTINATION_ENDS },
@@ -98,7 +99,7 @@ static const Row source_rows[] = {
                              SAYS_STATE(UINT32_MAX, .nth = 1) },
       SOURCE_RUNS, DESTINATION_ENDS },
 
-    /* it takes the change, and its device does not */
+    /* the server accepts the change, but the state does not change */
     { "pre-copy-ignored", { SAYS_STATE(1, .nth = 1) },
       SOURCE_RUNS, DESTINATION_ENDS, "reports the state RUNNING" },
     { "pre-copy-breaks", { SAYS_STATE(6, .nth = 1) },
@@ -169,7 +170,7 @@ static const Row source_rows[] = {
     { "saving-dies", { { TO_SAVING, DO_CUT, 0 } },
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
 
-    /* once it has */
+    /* after the VM has stopped */
     { "stop-data-unreadable", { { READ(DATA, STOP_DATA), DO_FAIL, EIO } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "stop-data-never", { { READ(DATA, STOP_DATA), DO_DROP } },
@@ -184,7 +185,7 @@ static const Row source_rows[] = {
       SOURCE_RUNS_WITHOUT, DESTINATION_ENDS },
 };
 
-/* Of the destination's server */
+/* Faults of the destination's server */
 static const Row destination_rows[] = {
     /* before anything is sent */
     { "resuming-ignored", { SAYS_STATE(1) },
@@ -219,7 +220,7 @@ static const Row destination_rows[] = {
     { "size-refused", { { WRITE(REG_SIZE), DO_FAIL, EINVAL } },
       SOURCE_RUNS, DESTINATION_ENDS },
 
-    /* after it has stopped */
+    /* after the source's VM has stopped */
     { "data-refused", { { WRITE(DATA, STOP_DATA), DO_FAIL, EINVAL } },
       SOURCE_RUNS, DESTINATION_ENDS },
     { "data-never", { { WRITE(DATA, STOP_DATA), DO_DROP } },
@@ -231,7 +232,9 @@ static const Row destination_rows[] = {
     { "size-dies", { { WRITE(REG_SIZE, STOP_DATA), DO_CUT, 0 } },
       SOURCE_RUNS, DESTINATION_ENDS },
 
-    /* all is loaded, the source is gone: a device may be lost, no VM */
+    /*
+     * everything is loaded and the source gone: the device may die, not the VM
+     */
     { "running-refused", { { TO_RUNNING, DO_FAIL, EINVAL },
                            { TO_RUNNING_AGAIN, DO_FAIL, EINVAL },
                            SAYS_STATE(4) },
@@ -266,7 +269,7 @@ static void check_source(VFIOUserMigVM *from, Source source)
     g_assert_true(vfio_user_server_runs(from->server[0]));
 }
 
-/* Returns what it said. */
+/* Returns the destination's messages. */
 static char *check_destination(VFIOUserMigVM *to, Destination destination)
 {
     if (destination == DESTINATION_ENDS) {
@@ -285,12 +288,12 @@ static char *check_destination(VFIOUserMigVM *to, Destination destination)
 static void check_said(const char *text, const char *what)
 {
     if (!strstr(text, what)) {
-        g_test_message("did not say \"%s\": %s", what, text);
+        g_test_message("no message \"%s\" in: %s", what, text);
         g_test_fail();
     }
 }
 
-static void check(const Row *row, bool at_destination)
+static void check_row(const Row *row, bool at_destination)
 {
     const VFIOUserModel *model = vfio_user_mig_region;
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1,
@@ -328,25 +331,25 @@ static void check(const Row *row, bool at_destination)
 
 static void test_source(const void *opaque)
 {
-    check(opaque, false);
+    check_row(opaque, false);
 }
 
 static void test_destination(const void *opaque)
 {
-    check(opaque, true);
+    check_row(opaque, true);
 }
 
 /*
- * A server that gives its data a byte at a time while the VM stands still: that
- * ends, and the guest goes on with its device.
+ * A server that returns one byte of data at a time while the VM is stopped:
+ * the migration fails, and the guest continues with its device.
  */
 static void test_endless(void)
 {
-    static const VFIOUserModelMigration1 crumbs = {
+    static const VFIOUserModelMigration1 one_byte = {
         sizeof(uint64_t[2]) + 1, 4 * KiB
     };
-    const VFIOUserModel crumbling = vfio_user_model_migration1(&crumbs);
-    const VFIOUserModel *model = &crumbling;
+    const VFIOUserModel one_byte_model = vfio_user_model_migration1(&one_byte);
+    const VFIOUserModel *model = &one_byte_model;
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1, 0);
     VFIOUserServer *server = from->server[0];
     g_autofree char *said = NULL;

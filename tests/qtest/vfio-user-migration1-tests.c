@@ -1,9 +1,8 @@
 /*
  * qtest of the vfio-user client: migration v1
  *
- * The state of a device arrives through the migration region of version
- * 0.9.1.  Dirty pages, servers that fail and streams that somebody changed have
- * tests of their own.
+ * The state of a device is migrated through the migration region of version
+ * 0.9.1.  Other files test dirty pages, server faults and modified streams.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +16,7 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define STATE (64 * KiB)        /* of BAR 2 */
+#define STATE (64 * KiB)        /* size of BAR 2 */
 #define MIGRATION VFIO_USER_MIGRATION1_REGION
 #define DATA VFIO_USER_MIGRATION1_DATA
 
@@ -26,7 +25,7 @@
 #define REG_OFFSET 16
 #define REG_SIZE 24
 
-/* Chunks of two sizes: neither side knows how the other one cuts. */
+/* Two chunk sizes, because neither side knows the chunk size of the other. */
 static const VFIOUserModelMigration1 large = { 16 * KiB, 4 * KiB };
 static const VFIOUserModelMigration1 small = { 4 * KiB, 4 * KiB };
 
@@ -51,7 +50,7 @@ static void check_same_state(VFIOUserPair *pair)
     g_assert_cmpmem(is, STATE, was, STATE);
 }
 
-static void mapped(VFIOUserModel *model)
+static void map_data_area(VFIOUserModel *model)
 {
     VFIOUserModelRegion *region = &model->region[MIGRATION];
 
@@ -70,8 +69,8 @@ static void test_state(const void *opaque)
     unsigned i;
 
     if (opaque) {
-        mapped(&source);
-        mapped(&destination);
+        map_data_area(&source);
+        map_data_area(&destination);
     }
     pair = vfio_user_pair_new(true, &source, &destination);
     fill_state(pair->server[VFIO_USER_SOURCE], 3);
@@ -91,7 +90,7 @@ static void test_state(const void *opaque)
     }
 }
 
-/* No message is longer than what libvfio-user gets in one piece. */
+/* No message is longer than what libvfio-user receives with one recv(). */
 static void test_long_data(void)
 {
     const VFIOUserModelMigration1 long_data = { 128 * KiB, 4 * KiB };
@@ -114,8 +113,8 @@ static void test_long_data(void)
 }
 
 /*
- * What comes in many messages goes to the destination in as many more, and is
- * a chunk there again.
+ * A chunk read in many messages is written at the destination in a different
+ * number of messages, as one chunk.
  */
 static void test_chunks(void)
 {
@@ -148,13 +147,13 @@ static void test_chunks(void)
                      ==, chunks);
 }
 
-/* A server that takes the bytes away which it shares. */
+/* A server truncates the file that it shares. */
 static void test_cut_file(void)
 {
     VFIOUserModel model = vfio_user_model_migration1(&large);
     g_autoptr(VFIOUserPair) pair = NULL;
 
-    mapped(&model);
+    map_data_area(&model);
     pair = vfio_user_pair_new(true, &model, &model);
     vfio_user_server_truncate(pair->server[VFIO_USER_SOURCE], MIGRATION, DATA);
     vfio_user_pair_start(pair);
@@ -202,7 +201,7 @@ static void test_file(void)
     g_unlink(path);
 }
 
-/* A VM that is paused migrates, and is paused there until it is continued. */
+/* A paused VM migrates and stays paused until it is continued. */
 static void test_paused(void)
 {
     VFIOUserModel model = vfio_user_model_migration1(&large);
@@ -222,7 +221,7 @@ static void test_paused(void)
     g_assert_true(vfio_user_server_runs(pair->server[VFIO_USER_DESTINATION]));
 }
 
-/* A little of anything that takes long enough to be cancelled. */
+/* Fills memory so that the migration takes long enough to be cancelled. */
 static void fill_memory(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], 8 * MiB, 0x5a, 32 * MiB);
@@ -262,7 +261,7 @@ static void test_cancel(void)
     vfio_user_server_wait_client(pair->server[VFIO_USER_DESTINATION], false);
     vfio_user_server_free(pair->server[VFIO_USER_DESTINATION]);
 
-    /* and at once again */
+    /* and immediately migrate again */
     vfio_user_pair_add(pair, &model, pair->uri);
     vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
     vfio_user_pair_migrate(pair);

@@ -1,10 +1,10 @@
 /*
  * qtest of the vfio-user client: order of writes
  *
- * A driver writes a register by message and then one that the server has an
- * eventfd or memory for.  PCI forbids that the second arrives first, whatever
- * the server does about its socket.  A guest does the writes with a vCPU: under
- * TCG and, where it runs, under KVM.
+ * A driver writes a register that is accessed by message, and then one with an
+ * ioeventfd or mapped memory.  PCI requires that the second write does not
+ * arrive first, even if the server does not read its socket.  The writes come
+ * from a guest's vCPU, under TCG and, if available, KVM.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,9 +24,9 @@
 #define MAPPED (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE | \
                 VFIO_REGION_INFO_FLAG_MMAP)
 
-/* Registers that are written by message; the doorbell is BAR 0's first. */
-#define CONFIG 0x40             /* of BAR 2 */
-#define STALL 0x80              /* likewise: the server stops reading */
+/* Registers that are written by message; the doorbell is the first of BAR 0. */
+#define CONFIG 0x40             /* in BAR 2 */
+#define STALL 0x80              /* in BAR 2: the server stops reading */
 #define CONFIG_VALUE 0xc0ffee
 #define DOORBELL_VALUE 0xd00bbe11
 
@@ -37,7 +37,7 @@ typedef enum Path {
     BY_MAPPING,
     BY_EVENTFD,
     BY_SHADOW,
-    BY_REFUSED_EVENTFD,         /* which is to say, by message */
+    BY_REFUSED_EVENTFD,         /* that is, by message */
 } Path;
 
 typedef struct QEMU_PACKED IOFds {
@@ -45,7 +45,7 @@ typedef struct QEMU_PACKED IOFds {
     VFIOUserIOFd entry;
 } IOFds;
 
-/* A device with a doorbell, and what the doorbell did. */
+/* A device with a doorbell. */
 typedef struct Bell {
     Path path;
     VFIOUserRig *rig;           /* NULL: skipped */
@@ -53,7 +53,7 @@ typedef struct Bell {
     IOFds io_fds;
     int fds[2];                 /* eventfd, shadow memory */
     VFIOUserRule rules[8];
-    unsigned n;                 /* of them */
+    unsigned n;                 /* used rules */
 } Bell;
 
 static void add_rule(Bell *bell, VFIOUserRule rule)
@@ -64,7 +64,7 @@ static void add_rule(Bell *bell, VFIOUserRule rule)
 
 static void bell_init(Bell *bell, Path path)
 {
-    const VFIOUserWhen asked = ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, AT(0));
+    const VFIOUserWhen when = ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, AT(0));
     unsigned i;
 
     *bell = (Bell) {
@@ -90,10 +90,10 @@ static void bell_init(Bell *bell, Path path)
     }
     if (path >= BY_EVENTFD) {
         add_rule(bell, (VFIOUserRule) {
-            asked, DO_PAYLOAD, 0, { &bell->io_fds, sizeof(bell->io_fds) }
+            when, DO_PAYLOAD, 0, { &bell->io_fds, sizeof(bell->io_fds) }
         });
         for (i = 0; i < ARRAY_SIZE(bell->fds); i++) {
-            add_rule(bell, (VFIOUserRule) { asked, DO_PASS, bell->fds[i] });
+            add_rule(bell, (VFIOUserRule) { when, DO_PASS, bell->fds[i] });
         }
     }
 }
@@ -120,8 +120,8 @@ static void bell_end(Bell *bell)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, bell_end)
 
-/* Whether the doorbell has arrived, or does within @ms. */
-static bool rung_within(Bell *bell, int ms)
+/* Whether the doorbell has arrived or arrives within @ms. */
+static bool rings_within(Bell *bell, int ms)
 {
     struct pollfd pfd = { .fd = bell->fds[0], .events = POLLIN };
     uint32_t value = 0;
@@ -142,12 +142,12 @@ static bool rung_within(Bell *bell, int ms)
     return value || poll(&pfd, 1, ms) == 1;
 }
 
-static bool rung(Bell *bell)
+static bool has_rung(Bell *bell)
 {
-    return rung_within(bell, 0);
+    return rings_within(bell, 0);
 }
 
-/* Calls that the client has begun. */
+/* Returns the number of calls that the client has started. */
 static uint64_t calls(VFIOUserRig *rig)
 {
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'qom-get',"
@@ -167,13 +167,13 @@ static void write_both(Bell *bell, uint32_t address, uint32_t value)
         (VFIOUserMailboxWrite) { bell->rig->bar[0].addr, DOORBELL_VALUE });
 }
 
-/* The write of a register and the doorbell */
+/* Register write and doorbell */
 
 typedef struct Row {
     const char *name;
     Path path;
     const char *accel;
-    const char *more;           /* options of QEMU */
+    const char *more;           /* further options of QEMU */
 } Row;
 
 static const Row rows[] = {
@@ -187,7 +187,7 @@ static const Row rows[] = {
     { "kvm/mapping", BY_MAPPING, "kvm", "" },
 };
 
-/* The server reads nothing until the test has seen what the guest does. */
+/* The server does not read until the test has seen the guest's progress. */
 static void check_order(Bell *bell)
 {
     VFIOUserRig *rig = bell->rig;
@@ -198,14 +198,14 @@ static void check_order(Bell *bell)
     qpci_io_readl(rig->dev, rig->bar[2], STALL);
     before = calls(rig);
     write_both(bell, rig->bar[2].addr + CONFIG, CONFIG_VALUE);
-    vfio_user_rig_wait(rig, calls(rig) != before || rung(bell));
-    g_assert_false(rung(bell));
+    vfio_user_rig_wait(rig, calls(rig) != before || has_rung(bell));
+    g_assert_false(has_rung(bell));
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_REGION_WRITE), ==, 0);
 
     vfio_user_server_release(rig->server);
     vfio_user_mailbox_wait(rig);
-    g_assert_true(rung(bell));
+    g_assert_true(has_rung(bell));
     vfio_user_server_peek(rig->server, 2, CONFIG, &is, sizeof(is));
     g_assert_cmphex(is, ==, CONFIG_VALUE);
 }
@@ -216,14 +216,14 @@ static void test_order(const void *opaque)
     g_auto(Bell) bell = { };
 
     if (bell_begin(&bell, row->path, row->accel, row->more, 0)) {
-        /* INTx may keep KVM from having the eventfds */
+        /* with INTx enabled, KVM may not have the eventfds */
         qpci_msix_enable(bell.rig->dev);
         check_order(&bell);
         qpci_msix_disable(bell.rig->dev);
     }
 }
 
-/* Which devices pay for it */
+/* Posted writes are only given up if a direct path exists */
 
 static const struct Posting {
     const char *name;
@@ -259,19 +259,19 @@ static void test_posting(const void *opaque)
     }
 }
 
-/* Interrupts: the doorbell must not find one that has no descriptor yet. */
+/* Interrupts: the doorbell must not overtake the arming of a vector. */
 
 #define VECTOR 3
 
 /*
- * Long enough for a doorbell that does not wait to be rung.  A vCPU that waits
- * does nothing that the server could see, and keeps the monitor from answering
- * for it: that the doorbell does not come can only be watched for a time.  A
- * host too slow for that time hides a fault and reports none.
+ * Long enough for a doorbell that does not wait to arrive.  A blocked vCPU
+ * does nothing that the server could see, and it blocks the monitor too, so
+ * the test can only check that the doorbell does not arrive for some time.  A
+ * very slow host may hide a fault but never reports a false one.
  */
 #define RING_MS 300
 
-/* MSI-X is on, and the guest is about to unmask a vector and ring. */
+/* Enables MSI-X; the guest then unmasks a vector and rings the doorbell. */
 static void unmask_and_ring(Bell *bell, const VFIOUserRule *rules)
 {
     VFIOUserRig *rig = bell->rig;
@@ -302,17 +302,17 @@ static void test_arming(const void *opaque)
     rig = bell.rig;
     unmask_and_ring(&bell, holds_arming);
     vfio_user_server_see(rig->server, VFIO_USER_DEVICE_SET_IRQS, AT(MSIX));
-    g_assert_false(rung_within(&bell, RING_MS));
+    g_assert_false(rings_within(&bell, RING_MS));
 
     vfio_user_server_set_rules(rig->server, NULL);
     vfio_user_server_release(rig->server);
     vfio_user_mailbox_wait(rig);
-    g_assert_true(rung(&bell));
+    g_assert_true(has_rung(&bell));
     g_assert_true(vfio_user_irq_armed(rig, MSIX, VECTOR));
     qpci_msix_disable(rig->dev);
 }
 
-/* The VM waits with the guest, for one time-out and not for another. */
+/* The VM waits together with the vCPU, for one timeout only. */
 static void test_arming_never_answered(void)
 {
     static const VFIOUserRule rules[] = {
@@ -328,7 +328,7 @@ static void test_arming_never_answered(void)
     vfio_user_mailbox_wait(rig);
     g_assert_cmphex(vfio_user_mailbox_read(rig, rig->bar[2].addr), ==,
                     UINT32_MAX);
-    g_assert_false(rung(&bell));
+    g_assert_false(has_rung(&bell));
     vfio_user_rig_ping(rig);
 }
 

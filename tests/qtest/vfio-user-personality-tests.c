@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: habits of released servers
  *
- * The warnings about a server's habits, the properties that avoid them, and
- * the limits that the guest meets.  Other tests check, with a row for each
- * personality, that the device works nevertheless.
+ * Warnings about a server's habits, the properties that avoid them, and the
+ * resulting limits for the guest.  Other tests check, for each personality,
+ * that the device works nevertheless.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,8 +20,8 @@
 #define NO_PROBES ",x-no-region-io-fds=on,x-no-device-feature=on"
 
 /*
- * Starts a QEMU with a device of rust-vmm's crate, and another without server
- * that ends it.  Returns what it said.
+ * Starts a QEMU with a device of the rust-vmm crate, and another device
+ * without a server, which makes QEMU exit.  Returns QEMU's messages.
  */
 static char *start_with(VFIOUserServer *server, const char *properties)
 {
@@ -46,7 +46,7 @@ static VFIOUserServer *undrained_server(void)
     return vfio_user_server_new(&model, NULL);
 }
 
-/* One warning, and each probe leaves the server in step. */
+/* There is one warning, and the server stays synchronized after each probe. */
 static void test_undrained(void)
 {
     g_autoptr(VFIOUserServer) server = undrained_server();
@@ -59,7 +59,7 @@ static void test_undrained(void)
     g_assert_cmpuint(seen.header.size, ==, 2 * sizeof(VFIOUserHeader));
 }
 
-/* The other probe is named where it is the first to be refused. */
+/* The warning names the other probe if that is refused first. */
 static void test_undrained_feature(void)
 {
     g_autoptr(VFIOUserServer) server = undrained_server();
@@ -91,7 +91,7 @@ static void test_no_probes(void)
                    "-device intel-iommu,caching-mode=on " \
                    "-object memory-backend-memfd,id=ram,size=64M,share=on " \
                    VFIO_USER_RIG_Q35_PORT
-#define RAM 0x1000000ull        /* beside what interrupts use */
+#define RAM 0x1000000ull        /* not used by the interrupt helpers */
 
 static VFIOUserModel model_of(const char *name)
 {
@@ -124,14 +124,14 @@ static bool says(const char *path, const char *text)
     return strstr(said, text);
 }
 
-/* The guest maps a page, which joins no other. */
+/* Maps a page that cannot be merged with others. */
 static void map_page(VFIOUserRig *rig, unsigned i)
 {
     vtd_set(rig->qts, IOVA + i * PAGE, RAM + 2 * i * PAGE, READ | WRITE);
     vtd_invalidate_pages(rig->qts, IOVA + i * PAGE, 0);
 }
 
-/* The map that is one too many costs the guest its device, and no more. */
+/* One map too many disables the device and nothing else. */
 static void check_most_maps(VFIOUserRig *rig, unsigned most, const char *said)
 {
     vtd_init(rig->qts, VFIO_USER_RIG_Q35_BUS, 0);
@@ -170,7 +170,10 @@ static void test_most_maps(const void *name)
     g_unlink(said);
 }
 
-/* Shared memory that does not begin where the server wants: by message. */
+/*
+ * Shared memory that is not aligned as the server requires is accessed by
+ * message.
+ */
 static void test_unaligned(void)
 {
     const VFIOUserModel model = model_of("spdk");
@@ -190,7 +193,7 @@ static void test_unaligned(void)
     check_works(rig);
 }
 
-/* Memory that is not shared is told, and never reached. */
+/* Memory that is not shared is announced but never accessed. */
 static void test_no_messages(void)
 {
     const VFIOUserModel model = model_of("x-vfio-user-server");
@@ -206,7 +209,7 @@ static void test_no_messages(void)
     check_works(rig);
 }
 
-/* MSI that the server does not have: the guest gets none, and can go on. */
+/* The guest gets no MSI if the server lacks it, and can continue. */
 static void test_no_msi_beside(void)
 {
     const VFIOUserModel model = model_of("x-vfio-user-server");

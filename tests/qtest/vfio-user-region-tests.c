@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: regions
  *
- * Which access of the guest is a message and which is memory that the server
- * shares, for regions of every kind; and servers whose description of a region
- * or whose file is not what it should be.
+ * Checks which guest accesses are messages and which go to shared memory, for
+ * all kinds of regions, and servers with an invalid region description or
+ * file.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,10 +19,10 @@
 #define MAPPED (RW | VFIO_REGION_INFO_FLAG_MMAP)
 #define PAGE 0x1000
 
-/* Where the tests put BARs that are larger than the rig's. */
+/* Address of BARs that are larger than the rig's. */
 #define HIGH (1ULL << 40)
 
-/* The usual device, but for one region. */
+/* The default model with one region replaced. */
 static const VFIOUserModel *model_with(unsigned nr, VFIOUserModelRegion region)
 {
     static VFIOUserModel model;
@@ -33,7 +33,7 @@ static const VFIOUserModel *model_with(unsigned nr, VFIOUserModelRegion region)
 }
 #define MODEL_WITH(nr, ...) model_with(nr, (VFIOUserModelRegion) __VA_ARGS__)
 
-static VFIOUserRig *plug_model(const char *args, const VFIOUserModel *model)
+static VFIOUserRig *region_plug(const char *args, const VFIOUserModel *model)
 {
     VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
 
@@ -41,18 +41,18 @@ static VFIOUserRig *plug_model(const char *args, const VFIOUserModel *model)
     return rig;
 }
 
-/* Messages that reached the server, up to now. */
-static unsigned messages(VFIOUserRig *rig)
+/* Returns the number of messages that have reached the server. */
+static unsigned count_messages(VFIOUserRig *rig)
 {
     g_autoptr(GArray) log = NULL;
 
-    /* behind it on the socket is nothing */
+    /* all earlier messages have arrived when this read returns */
     qpci_config_readb(rig->dev, PCI_LATENCY_TIMER);
     log = vfio_user_server_log(rig->server);
     return log->len - 1;
 }
 
-/* Reads and writes at @at of a region, which is at @address. */
+/* Reads and writes at offset @at of a region mapped at @address. */
 static void check_access(VFIOUserRig *rig, unsigned nr, uint64_t address,
                          uint64_t at, bool by_message)
 {
@@ -63,7 +63,7 @@ static void check_access(VFIOUserRig *rig, unsigned nr, uint64_t address,
     vfio_user_server_forget(rig->server);
     g_assert_cmphex(qtest_readl(rig->qts, address + at), ==, value);
     qtest_writel(rig->qts, address + at, other);
-    g_assert_cmpuint(messages(rig), ==, by_message ? 2 : 0);
+    g_assert_cmpuint(count_messages(rig), ==, by_message ? 2 : 0);
     vfio_user_server_peek(rig->server, nr, at, &is, sizeof(is));
     g_assert_cmphex(is, ==, other);
     if (by_message) {
@@ -80,7 +80,7 @@ static void check_bar(VFIOUserRig *rig, unsigned nr, uint64_t at,
     check_access(rig, nr, rig->bar[nr].addr, at, by_message);
 }
 
-/* Nothing of a server's file is mapped in QEMU. */
+/* Whether QEMU has mapped a file of the server. */
 static bool maps_a_file(VFIOUserRig *rig)
 {
     g_autofree char *path =
@@ -91,12 +91,12 @@ static bool maps_a_file(VFIOUserRig *rig)
     return strstr(text, "vfio-user-region");
 }
 
-/* What is mapped */
+/* Mapping */
 
 static void test_whole(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 4 * PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 4 * PAGE, MAPPED }));
 
     check_bar(rig, 0, 0, false);
     check_bar(rig, 0, 4 * PAGE - 4, false);
@@ -109,8 +109,8 @@ static void test_whole(void)
 static void test_offset(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM,
-                   MODEL_WITH(0, { 4 * PAGE, MAPPED, .offset = 3 * PAGE }));
+        region_plug(VFIO_USER_RIG_RAM,
+                    MODEL_WITH(0, { 4 * PAGE, MAPPED, .offset = 3 * PAGE }));
 
     check_bar(rig, 0, 0, false);
     check_bar(rig, 0, 4 * PAGE - 4, false);
@@ -119,7 +119,7 @@ static void test_offset(void)
 static void check_areas(bool fd_per_area)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
             16 * PAGE, MAPPED, 3,
             { { PAGE, PAGE }, { 8 * PAGE, 8 * PAGE }, { 4 * PAGE, PAGE } },
             .offset = PAGE, .fd_per_area = fd_per_area,
@@ -141,17 +141,17 @@ static void test_areas(void)
     check_areas(false);
 }
 
-/* libvfio-user sends the descriptor once for each area. */
+/* libvfio-user sends one descriptor for each area. */
 static void test_areas_with_fds(void)
 {
     check_areas(true);
 }
 
-/* Areas of nothing are left out, wherever they claim to be. */
+/* Empty areas are ignored, whatever their offset. */
 static void test_areas_empty(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(2, {
             16 * PAGE, MAPPED, 4,
             { { PAGE, PAGE }, { 0, 0 }, { 4 * PAGE, PAGE },
               { 99 * PAGE + 1, 0 } },
@@ -164,11 +164,11 @@ static void test_areas_empty(void)
     check_bar(rig, 2, 5 * PAGE, true);
 }
 
-/* As the sample "server" of libvfio-user has it. */
+/* Like the sample "server" of libvfio-user. */
 static void test_no_power_of_two(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
             3 * PAGE, MAPPED, 2, { { 0, PAGE }, { 2 * PAGE, PAGE } },
         }));
 
@@ -181,13 +181,13 @@ static void test_no_power_of_two(void)
     qpci_io_writel(rig->dev, rig->bar[0], 3 * PAGE, 0);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 4 * PAGE - 4), ==,
                     UINT32_MAX);
-    g_assert_cmpuint(messages(rig), ==, 0);
+    g_assert_cmpuint(count_messages(rig), ==, 0);
 }
 
 static void test_no_power_of_two_whole(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 3 * PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 3 * PAGE, MAPPED }));
 
     check_bar(rig, 0, 3 * PAGE - 4, false);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 3 * PAGE), ==,
@@ -197,14 +197,17 @@ static void test_no_power_of_two_whole(void)
 static void test_switched_off(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM "-global vfio-user-pci.x-no-mmap=on ",
-                   MODEL_WITH(0, { 4 * PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM "-global vfio-user-pci.x-no-mmap=on ",
+                    MODEL_WITH(0, { 4 * PAGE, MAPPED }));
 
     check_bar(rig, 0, 0, true);
     g_assert_false(maps_a_file(rig));
 }
 
-/* Reads of the guest change nothing, writes of a ROM must do no harm. */
+/*
+ * Regions that are not both readable and writable are not mapped: guest reads
+ * might have side effects, and a ROM must not be written.
+ */
 static void test_not_both_ways(void)
 {
     static const uint32_t flags[] = {
@@ -214,7 +217,7 @@ static void test_not_both_ways(void)
 
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
         g_autoptr(VFIOUserRig) rig =
-            plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
+            region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, {
                 PAGE, flags[i] | VFIO_REGION_INFO_FLAG_MMAP,
             }));
 
@@ -223,14 +226,14 @@ static void test_not_both_ways(void)
     }
 }
 
-/* MSI-X: QEMU's table lies over what is mapped. */
+/* MSI-X: QEMU's table overlays the mapping. */
 
 #define VECTOR 3
 
 static void check_msix(const VFIOUserModel *model, uint64_t table,
                        uint64_t beside)
 {
-    g_autoptr(VFIOUserRig) rig = plug_model(VFIO_USER_RIG_RAM, model);
+    g_autoptr(VFIOUserRig) rig = region_plug(VFIO_USER_RIG_RAM, model);
     const uint64_t entry = table + VECTOR * PCI_MSIX_ENTRY_SIZE;
     const uint32_t zero = 0;
     QPCIBar bar = qpci_iomap(rig->dev, 4, NULL);
@@ -240,7 +243,7 @@ static void check_msix(const VFIOUserModel *model, uint64_t table,
     vfio_user_server_forget(rig->server);
     qpci_io_writel(rig->dev, bar, entry, 0xfee00000);
     g_assert_cmphex(qpci_io_readl(rig->dev, bar, entry), ==, 0xfee00000);
-    g_assert_cmpuint(messages(rig), ==, 0);
+    g_assert_cmpuint(count_messages(rig), ==, 0);
     vfio_user_server_peek(rig->server, 4, entry, &is, sizeof(is));
     g_assert_cmphex(is, ==, 0);
     check_access(rig, 4, bar.addr, beside, false);
@@ -275,7 +278,7 @@ static void test_msix(void)
     }
 }
 
-/* INTx and the end of the server: mappings go and come */
+/* INTx and disconnects disable and enable mappings */
 
 static unsigned memory_changes(VFIOUserRig *rig)
 {
@@ -288,21 +291,21 @@ static unsigned memory_changes(VFIOUserRig *rig)
 static void test_intx(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
 
     vfio_user_server_forget(rig->server);
     vfio_user_server_trigger(rig->server, VFIO_PCI_INTX_IRQ_INDEX, 0);
-    /* it is noticed with the next look at the device, and that ends it */
+    /* the next access to the device shows the interrupt and acknowledges it */
     vfio_user_rig_wait(rig, (qtest_readl(rig->qts, rig->bar[0].addr),
                              vfio_user_server_saw(rig->server,
                                                   VFIO_USER_REGION_READ)));
     vfio_user_server_see(rig->server, VFIO_USER_DEVICE_SET_IRQS,
                          AT(VFIO_PCI_INTX_IRQ_INDEX));
-    /* to the server this is no change of memory */
+    /* this sends no map or unmap */
     g_assert_cmpuint(memory_changes(rig), ==, 0);
     check_bar(rig, 0, 0, true);
 
-    /* a while without one */
+    /* after some time without interrupts */
     qtest_clock_step(rig->qts, INTX_MMAP_NS);
     g_assert_cmpuint(memory_changes(rig), ==, 0);
     check_bar(rig, 0, 0, false);
@@ -321,7 +324,7 @@ static void check_gone(VFIOUserRig *rig)
 static void test_death(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
     const uint32_t value = 0x1234;
 
     vfio_user_server_poke(rig->server, 0, 0x10, &value, sizeof(value));
@@ -330,11 +333,11 @@ static void test_death(void)
     check_gone(rig);
 }
 
-/* The timer that turns mappings on again finds nobody. */
+/* The timer that enables mappings again finds no server. */
 static void test_death_in_intx(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { PAGE, MAPPED }));
 
     vfio_user_server_trigger(rig->server, VFIO_PCI_INTX_IRQ_INDEX, 0);
     vfio_user_rig_wait(rig, (qtest_readl(rig->qts, rig->bar[0].addr),
@@ -351,7 +354,7 @@ static void test_death_in_intx(void)
 static void test_dma(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_SHARED, MODEL_WITH(0, { PAGE, MAPPED }));
+        region_plug(VFIO_USER_RIG_SHARED, MODEL_WITH(0, { PAGE, MAPPED }));
     uint64_t at = rig->bar[0].addr;
     unsigned maps = vfio_user_server_maps(rig->server);
     uint32_t value = 0;
@@ -363,7 +366,7 @@ static void test_dma(void)
     g_assert_cmpint(vfio_user_server_dma_read(rig->server, 0x200000, &value,
                                               4), ==, 0);
 
-    /* out of the way and back */
+    /* move the BAR away and back */
     vfio_user_server_forget(rig->server);
     qpci_config_writew(rig->dev, PCI_COMMAND, 0);
     qpci_device_enable(rig->dev);
@@ -408,7 +411,7 @@ static void test_wide(void)
     vfio_user_rig_end(rig);
 }
 
-/* Bytes of memory that are QEMU's own. */
+/* Returns the bytes of QEMU's private memory. */
 static uint64_t own_memory(VFIOUserRig *rig)
 {
     g_autofree char *path =
@@ -420,7 +423,7 @@ static uint64_t own_memory(VFIOUserRig *rig)
                             10) * KiB;
 }
 
-/* A BAR that is a file as a whole, sparse as it may be. */
+/* A BAR that is a whole, sparse file. */
 static void check_large(uint64_t size, bool by_message)
 {
     VFIOUserModel model = *MODEL_WITH(2, { size, MAPPED });
@@ -456,7 +459,7 @@ static void test_too_large(void)
     check_large(32 * TiB, true);
 }
 
-/* 64 bits, ports, 32 bits, 64 bits: whatever is behind which. */
+/* BARs of different types in any order: 64 bits, ports, 32 bits, 64 bits. */
 static void test_order(void)
 {
     VFIOUserModel model = vfio_user_model;
@@ -482,7 +485,7 @@ static void test_order(void)
     for (i = 0; i < ARRAY_SIZE(nrs); i++) {
         QPCIBar bar = qpci_iomap(rig->dev, nrs[i], NULL);
 
-        /* not in the page of the MSI-X table */
+        /* outside the page of the MSI-X table */
         check_access(rig, nrs[i], bar.addr,
                      nrs[i] == 3 ? PAGE - 4 : 2 * PAGE - 4, nrs[i] == 3);
     }
@@ -493,7 +496,7 @@ static void test_order(void)
     vfio_user_rig_end(rig);
 }
 
-/* A server with legacy ranges: they stay with whoever has them. */
+/* Legacy VGA ranges of a server are ignored. */
 static void test_vga(void)
 {
     VFIOUserModel model = *MODEL_WITH(VFIO_PCI_VGA_REGION_INDEX,
@@ -501,36 +504,36 @@ static void test_vga(void)
     VFIOUserRig *rig;
 
     pci_set_word(model.config + PCI_CLASS_DEVICE, PCI_CLASS_DISPLAY_VGA);
-    rig = plug_model(VFIO_USER_RIG_RAM, &model);
+    rig = region_plug(VFIO_USER_RIG_RAM, &model);
     vfio_user_server_forget(rig->server);
     qtest_writel(rig->qts, 0xa0000, 0x5a5a5a5a);
     qtest_outb(rig->qts, 0x3c0, 0x5a);
     qtest_outb(rig->qts, 0x3b4, 0x5a);
-    g_assert_cmpuint(messages(rig), ==, 0);
+    g_assert_cmpuint(count_messages(rig), ==, 0);
     check_bar(rig, 0, 0, true);
     vfio_user_rig_end(rig);
 }
 
-/* Servers that lie */
+/* Invalid descriptions */
 
-typedef struct Lie {
+typedef struct BadInfo {
     const char *name;
-    bool refused;               /* else the region goes by message */
-    uint32_t at;                /* of the description with its areas ... */
-    VFIOUserData data;          /* ... this stands there */
-    VFIOUserRule rule;          /* or this is done to it */
-} Lie;
+    bool refused;               /* else accessed by message */
+    uint32_t at;                /* offset in the region info ... ... */
+    VFIOUserData data;          /* ... where this data is written */
+    VFIOUserRule rule;          /* or a rule that modifies the reply */
+} BadInfo;
 
-/* Where the description of two areas has what. */
+/* Offsets in the region info with two areas. */
 #define CAP 32
 #define AREA(i) (CAP + 16 + 16 * (i))
 #define LE32(v) BYTES((v) & 0xff, (v) >> 8 & 0xff, (v) >> 16 & 0xff, (v) >> 24)
 #define LE64(v) STRUCT(uint64_t, v)
 #define INFO(name) offsetof(VFIOUserRegionInfo, name)
-/* The second time it is asked for, now with room for the areas. */
+/* The second query, which has room for the areas. */
 #define DESCRIPTION ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(2), .nth = 2)
 
-static const Lie lies[] = {
+static const BadInfo bad_infos[] = {
     { "area-outside", false, AREA(0), LE64(16 * PAGE) },
     { "area-across-end", false, AREA(1), LE64(15 * PAGE) },
     { "area-far-outside", false, AREA(0), LE64(-(uint64_t)PAGE) },
@@ -559,22 +562,22 @@ static const Lie lies[] = {
     { "without-areas", true, .rule = { DESCRIPTION, DO_LENGTH, CAP } },
 };
 
-static void test_lie(const void *opaque)
+static void test_bad_info(const void *opaque)
 {
     static const VFIOUserModelRegion region = {
         16 * PAGE, MAPPED, 2, { { 0, 2 * PAGE }, { 8 * PAGE, 2 * PAGE } },
     };
-    const Lie *lie = opaque;
+    const BadInfo *bad = opaque;
     VFIOUserRule rules[] = {
-        lie->data.size ? (VFIOUserRule) { DESCRIPTION, DO_PATCH, lie->at,
-                                          lie->data } : lie->rule,
+        bad->data.size ? (VFIOUserRule) { DESCRIPTION, DO_PATCH, bad->at,
+                                          bad->data } : bad->rule,
         { }
     };
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_RAM, model_with(2, region), rules);
     g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
 
-    if (lie->refused) {
+    if (bad->refused) {
         g_assert_nonnull(message);
         g_test_message("%s", message);
         g_assert_nonnull(strstr(message, vfio_user_server_path(rig->server)));
@@ -607,10 +610,7 @@ static const VFIOUserRule short_file[] = {
     { }
 };
 
-/*
- * A file that does not say how large it is, nor lets itself be closed: QEMU
- * does not wait.
- */
+/* A file whose fstat() and close() block: QEMU does not wait. */
 static void test_never_answers(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
@@ -637,7 +637,10 @@ static void test_never_answers(void)
     }
 }
 
-/* One line for each region that is not mapped, and the device is there. */
+/*
+ * Checks that there is one warning per region not mapped, and that the device
+ * exists.
+ */
 static void check_warning(const VFIOUserModel *model,
                           const VFIOUserRule *rules, const char *why)
 {
@@ -661,10 +664,10 @@ static void check_warning(const VFIOUserModel *model,
     g_assert_cmpuint(vfio_user_rig_lines(text), ==, 1);
 }
 
-/* Nothing to map is what the server wants, and nobody is warned. */
 /*
- * What hw/vfio asks the kernel of a region that it maps goes by the command
- * that a server knows for migration and dirty pages.  It is asked for no more.
+ * hw/vfio queries kernel features of mapped regions, with the command that
+ * servers know for migration and dirty pages.  The server must only get the
+ * known queries.
  */
 static void test_features(void)
 {
@@ -675,7 +678,7 @@ static void test_features(void)
 
     model.region[0] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
     model.region[2] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
-    rig = plug_model(VFIO_USER_RIG_RAM, &model);
+    rig = region_plug(VFIO_USER_RIG_RAM, &model);
     log = vfio_user_server_log(rig->server);
     for (i = 0; i < log->len; i++) {
         VFIOUserSeen *seen = &g_array_index(log, VFIOUserSeen, i);
@@ -752,16 +755,16 @@ void vfio_user_add_region_tests(void)
     qtest_add_func("/vfio-user/region/never-answers", test_never_answers);
     qtest_add_func("/vfio-user/region/order", test_order);
     qtest_add_func("/vfio-user/region/vga", test_vga);
-    for (i = 0; i < ARRAY_SIZE(lies); i++) {
+    for (i = 0; i < ARRAY_SIZE(bad_infos); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/region/lies/%s",
-                                                lies[i].name);
+                                                bad_infos[i].name);
 
-        qtest_add_data_func(path, &lies[i], test_lie);
+        qtest_add_data_func(path, &bad_infos[i], test_bad_info);
     }
     qtest_add_func("/vfio-user/region/features", test_features);
     qtest_add_func("/vfio-user/region/no-warning", test_no_warning);
     qtest_add_func("/vfio-user/region/warnings", test_warnings);
-    /* these want a VM of their own */
+    /* these need a VM with other options */
     qtest_add_func("/vfio-user/region/dma", test_dma);
     qtest_add_func("/vfio-user/region/switched-off", test_switched_off);
 }

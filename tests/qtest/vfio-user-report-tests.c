@@ -1,8 +1,8 @@
 /*
- * qtest of the vfio-user client: errors that come in numbers
+ * qtest of the vfio-user client: rate-limited errors
  *
- * A guest that does what its server rejects, as often as it likes: a few lines
- * and their number are all that QEMU says of it, and none is lost.
+ * A guest may repeat an action that its server rejects at any rate: QEMU
+ * prints a few lines and the number of the others, without losing any.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@
 #include "vfio-user-tests.h"
 
 #define TIMES 2000
-#define LINES 100               /* at most, on a machine that is very slow */
+#define LINES 100               /* maximum, on a very slow machine */
 #define MORE " more errors"
 
 static const VFIOUserRule rejects[] = {
@@ -69,8 +69,11 @@ static void unplug(Guest *g)
     vfio_user_server_wait_client(g->server, false);
 }
 
-/* Errors that QEMU told of or counted; fails where it was by line. */
-static unsigned told(Guest *g)
+/*
+ * Returns the number of errors printed or counted; fails the test if there are
+ * too many lines.
+ */
+static unsigned reported(Guest *g)
 {
     g_autofree char *text = vfio_user_said_text(g->said);
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
@@ -93,7 +96,7 @@ static unsigned told(Guest *g)
     return n;
 }
 
-/* The number comes although nothing else fails later. */
+/* The number is printed even if no later error occurs. */
 static void test_reads(void)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
@@ -103,12 +106,12 @@ static void test_reads(void)
     for (unsigned i = 0; i < TIMES; i++) {
         g_assert_cmphex(qpci_io_readl(g.dev, g.bar, 0x40), ==, UINT32_MAX);
     }
-    while (told(&g) < TIMES) {
+    while (reported(&g) < TIMES) {
         g_assert_cmpint(g_get_monotonic_time(), <, deadline);
         qtest_clock_step(g.said->qts, 1);
     }
-    g_assert_cmpuint(told(&g), ==, TIMES);
-    /* and the text says what it was */
+    g_assert_cmpuint(reported(&g), ==, TIMES);
+    /* the text describes the error */
     g_assert_cmpuint(vfio_user_said_count(g.said, "REGION_READ: the server"
                      " replied with an error: Invalid argument (region 0,"
                      " offset 0x40, 4 bytes)"), >, 0);
@@ -125,11 +128,11 @@ static void test_config(void)
         qpci_config_writeb(g.dev, PCI_LATENCY_TIMER, i);
     }
     unplug(&g);
-    g_assert_cmpuint(told(&g), ==, 2 * TIMES);
+    g_assert_cmpuint(reported(&g), ==, 2 * TIMES);
     end(&g);
 }
 
-/* What hw/vfio does about an interrupt that was refused is no line each. */
+/* Refused interrupts cause no line each. */
 static void test_interrupts(void)
 {
     Guest g;
@@ -140,7 +143,7 @@ static void test_interrupts(void)
         qpci_msix_disable(g.dev);
     }
     unplug(&g);
-    g_assert_cmpuint(told(&g), >=, TIMES / 10);
+    g_assert_cmpuint(reported(&g), >=, TIMES / 10);
     end(&g);
 }
 

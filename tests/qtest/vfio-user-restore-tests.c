@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: configuration space after a reset
  *
- * The guest resets the function itself and goes on with what it had
- * programmed: the server, whose registers are back at their defaults, has to
- * get it again.
+ * The guest resets the function and continues with the configuration it had
+ * programmed.  The server's registers are back at their defaults, so QEMU has
+ * to restore them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 #define CONFIG VFIO_PCI_CONFIG_REGION_INDEX
 #define MSIX VFIO_PCI_MSIX_IRQ_INDEX
 
-/* Offsets of the capabilities beside those of vfio_user_model. */
+/* Offsets of the capabilities in addition to those of vfio_user_model. */
 #define PM 0x70
 #define EXPRESS 0x80
 #define AF 0xc0
@@ -32,7 +32,7 @@ typedef struct Config {
     uint8_t bytes[PCI_CONFIG_SPACE_SIZE];
 } Config;
 
-static VFIOUserModel model_that_resets(void)
+static VFIOUserModel model_with_resets(void)
 {
     VFIOUserModel model = vfio_user_model;
     uint8_t *config = model.config;
@@ -51,10 +51,13 @@ static VFIOUserModel model_that_resets(void)
     return model;
 }
 
-/* Of QEMU's server, which resets configuration space with the function. */
-static VFIOUserModel model_of_qemu(void)
+/*
+ * The same with the habits of x-vfio-user-server, which resets configuration
+ * space with the function.
+ */
+static VFIOUserModel model_like_qemu(void)
 {
-    VFIOUserModel model = model_that_resets();
+    VFIOUserModel model = model_with_resets();
 
     model.personality = vfio_user_personality("x-vfio-user-server");
     return model;
@@ -65,7 +68,7 @@ typedef struct Reset {
     const char *name;
     uint8_t at;
     uint8_t size;               /* 1 or 2 */
-    uint16_t before;            /* written first, and 0 is not */
+    uint16_t before;            /* written first, unless 0 */
     uint16_t value;
     enum { BY_SERVER, BY_RULE, NONE } deed;
 } Reset;
@@ -90,8 +93,8 @@ static void write_reset(VFIOUserRig *rig, const Reset *reset, uint16_t value)
     }
 }
 
-/* What firmware and a driver program. */
-static void program(VFIOUserRig *rig)
+/* Programs the device as firmware and a driver do. */
+static void program_device(VFIOUserRig *rig)
 {
     QPCIDevice *dev = rig->dev;
 
@@ -151,16 +154,16 @@ static VFIOUserRig *plug_programmed(const VFIOUserModel *model)
 {
     VFIOUserRig *rig = vfio_user_irq_plugged(model, NULL, 0);
 
-    program(rig);
+    program_device(rig);
     check_works(rig);
     return rig;
 }
 
-/* Twice, as what was restored is what has to be restored again. */
+/* Resets twice, because restored registers have to be restored again. */
 static void test_restored(const void *opaque)
 {
     const Reset *reset = opaque;
-    const VFIOUserModel model = model_of_qemu();
+    const VFIOUserModel model = model_like_qemu();
     const VFIOUserRule rules[] = {
         { ON(VFIO_USER_REGION_WRITE, AT_OFFSET(CONFIG, reset->at), .nth = 1),
           DO_CONFIG, 0, { model.config, sizeof(model.config) } },
@@ -192,10 +195,13 @@ static void test_restored(const void *opaque)
     vfio_user_rig_ping(rig);
 }
 
-/* BARs are there before the device decodes them, and DMA comes last. */
+/*
+ * BARs are restored before the command register, which enables decoding and
+ * DMA.
+ */
 static void test_order(void)
 {
-    const VFIOUserModel model = model_of_qemu();
+    const VFIOUserModel model = model_like_qemu();
     g_autoptr(VFIOUserRig) rig = plug_programmed(&model);
     g_autoptr(GArray) log = NULL;
     bool commanded = false;
@@ -218,10 +224,10 @@ static void test_order(void)
     qpci_msix_disable(rig->dev);
 }
 
-/* A device that keeps its registers gets no write but the guest's. */
+/* A device that keeps its registers gets no writes except the guest's. */
 static void test_kept(void)
 {
-    const VFIOUserModel model = model_that_resets();
+    const VFIOUserModel model = model_with_resets();
     g_autoptr(VFIOUserRig) rig = plug_programmed(&model);
 
     vfio_user_server_forget(rig->server);
@@ -231,13 +237,13 @@ static void test_kept(void)
     qpci_msix_disable(rig->dev);
 }
 
-/* A device that QEMU itself resets while the guest uses it */
+/* A device that QEMU resets while the guest uses it */
 
 #define GET_STATE \
     AT_FEATURE(VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)
 #define STATE_AT sizeof(VFIOUserDeviceFeature)
 
-/* It does not run again and is in the state ERROR, until it is reset. */
+/* The device does not run again and is in the state ERROR until it is reset. */
 static const VFIOUserRule is_in_error[] = {
     { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_RUNNING), .nth = 1),
       DO_FAIL, EIO },
@@ -248,29 +254,29 @@ static const VFIOUserRule is_in_error[] = {
     { }
 };
 
-static void order(VFIOUserRig *rig, const char *command)
+static void send_command(VFIOUserRig *rig, const char *command)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': %s}", command);
 }
 
-/* What QEMU keeps of it comes back: BARs, command, MSI and MSI-X. */
+/* QEMU restores the state that it keeps: BARs, command, MSI and MSI-X. */
 static void test_error_state(void)
 {
     const uint8_t msix = VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS;
-    VFIOUserModel model = model_that_resets();
+    VFIOUserModel model = model_with_resets();
     g_autoptr(VFIOUserRig) rig = NULL;
     Config before, after;
 
     model.migration = vfio_user_mig_stop_copy->migration;
     rig = plug_programmed(&model);
     before = server_config(rig);
-    order(rig, "stop");
+    send_command(rig, "stop");
     vfio_user_server_set_rules(rig->server, is_in_error);
     vfio_user_server_forget(rig->server);
-    order(rig, "cont");
+    send_command(rig, "cont");
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
-    /* the last register that is restored, and that the model resets */
+    /* the last register that QEMU restores and that the model resets */
     vfio_user_rig_wait(rig, !memcmp(server_config(rig).bytes + msix,
                                     before.bytes + msix, 2));
     after = server_config(rig);
@@ -286,11 +292,12 @@ static void test_error_state(void)
     qpci_msix_disable(rig->dev);
 }
 
-/* A reset of the VM, after which the guest has programmed nothing */
+/* Reset of the VM, after which the guest has programmed nothing */
 
 /*
- * By a server as libvfio-user, which resets the device and not these registers.
- * @paused: the reset waits for the VM to run
+ * Uses a server like libvfio-user, which resets the device but not these
+ * registers.
+ * @paused: the reset is deferred until the VM runs
  */
 static void check_system_reset(const VFIOUserModel *model, bool paused)
 {
@@ -306,15 +313,15 @@ static void check_system_reset(const VFIOUserModel *model, bool paused)
 
     vfio_user_server_forget(rig->server);
     if (paused) {
-        order(rig, "stop");
+        send_command(rig, "stop");
     }
     vfio_user_server_set_rules(rig->server, keeps);
-    order(rig, "system_reset");
+    send_command(rig, "system_reset");
     qtest_qmp_eventwait(rig->qts, "RESET");
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, !paused);
     if (paused) {
-        order(rig, "cont");
+        send_command(rig, "cont");
     }
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
@@ -327,26 +334,26 @@ static void check_system_reset(const VFIOUserModel *model, bool paused)
 
 static void test_system_reset(void)
 {
-    const VFIOUserModel model = model_that_resets();
+    const VFIOUserModel model = model_with_resets();
 
     check_system_reset(&model, false);
 }
 
-/* Of all that QEMU writes then, one message is waited for. */
+/* QEMU waits for only one of its writes. */
 static void test_system_reset_never_answered(void)
 {
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_REGION_WRITE, AT(CONFIG)), DO_DROP },
         { }
     };
-    const VFIOUserModel model = model_that_resets();
+    const VFIOUserModel model = model_with_resets();
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL,
                                                        TIMEOUT_MS);
 
-    program(rig);
+    program_device(rig);
     vfio_user_server_set_rules(rig->server, rules);
     vfio_user_server_forget(rig->server);
-    order(rig, "system_reset");
+    send_command(rig, "system_reset");
     qtest_qmp_eventwait(rig->qts, "RESET");
     vfio_user_server_wait_client(rig->server, false);
     g_assert_cmpuint(writes(rig), ==, 1);
@@ -355,13 +362,13 @@ static void test_system_reset_never_answered(void)
 
 static void test_system_reset_paused(void)
 {
-    VFIOUserModel model = model_that_resets();
+    VFIOUserModel model = model_with_resets();
 
     model.migration = vfio_user_mig_stop_copy->migration;
     check_system_reset(&model, true);
 }
 
-/* A reset of the bus, by the bridge that the device is behind */
+/* Bus reset by the bridge in front of the device */
 
 #define BEHIND_PORT "-machine q35 -nodefaults -m 64 " VFIO_USER_RIG_Q35_PORT
 
@@ -377,15 +384,15 @@ static void reset_bus(VFIOUserRig *rig)
     g_free(port);
 }
 
-/* The message of MSI is QEMU's; no server looks at it. */
+/* The MSI message is emulated by QEMU and not used by servers. */
 static bool is_msi_message(unsigned at)
 {
     return at >= VFIO_USER_MODEL_MSI + PCI_MSI_ADDRESS_LO &&
            at < VFIO_USER_MODEL_MSI + PCI_MSI_DATA_64 + 2;
 }
 
-/* What the guest reads is what the server has. */
-static void check_agreed(VFIOUserRig *rig)
+/* Checks that the guest reads what the server has. */
+static void check_same_config(VFIOUserRig *rig)
 {
     const Config is = server_config(rig);
 
@@ -399,20 +406,20 @@ static void check_agreed(VFIOUserRig *rig)
     }
 }
 
-/* @keeps: the server does not reset what is in configuration space */
+/* @keeps: the server does not reset its configuration space */
 static void check_bus_reset(bool keeps)
 {
-    const VFIOUserModel model = model_that_resets();
+    const VFIOUserModel model = model_with_resets();
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(BEHIND_PORT, &model,
                                                      NULL);
     VFIOUserRule rules[] = { { ON(VFIO_USER_DEVICE_RESET), DO_CONFIG }, { } };
     Config before;
 
     vfio_user_rig_plug(rig, 0);
-    program(rig);
+    program_device(rig);
     check_works(rig);
     before = server_config(rig);
-    /* a reset begins with this, whatever the server does then */
+    /* a reset clears the command first, whatever the server does */
     pci_set_word(before.bytes + PCI_COMMAND, 0);
     rules[0].data = (VFIOUserData) { before.bytes, sizeof(before.bytes) };
     vfio_user_server_set_rules(rig->server, keeps ? rules : NULL);
@@ -420,7 +427,7 @@ static void check_bus_reset(bool keeps)
     reset_bus(rig);
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
-    check_agreed(rig);
+    check_same_config(rig);
     g_assert_cmphex(qpci_config_readw(rig->dev, PCI_COMMAND), ==, 0);
     vfio_user_server_set_rules(rig->server, NULL);
 }
@@ -435,7 +442,7 @@ static void test_bus_reset_kept(void)
     check_bus_reset(true);
 }
 
-/* Servers that go wrong then */
+/* Faults during the restore */
 
 typedef struct Fault {
     const char *name;
@@ -465,13 +472,13 @@ static const Fault faults[] = {
 static void test_fault(const void *opaque)
 {
     const Fault *fault = opaque;
-    const VFIOUserModel model = model_of_qemu();
+    const VFIOUserModel model = model_like_qemu();
     const VFIOUserRule rules[] = { fault->rule, { } };
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL,
                                                        TIMEOUT_MS);
     Config before, after;
 
-    program(rig);
+    program_device(rig);
     before = server_config(rig);
     vfio_user_server_set_rules(rig->server, rules);
     vfio_user_server_forget(rig->server);
@@ -483,7 +490,7 @@ static void test_fault(const void *opaque)
                                               AT_OFFSET(CONFIG, PCI_COMMAND)),
                          ==, 0);
     } else {
-        /* what else can be restored is */
+        /* the other registers are restored */
         after = server_config(rig);
         g_assert_cmpmem(after.bytes + PCI_COMMAND, 2,
                         before.bytes + PCI_COMMAND, 2);

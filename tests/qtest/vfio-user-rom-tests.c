@@ -1,7 +1,8 @@
 /*
  * qtest of the vfio-user client: option ROM
  *
- * By message, from the server, from a file, or not at all; and run by firmware.
+ * Tests an option ROM read by message from the server, one from a file, and
+ * none, and its execution by firmware.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +25,7 @@ static VFIOUserModel model_with_rom(uint64_t size)
     return model;
 }
 
-static VFIOUserRig *plug_model(const char *args, const VFIOUserModel *model)
+static VFIOUserRig *rom_plug(const char *args, const VFIOUserModel *model)
 {
     VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
 
@@ -40,7 +41,7 @@ static uint32_t rom_mask(VFIOUserRig *rig)
     return qpci_config_readl(rig->dev, PCI_ROM_ADDRESS);
 }
 
-static void show_rom(VFIOUserRig *rig)
+static void enable_rom(VFIOUserRig *rig)
 {
     qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
                        ROM_AT | PCI_ROM_ADDRESS_ENABLE);
@@ -49,7 +50,7 @@ static void show_rom(VFIOUserRig *rig)
 static void test_rom_disabled(void)
 {
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM "-global vfio-user-pci.rombar=0 ", NULL);
+        rom_plug(VFIO_USER_RIG_RAM "-global vfio-user-pci.rombar=0 ", NULL);
 
     g_assert_cmphex(rom_mask(rig), ==, 0);
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
@@ -70,9 +71,9 @@ static void test_rom_file(void)
     close(fd);
     args = g_strdup_printf(VFIO_USER_RIG_RAM
                            "-global vfio-user-pci.romfile=%s ", path);
-    rig = plug_model(args, NULL);
+    rig = rom_plug(args, NULL);
     g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-ROM_FILE_SIZE);
-    show_rom(rig);
+    enable_rom(rig);
     g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0x77777777);
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_REGION_READ,
                                           AT(VFIO_PCI_ROM_REGION_INDEX)),
@@ -81,18 +82,18 @@ static void test_rom_file(void)
     unlink(path);
 }
 
-/* Read once, as a whole, with the first look at it. */
+/* The ROM is read once, completely, at the first access. */
 static void test_rom_read_once(void)
 {
     const VFIOUserModel model = model_with_rom(64 * KiB);
     g_autoptr(VFIOUserRig) rig =
-        plug_model(VFIO_USER_RIG_RAM, &model);
+        rom_plug(VFIO_USER_RIG_RAM, &model);
     const uint32_t value = 0x0badcafe;
 
     g_assert_cmphex(rom_mask(rig), ==, (uint32_t)-(64 * KiB));
     vfio_user_server_poke(rig->server, VFIO_PCI_ROM_REGION_INDEX,
                           64 * KiB - 4, &value, sizeof(value));
-    show_rom(rig);
+    enable_rom(rig);
     vfio_user_server_forget(rig->server);
     g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, 0);
     g_assert_cmphex(qtest_readl(rig->qts, ROM_AT + 64 * KiB - 4), ==, value);
@@ -101,13 +102,13 @@ static void test_rom_read_once(void)
                      ==, 1);
 }
 
-/* Servers whose ROM BAR takes no writes: the region's size is what counts */
+/* Servers whose ROM BAR is read-only: QEMU uses the size of the region */
 
 typedef struct Fixed {
     const char *name;
-    uint64_t size;              /* of the region */
-    uint32_t bar;               /* what the BAR always reads as */
-    uint32_t mask;              /* to the guest; 0: it has none */
+    uint64_t size;              /* size of the region */
+    uint32_t bar;               /* constant value of the BAR */
+    uint32_t mask;              /* BAR mask seen by the guest; 0: no ROM */
 } Fixed;
 
 static const Fixed fixed_roms[] = {
@@ -140,14 +141,14 @@ static void check_fixed(const char *more, const Fixed *row, uint32_t mask,
     model.personality = &personality;
     pci_set_long(model.config + PCI_ROM_ADDRESS, row->bar);
     args = g_strdup_printf(VFIO_USER_RIG_RAM "%s 2>%s", more, errors);
-    rig = plug_model(args, &model);
+    rig = rom_plug(args, &model);
     g_assert_cmphex(rom_mask(rig), ==, mask);
     if (mask && read) {
         const uint8_t value = 0x5a;
 
         vfio_user_server_poke(rig->server, VFIO_PCI_ROM_REGION_INDEX, 2,
                               &value, sizeof(value));
-        show_rom(rig);
+        enable_rom(rig);
         g_assert_cmphex(qtest_readb(rig->qts, ROM_AT + 2), ==, value);
         g_assert_cmphex(qtest_readb(rig->qts, ROM_AT + ~mask), ==,
                         ~mask < row->size ? 0 : 0xff);
@@ -157,7 +158,7 @@ static void check_fixed(const char *more, const Fixed *row, uint32_t mask,
     g_assert_true(g_file_get_contents(errors, &said, NULL, NULL));
     unlink(errors);
     g_test_message("%s", said);
-    /* the server refuses the ROM's address, and nobody needs to know */
+    /* no error although the server refuses the ROM's address */
     g_assert_null(strstr(said, "cannot write"));
     g_assert_cmpint(!!strstr(said, "option ROM not shown"), ==,
                     row->size && !mask);
@@ -177,7 +178,7 @@ static void test_rom_fixed_disabled(void)
     check_fixed("-global vfio-user-pci.rombar=0", &row, 0, false);
 }
 
-/* A ROM that firmware finds and calls, and that leaves a mark in RAM. */
+/* A ROM that firmware finds and calls, and that writes a mark to RAM. */
 
 static char *read_option_rom(void)
 {
@@ -189,7 +190,7 @@ static char *read_option_rom(void)
     g_assert_no_error(err);
     g_assert_cmpuint(size, ==, VFIO_USER_OPTION_ROM_SIZE);
     for (unsigned i = 0; i < size - 1; i++) {
-        bytes[size - 1] -= bytes[i];    /* their sum is 0 */
+        bytes[size - 1] -= bytes[i];    /* make the sum of all bytes 0 */
     }
     return bytes;
 }

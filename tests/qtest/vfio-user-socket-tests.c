@@ -1,7 +1,7 @@
 /*
  * qtest of the vfio-user client: sockets
  *
- * Every way to name a server's socket, and sockets with nobody behind them.
+ * All ways to name a server's socket, and sockets without a working server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,7 +23,7 @@
 
 #define TIMEOUT_MS 600
 
-/* How it is named */
+/* Names of a socket */
 
 static void check_device(const char *args)
 {
@@ -83,8 +83,8 @@ static void test_socket_unix(void)
 }
 
 /*
- * A socket that passes no descriptors.  Without them there are no eventfds,
- * and a device without interrupts can do without those.
+ * A model for sockets that cannot pass descriptors.  Without descriptors there
+ * are no eventfds, so the device has no interrupts.
  */
 static VFIOUserModel model_without_irqs(void)
 {
@@ -115,7 +115,7 @@ static void test_socket_tcp(void)
                 ntohs(addr.sin_port));
 }
 
-/* A name in no file system. */
+/* Returns options for a socket in the abstract namespace. */
 static char *abstract_socket(const char *name)
 {
     return g_strdup_printf("-device '{\"driver\":\"vfio-user-pci\","
@@ -146,7 +146,7 @@ static void test_socket_abstract(void)
     check_device(args);
 }
 
-/* Whether a host can talk to itself over vsock. */
+/* Whether the host has vsock loopback. */
 static bool has_vsock_loopback(unsigned port)
 {
     struct sockaddr_vm addr = {
@@ -207,7 +207,7 @@ static void test_socket_fd_number(void)
     g_autoptr(VFIOUserServer) s = vfio_user_server_new(NULL, NULL);
     int fd = connect_to(s);
 
-    g_assert_cmpint(fcntl(fd, F_SETFD, 0), ==, 0);      /* to be inherited */
+    g_assert_cmpint(fcntl(fd, F_SETFD, 0), ==, 0);      /* inherited by QEMU */
     check_named("-device vfio-user-pci,addr=4,socket=fd:%d", fd);
     close(fd);
 }
@@ -228,7 +228,7 @@ static void test_socket_fd_name(void)
     qpci_unplug_acpi_device_test(rig->qts, "dut", 4);
 }
 
-/* Nobody there: one line, with the socket, the cause and what to do */
+/* No server: one line with the socket, the cause and the fix */
 
 static void check_gives_up(const char *socket, const char *hint)
 {
@@ -252,7 +252,7 @@ static void check_cannot_connect(const char *socket, const char *hint)
     check_gives_up(socket, text);
 }
 
-/* A socket that is bound and, with @backlog 0 or more, listens. */
+/* Creates a bound socket that listens if @backlog is 0 or more. */
 static int make_socket(const char *path, int type, int backlog)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -266,7 +266,7 @@ static int make_socket(const char *path, int type, int backlog)
     return fd;
 }
 
-/* A folder and a path in it. */
+/* A directory and a path in it. */
 typedef struct Place {
     char *dir;
     char *path;
@@ -359,14 +359,14 @@ static void test_nobody_long_path(void)
 }
 
 /*
- * In a thread of its own, which gives up for good what lets root do without
- * permissions; its children do not get it back.
+ * Runs in a separate thread, which permanently drops the capability that lets
+ * root override permissions; its children do not regain it.
  */
 static void *connect_without_override(void *path)
 {
     if (prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) < 0 &&
         geteuid() == 0) {
-        g_test_skip("root that cannot do without its privileges");
+        g_test_skip("cannot drop the privileges of root");
         return NULL;
     }
     check_cannot_connect(path, "permission denied; the socket must be"
@@ -387,7 +387,7 @@ static void test_nobody_permitted(void)
     close(fd);
 }
 
-/* A server that never accepts and has no room for one more to wait. */
+/* A server that never accepts and whose backlog is full. */
 static void test_nobody_accepting(void)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -426,8 +426,8 @@ static void test_nobody_accepting_abstract(void)
 }
 
 /*
- * A server whose host drops what asks for a connection, as it does when too
- * many wait for one.  Returns the server's socket.
+ * Creates a socket whose host drops connection requests, as it does when the
+ * backlog is full.  Returns the socket.
  */
 static int listen_dropping(int *waiting, unsigned *port)
 {
@@ -463,7 +463,7 @@ static void test_nobody_answering(void)
     close(fd);
 }
 
-/* The VM goes on, and nothing is left when the network has given up. */
+/* The VM keeps running, and nothing leaks when the network gives up. */
 static void test_nobody_answering_plug(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
@@ -486,7 +486,7 @@ static void test_nobody_answering_plug(void)
     close(fd);
 }
 
-/* A server that serves one client at a time, and has one. */
+/* A server that serves one client at a time and already has one. */
 static void test_nobody_free(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
@@ -533,7 +533,10 @@ static void test_nobody_empty(void)
     }
 }
 
-/* As later versions of QEMU want it, by device_add and by -device. */
+/*
+ * The socket as an object, as later versions of QEMU require, with device_add
+ * and -device.
+ */
 static void test_object(void)
 {
     g_autoptr(VFIOUserServer) one = vfio_user_server_new(NULL, NULL);
@@ -552,7 +555,7 @@ static void test_object(void)
     qtest_quit(qts);
 }
 
-/* Later versions of QEMU call it so. */
+/* The name of the property in later versions of QEMU. */
 static void test_other_timeout(void)
 {
     g_autoptr(VFIOUserServer) s = vfio_user_server_new(NULL, NULL);

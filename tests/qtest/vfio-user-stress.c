@@ -2,21 +2,22 @@
  * Stress test of the vfio-user client
  *
  * Processors access all regions, configuration space and the registers of a
- * network card that does DMA into a device's memory, while devices come and go,
- * by the guest and by the monitor, the VM is reset, stopped and migrated, and
- * servers stop to answer, go on, or hang up: all at random.  Whatever happens,
- * QEMU lives, its monitor answers within the budgets, and in the end nothing is
- * left of it.
+ * network card that does DMA to a device's memory.  Meanwhile the guest and
+ * the monitor plug and unplug devices, the VM is reset, stopped and migrated,
+ * and servers stop answering, continue, or hang up, all at random.  QEMU must
+ * survive, its monitor must answer within the budgets, and nothing may leak.
  *
- * Words on the command line, or in the environment as VFIO_USER_STRESS:
+ * Options on the command line, or in the environment variable
+ * VFIO_USER_STRESS:
  *
- *   seed=N             as printed by a run before
- *   seconds=N          30 if not given, for each machine
- *   only=NAME,...      these actions, or without=NAME,... all but these
- *   verbose            prints each action, not just the last ones of a failure
- *   debug              waits for a debugger if the monitor does not answer
+ *   seed=N             seed printed by an earlier run
+ *   seconds=N          duration for each machine, default 30
+ *   only=NAME,...      run only these actions, or without=NAME,... all others
+ *   verbose            print each action, not only the last ones on failure
+ *   debug              wait for a debugger if the monitor does not answer
  *
- * A seed repeats the actions; when the processors do what, nobody decides.
+ * A seed repeats the actions; the timing of the processors is not
+ * reproducible.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,9 +30,9 @@
 #include "vfio-user-stress-vm.h"
 
 #define SECONDS 30
-#define LAST 40                 /* actions that a failure prints */
+#define LAST 40                 /* actions printed on failure */
 
-/* Of state: enough for some reads in PRE_COPY and in STOP_COPY each */
+/* Size of the state: enough for several reads each in PRE_COPY and STOP_COPY */
 #define STATE 300000
 #define STATE_PRE_COPY 250000
 
@@ -47,7 +48,7 @@ typedef struct Stress {
     GRand *rand;
     VFIOUserStressVM *vm;
     bool migrates;
-    int sink;                   /* our end of a migration that nobody reads */
+    int sink;                   /* our end of a blocked migration stream */
     unsigned actions;
     char *last[LAST];
 } Stress;
@@ -93,7 +94,7 @@ static void make_models(void)
     model->personality = vfio_user_personality("libvfio-user-2026");
     model++;
 
-    /* part of a region is mapped, so that writes are not posted */
+    /* part of a region is mapped, so writes are not posted */
     *model = models[0];
     model->migration.flags = VFIO_USER_MODEL_STOP_COPY;
     model->region[2].flags |= VFIO_REGION_INFO_FLAG_MMAP;
@@ -115,8 +116,8 @@ static void plug(Stress *s)
     const VFIOUserModel *model = &models[below(s, ARRAY_SIZE(models))];
 
     /*
-     * Then QEMU refuses to, and waits for its RCU, which a migration that
-     * nobody reads holds up.
+     * During migration, QEMU refuses to plug and waits for RCU, which a
+     * blocked migration stream holds up.
      */
     if (!s->migrates) {
         vfio_user_stress_vm_plug(s->vm, device, model);
@@ -130,7 +131,7 @@ static void plug_nic(Stress *s)
     }
 }
 
-/* The monitor asks and the guest lets go. */
+/* Requests an unplug, and the guest ejects the device. */
 static void unplug(Stress *s)
 {
     VFIOUserStressDevice *dev = any_device(s);
@@ -141,13 +142,13 @@ static void unplug(Stress *s)
     }
 }
 
-/* The monitor asks, and the guest may be long in answering. */
+/* Requests an unplug, to which the guest may respond late. */
 static void ask(Stress *s)
 {
     vfio_user_stress_vm_ask(s->vm, any_device(s)->id);
 }
 
-/* The guest does, asked or not. */
+/* The guest ejects a device, whether requested or not. */
 static void eject(Stress *s)
 {
     if (!s->migrates) {
@@ -167,7 +168,7 @@ static void eject_nic(Stress *s)
     vfio_user_stress_vm_eject_nic(s->vm);
 }
 
-/* After this the registers of all are where the windows are. */
+/* Moves all BARs back to the windows. */
 static void set_up(Stress *s)
 {
     vfio_user_stress_vm_set_up(s->vm);
@@ -189,7 +190,7 @@ static void stop(Stress *s)
     vfio_user_stress_vm_do(s->vm, "{'execute': 'cont'}");
 }
 
-/* Reads configuration space, from the main loop. */
+/* Reads configuration space from the main loop. */
 static void info(Stress *s)
 {
     vfio_user_stress_vm_do(s->vm, "{'execute': 'query-pci'}");
@@ -199,7 +200,7 @@ static void info(Stress *s)
 
 /* Servers */
 
-/* As SIGSTOP does */
+/* Stops a server, as SIGSTOP does */
 static void hold(Stress *s)
 {
     static const VFIOUserRule stalls[] = {
@@ -214,7 +215,7 @@ static void hold(Stress *s)
     }
 }
 
-/* Answers others, and in another order */
+/* Withholds some answers, so that they arrive in another order */
 static void hold_some(Stress *s)
 {
     static const VFIOUserRule reads[] = {
@@ -262,7 +263,7 @@ static void hang_up(Stress *s)
     }
 }
 
-/* Whatever is armed */
+/* Signals any armed interrupt */
 static void interrupt(Stress *s)
 {
     VFIOUserStressDevice *dev = any_device(s);
@@ -312,15 +313,16 @@ static void start_migration(Stress *s, const char *uri, bool pauses,
 static void migrate(Stress *s)
 {
     if (!s->migrates) {
-        /* slow ones remain in PRE_COPY for a while */
+        /* slow migrations remain in PRE_COPY for a while */
         start_migration(s, "exec:cat >/dev/null", false,
                         1 << (18 + below(s, 10)), 1 + below(s, 300));
     }
 }
 
 /*
- * To a destination that does not read.  It pauses before its end, as QEMU would
- * wait for the destination with its big lock, with devices of any kind.
+ * Migrates to a destination that does not read.  Pauses before switchover,
+ * because QEMU would wait for the destination with the BQL held, with any
+ * device.
  */
 static void migrate_unread(Stress *s)
 {
@@ -335,19 +337,19 @@ static void cancel(Stress *s)
     vfio_user_stress_vm_do(s->vm, "{'execute': 'migrate_cancel'}");
 }
 
-/* The destination dies. */
-static void drop(Stress *s)
+/* The destination disconnects. */
+static void drop_sink(Stress *s)
 {
     if (s->sink >= 0) {
         close(s->sink);
         s->sink = -1;
-        /* which a migration that was refused has left */
+        /* left over from a refused migration */
         vfio_user_stress_vm_do(s->vm, "{'execute': 'closefd',"
                                "'arguments': {'fdname': 'sink'}}");
     }
 }
 
-/* Notices the end of a migration, and goes on with the VM. */
+/* Detects the end of a migration and continues the VM. */
 static void look_at_migration(Stress *s)
 {
     static const char *const ends[] = { "none", "completed", "failed",
@@ -355,7 +357,7 @@ static void look_at_migration(Stress *s)
     g_autofree char *status = NULL;
 
     if (!s->migrates) {
-        drop(s);
+        drop_sink(s);
         return;
     }
     status = vfio_user_stress_vm_status(s->vm, "query-migrate");
@@ -363,12 +365,12 @@ static void look_at_migration(Stress *s)
         cancel(s);
     } else if (g_strv_contains(ends, status)) {
         s->migrates = false;
-        drop(s);
+        drop_sink(s);
         vfio_user_stress_vm_do(s->vm, "{'execute': 'cont'}");
     }
 }
 
-/* All of it */
+/* The test */
 
 static const Action actions[] = {
     { "plug", 30, plug },
@@ -390,7 +392,7 @@ static const Action actions[] = {
     { "migrate", 8, migrate },
     { "migrate-unread", 4, migrate_unread },
     { "cancel", 6, cancel },
-    { "drop", 2, drop },
+    { "drop", 2, drop_sink },
 };
 QEMU_BUILD_BUG_ON(ARRAY_SIZE(actions) > ARRAY_SIZE(counts));
 
@@ -439,7 +441,7 @@ static void note(Stress *s, const Action *action)
     }
 }
 
-static void say_last(void *opaque)
+static void print_last(void *opaque)
 {
     Stress *s = opaque;
 
@@ -453,8 +455,8 @@ static void say_last(void *opaque)
     }
 }
 
-/* Ends what goes on and empties the VM. */
-static void quiet(Stress *s)
+/* Ends all activity and unplugs everything. */
+static void wind_down(Stress *s)
 {
     gint64 deadline = g_get_monotonic_time() + 60 * G_TIME_SPAN_SECOND;
 
@@ -469,7 +471,9 @@ static void quiet(Stress *s)
     vfio_user_stress_vm_empty(s->vm);
 }
 
-/* What is made once and stays is made here: one of everything. */
+/*
+ * Uses everything once, so that objects which are created once and kept exist.
+ */
 static void warm_up(Stress *s)
 {
     for (unsigned i = 0; i < VFIO_USER_STRESS_DEVICES; i++) {
@@ -480,10 +484,10 @@ static void warm_up(Stress *s)
         migrate(s);
     }
     vfio_user_stress_vm_pass(s->vm, 500);
-    quiet(s);
+    wind_down(s);
 }
 
-/* What a device owned is freed a while after it is gone. */
+/* Waits until the resources of devices are freed. */
 static void check_left(Stress *s, const char *what, unsigned before)
 {
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
@@ -497,7 +501,7 @@ static void check_left(Stress *s, const char *what, unsigned before)
     g_assert_cmpuint(now, <=, before);
 }
 
-static void say_results(Stress *s)
+static void print_results(Stress *s)
 {
     g_autoptr(GString) text = g_string_new(NULL);
 
@@ -528,7 +532,7 @@ static void test_stress(const void *machine)
     make_models();
     s->rand = g_rand_new_with_seed(s->seed);
     s->vm = vfio_user_stress_vm_new(machine, s->seed, s->debug);
-    qtest_add_abrt_handler(say_last, s);
+    qtest_add_abrt_handler(print_last, s);
     warm_up(s);
     fds = vfio_user_stress_vm_count(s->vm, "fd");
     threads = vfio_user_stress_vm_count(s->vm, "task");
@@ -542,8 +546,8 @@ static void test_stress(const void *machine)
         vfio_user_stress_vm_tidy(s->vm);
         vfio_user_stress_vm_pass(s->vm, below(s, 30));
     }
-    quiet(s);
-    say_results(s);
+    wind_down(s);
+    print_results(s);
     check_left(s, "fd", fds);
     check_left(s, "task", threads);
     qtest_remove_abrt_handler(s);
@@ -551,18 +555,18 @@ static void test_stress(const void *machine)
     g_rand_free(s->rand);
 }
 
-static unsigned number(const char *text)
+static unsigned parse_number(const char *text)
 {
     unsigned value;
 
     if (qemu_strtoui(text, NULL, 0, &value) < 0) {
-        fprintf(stderr, "%s is no number\n", text);
+        fprintf(stderr, "'%s' is not a number\n", text);
         exit(1);
     }
     return value;
 }
 
-static void take_word(Stress *s, const char *word)
+static void parse_option(Stress *s, const char *word)
 {
     const char *value;
 
@@ -571,15 +575,15 @@ static void take_word(Stress *s, const char *word)
     } else if (g_str_equal(word, "debug")) {
         s->debug = true;
     } else if (strstart(word, "seed=", &value)) {
-        s->seed = number(value);
+        s->seed = parse_number(value);
     } else if (strstart(word, "seconds=", &value)) {
-        s->seconds = number(value);
+        s->seconds = parse_number(value);
     } else if (strstart(word, "only=", &value)) {
         s->only = g_strdup(value);
     } else if (strstart(word, "without=", &value)) {
         s->without = g_strdup(value);
     } else if (*word) {
-        fprintf(stderr, "what is %s?\n", word);
+        fprintf(stderr, "unknown option '%s'\n", word);
         exit(1);
     }
 }
@@ -592,10 +596,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     stress.seed = g_random_int();
     for (int i = 0; words[i]; i++) {
-        take_word(&stress, words[i]);
+        parse_option(&stress, words[i]);
     }
     for (int i = 1; i < argc; i++) {
-        take_word(&stress, argv[i]);
+        parse_option(&stress, argv[i]);
     }
     if (qtest_has_accel("tcg")) {
         qtest_add_data_func("/vfio-user/stress/pc", "pc", test_stress);

@@ -1,11 +1,11 @@
 /*
  * qtest of the vfio-user client
  *
- * What a device of an honest server does in a VM: its registers are reached,
- * it interrupts, it is reset, it goes.  Files beside this one test the rest.
+ * Basic tests with a well-behaved server: register accesses, interrupts,
+ * resets and unplugging.  The other vfio-user-*-tests.c files test the rest.
  *
- * Under qtest register accesses come from the main loop; that the monitor
- * answers while a vCPU waits is for tests with guests.
+ * Under qtest, register accesses come from the main loop.  Tests with a guest
+ * check that the monitor answers while a vCPU waits.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x200000            /* an address in it, far from anything */
+#define RAM 0x200000            /* RAM address that nothing else uses */
 #define TIMEOUT_MS 600
 
 /* Registers */
@@ -29,12 +29,12 @@ static void test_config(void)
     uint16_t command;
     uint8_t latency = 0x55;
 
-    /* reads come from the server, unless QEMU knows better */
+    /* reads come from the server, except for emulated registers */
     vfio_user_server_poke(rig->server, VFIO_PCI_CONFIG_REGION_INDEX,
                           PCI_LATENCY_TIMER, &latency, 1);
     g_assert_cmphex(qpci_config_readb(rig->dev, PCI_LATENCY_TIMER), ==, 0x55);
 
-    /* writes go there: plugging enabled the device */
+    /* writes reach the server: plugging has enabled the device */
     vfio_user_server_peek(rig->server, VFIO_PCI_CONFIG_REGION_INDEX,
                           PCI_COMMAND, &command, 2);
     g_assert_cmphex(command, ==, PCI_COMMAND_IO | PCI_COMMAND_MEMORY |
@@ -51,7 +51,7 @@ static const VFIOUserRegionRW *head_of(const VFIOUserSeen *seen)
     return (const VFIOUserRegionRW *)seen->payload;
 }
 
-/* One access is one message, of the same size. */
+/* Checks that one access is one message of the same size. */
 static void check_bar(VFIOUserRig *rig, unsigned nr, unsigned size)
 {
     uint64_t value = 0x8877665544332211, pattern = 0xf1e2d3c4b5a69788;
@@ -151,7 +151,7 @@ static void test_posted_writes(void)
 
 /* Interrupts */
 
-/* Routes the pins of all slots to one interrupt that is watched. */
+/* Routes the pins of all slots to @irq and intercepts it. */
 static void route_intx(VFIOUserRig *rig, uint8_t irq)
 {
     QPCIDevice *piix3 = qpci_device_find(rig->bus, QPCI_DEVFN(1, 0));
@@ -177,7 +177,7 @@ static void test_intx(void)
         vfio_user_server_trigger(rig->server, VFIO_PCI_INTX_IRQ_INDEX, 0);
         vfio_user_rig_wait(rig, qtest_get_irq(rig->qts, irq));
 
-        /* the driver looks at its device, and that ends it */
+        /* an access of the driver deasserts it */
         qpci_io_readl(rig->dev, rig->bar[0], 0);
         g_assert_false(qtest_get_irq(rig->qts, irq));
         vfio_user_server_see(rig->server, VFIO_USER_DEVICE_SET_IRQS,
@@ -281,7 +281,7 @@ static void test_reset_never_answered(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM,
                                                        TIMEOUT_MS);
 
-    /* QEMU waited with its big lock: not again for this server */
+    /* QEMU blocked with the BQL held, so it drops this server */
     vfio_user_server_set_rules(rig->server, rules);
     reset(rig);
     vfio_user_server_wait_client(rig->server, false);
@@ -309,8 +309,9 @@ int main(int argc, char **argv)
     int ret;
 
     /*
-     * libqtest forks to start QEMU.  A child that starts RCU's thread first
-     * needs the allocator, whose lock a server's thread may have held.
+     * libqtest forks to start QEMU.  Without this, the child would start the
+     * RCU thread first, which needs the allocator, and another thread may have
+     * held its lock during the fork.
      */
     rcu_disable_atfork();
     g_test_init(&argc, &argv, NULL);

@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: twin sockets
  *
- * A server with a second socket for its requests: what goes where, and what
- * becomes of the device when either of them ends or is not what it should be.
+ * A server with a second socket for its requests: checks which messages use
+ * which socket, and what happens to the device if either is closed or invalid.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,12 +13,12 @@
 #include "vfio-user-rig.h"
 #include "vfio-user-tests.h"
 
-#define RAM 0x200000            /* an address in it, far from anything */
+#define RAM 0x200000            /* RAM address that nothing else uses */
 #define TWIN(text) \
     "{\"capabilities\":{\"max_msg_fds\":8,\"twin_socket\":" text "}}"
 
 static const VFIOUserDMARW read_ram = { RAM, 8 };
-/* In one piece, header and all. */
+/* A whole message, header included. */
 static const struct {
     VFIOUserHeader header;
     VFIOUserDMARW rw;
@@ -70,7 +70,7 @@ static void check_dma(VFIOUserRig *rig)
     }
 }
 
-/* The scripted server takes replies from nowhere else. */
+/* The scripted server accepts replies only on the twin socket. */
 static void test_twin_dma(void)
 {
     g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
@@ -85,7 +85,7 @@ static void test_twin_dma(void)
                     0x12345678);
 }
 
-/* The answer to a register access waits for the reply to a request. */
+/* The reply to a register access waits for the reply to a request. */
 static void test_twin_in_access(void)
 {
     static const VFIOUserRule rules[] = {
@@ -104,7 +104,7 @@ static void test_twin_in_access(void)
     }
 }
 
-/* Nothing is left of the second socket either: the rig counts. */
+/* The second socket does not leak; vfio_user_rig_end() checks that. */
 static void test_twin_plug_again(void)
 {
     g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_SHARED, NULL);
@@ -118,9 +118,9 @@ static void test_twin_plug_again(void)
 }
 
 /*
- * The server makes QEMU's end of its socket one to wait at, asks for more than
- * it holds and reads nothing: nobody waits, neither for memory to change nor
- * for the device to go.
+ * The server makes QEMU's end of the twin socket blocking, requests more data
+ * than it holds, and reads nothing: QEMU does not block, neither for memory
+ * changes nor for unplugging.
  */
 static void test_twin_blocking(void)
 {
@@ -153,7 +153,7 @@ static void test_twin_blocking(void)
                         sizeof(header));
         g_assert_cmpint(write(ends[0], &rw, sizeof(rw)), ==, sizeof(rw));
     }
-    /* one that was answered in part */
+    /* a request was answered partially */
     vfio_user_rig_wait(rig, recv(ends[0], &(char) { 0 }, 1,
                                  MSG_PEEK | MSG_DONTWAIT) == 1);
     vfio_user_rig_ping(rig);
@@ -164,7 +164,7 @@ static void test_twin_blocking(void)
     close(ends[1]);
 }
 
-/* What has to become of the device */
+/* Disconnects and protocol errors */
 
 static void check_dead(VFIOUserRig *rig)
 {
@@ -209,18 +209,18 @@ static void test_twin_request_beside(void)
     check_dead(rig);
 }
 
-/* VERSION replies that cannot be meant */
+/* Invalid VERSION replies */
 
 #define VERSION ON(VFIO_USER_VERSION)
 #define JSON(text) { VERSION, DO_PATCH, 4, TEXT(TWIN(text)) }
 
-typedef struct TwinLie {
+typedef struct BadTwin {
     const char *name;
     bool accepted;
     VFIOUserRule rules[3];
-} TwinLie;
+} BadTwin;
 
-static const TwinLie lies[] = {
+static const BadTwin bad_twins[] = {
     { "no-descriptor", false, {
         JSON("{\"supported\":true,\"fd_index\":0}") } },
     { "index-outside", false, {
@@ -240,14 +240,14 @@ static const TwinLie lies[] = {
         { VERSION, DO_FDS, 1 } } },
 };
 
-static void test_twin_lie(gconstpointer data)
+static void test_bad_twin(gconstpointer data)
 {
-    const TwinLie *lie = data;
+    const BadTwin *bad = data;
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL,
-                                                     lie->rules);
+                                                     bad->rules);
     g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
 
-    if (lie->accepted) {
+    if (bad->accepted) {
         g_assert_null(message);
     } else {
         g_assert_nonnull(message);
@@ -267,10 +267,10 @@ void vfio_user_add_twin_tests(void)
     qtest_add_func("/vfio-user/twin/ends", test_twin_ends);
     qtest_add_func("/vfio-user/twin/first-ends", test_twin_first_ends);
     qtest_add_func("/vfio-user/twin/request-beside", test_twin_request_beside);
-    for (i = 0; i < ARRAY_SIZE(lies); i++) {
+    for (i = 0; i < ARRAY_SIZE(bad_twins); i++) {
         g_autofree char *path = g_strdup_printf("/vfio-user/twin/%s",
-                                                lies[i].name);
+                                                bad_twins[i].name);
 
-        qtest_add_data_func(path, &lies[i], test_twin_lie);
+        qtest_add_data_func(path, &bad_twins[i], test_bad_twin);
     }
 }

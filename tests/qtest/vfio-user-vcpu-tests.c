@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: several vCPUs
  *
- * The bare guest, without KVM, whose four processors access registers as fast
- * as they can.
+ * The bare guest under TCG; its four processors access registers as fast as
+ * they can.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,7 +22,7 @@
 #define WRONG(cpu) VFIO_USER_GUEST_CPU(cpu, wrong)
 #define SLOT 5
 
-/* Has a processor read a port, and compare. */
+/* Makes a processor read a port repeatedly and compare the value. */
 static void read_port(VFIOUserGuest *guest, unsigned cpu, uint16_t port,
                       uint32_t expected)
 {
@@ -35,7 +35,8 @@ static void read_port(VFIOUserGuest *guest, unsigned cpu, uint16_t port,
 }
 
 /*
- * Has the first one write 16 bits of the configuration space of the device at
+ * Makes the first processor repeatedly write 16 bits of the configuration
+ * space of the device at @slot, flipping bit 15 each time.
  * @slot, and turn bit 15 over each time.
  */
 static void toggle_config(VFIOUserGuest *guest, unsigned slot, uint8_t offset,
@@ -56,7 +57,10 @@ static const VFIOUserRule holds_port_reads[] = {
     { }
 };
 
-/* Waits until each of @cpus, a bit mask, has read some more, without error. */
+/*
+ * Checks that each processor in the bit mask @cpus makes progress, and that no
+ * processor has read a wrong value.
+ */
 static void check_reading(const VFIOUserGuest *guest, unsigned cpus)
 {
     for (unsigned cpu = 0; cpu < CPUS; cpu++) {
@@ -74,7 +78,7 @@ static void stop_all(VFIOUserGuest *guest)
     }
 }
 
-/* Whether they stand still while the others read on. */
+/* Whether the first two processors are blocked while the others read on. */
 static bool first_two_are_stuck(const VFIOUserGuest *guest)
 {
     uint32_t before[] = { vfio_user_guest_done(guest, 0),
@@ -98,8 +102,8 @@ static void poke(VFIOUserServer *server, unsigned cpu)
 }
 
 /*
- * Two devices and two processors on each; then one server does not answer,
- * and neither the other two processors nor the monitor wait for it.
+ * Two devices, each with two processors.  Then one server does not answer, and
+ * neither the other two processors nor the monitor wait for it.
  */
 static void test_several(void)
 {
@@ -140,7 +144,7 @@ static void test_several(void)
     vfio_user_guest_end(&guest);
 }
 
-/* A processor arms and disarms MSI-X and waits for no answer. */
+/* A processor that arms and disarms MSI-X does not wait for replies. */
 static void test_arming(void)
 {
     const uint8_t flags = VFIO_USER_MODEL_MSIX + PCI_MSIX_FLAGS;
@@ -162,7 +166,7 @@ static void test_arming(void)
     check_reading(&guest, 0xe);
 
     /*
-     * What the server has is what was written last: INTx, or else nothing, as
+     * The server must have the state written last: INTx, or nothing because
      * the guest uses no vector.
      */
     on = !(qtest_readw(rig->qts, VFIO_USER_GUEST_CPU(0, order.value)) &
@@ -178,11 +182,11 @@ static void test_arming(void)
     vfio_user_guest_end(&guest);
 }
 
-/* Configuration cycles, of a second device */
+/* Configuration cycles to a second device */
 
 #define CONFIG_ADDRESS 0xcf8
 #define CONFIG_DATA 0xcfc
-#define AT_DEVICE 0xf8          /* of configuration space: only the server's */
+#define AT_DEVICE 0xf8          /* offset in config space, not emulated */
 #define PCIHP_EJECT 0xae08
 #define SHORT_MS 500
 #define LONG_MS 20000
@@ -193,7 +197,9 @@ static const VFIOUserRule holds_config_reads[] = {
     { }
 };
 
-/* Has the configuration cycles of all processors lead to a new device. */
+/*
+ * Plugs a device and directs the configuration cycles of all processors to it.
+ */
 static VFIOUserServer *plug_other(VFIOUserGuest *guest, unsigned timeout_ms,
                                   uint32_t value)
 {
@@ -209,7 +215,7 @@ static VFIOUserServer *plug_other(VFIOUserGuest *guest, unsigned timeout_ms,
     return other;
 }
 
-/* Neither processor reads anything else while one of them waits. */
+/* Neither processor reads another value while one of them waits. */
 static void test_config_waits(void)
 {
     const uint32_t value = 0xc0ffee;
@@ -221,7 +227,7 @@ static void test_config_waits(void)
     read_port(&guest, 0, CONFIG_DATA, value);
     read_port(&guest, 1, CONFIG_DATA, value);
     for (int i = 0; i < 20; i++) {
-        /* the first one seen may have been answered; then the next is held */
+        /* the first read may still have been answered; the next one is held */
         vfio_user_server_forget(other);
         vfio_user_server_set_rules(other, holds_config_reads);
         vfio_user_server_see(other, VFIO_USER_REGION_READ,
@@ -235,7 +241,10 @@ static void test_config_waits(void)
     vfio_user_guest_end(&guest);
 }
 
-/* Time enough for a monitor that does not have to wait */
+/*
+ * Releases the answer late enough that a monitor which does not wait answers
+ * first
+ */
 static void *release_soon(void *opaque)
 {
     g_usleep(G_TIME_SPAN_SECOND / 2);
@@ -243,7 +252,7 @@ static void *release_soon(void *opaque)
     return NULL;
 }
 
-/* The device is ejected in the middle of a cycle to it. */
+/* The device is ejected during a cycle to it. */
 static void test_config_ejected(void)
 {
     g_autoptr(VFIOUserServer) other = NULL;
@@ -269,7 +278,7 @@ static void test_config_ejected(void)
     vfio_user_guest_end(&guest);
 }
 
-/* Returns how long the monitor took to answer, us. */
+/* Returns the response time of the monitor, us. */
 static gint64 time_ping(VFIOUserRig *rig)
 {
     gint64 begun = g_get_monotonic_time();
@@ -278,7 +287,7 @@ static gint64 time_ping(VFIOUserRig *rig)
     return g_get_monotonic_time() - begun;
 }
 
-/* A cycle that is never answered: the monitor waits for it once. */
+/* The monitor waits only once for a cycle that is never answered. */
 static void test_config_silent(void)
 {
     static const VFIOUserRule never[] = {
@@ -300,7 +309,7 @@ static void test_config_silent(void)
     once = time_ping(guest.rig);
     vfio_user_server_wait_client(other, false);
     check_reading(&guest, 0x3);
-    /* while they go on with it */
+    /* while the processors continue */
     for (int i = 0; i < 20; i++) {
         later = MIN(later, time_ping(guest.rig));
     }
@@ -314,8 +323,8 @@ static void test_config_silent(void)
 }
 
 /*
- * Cycles of @cpus that are answered late: the monitor has its turn among them,
- * once all processors that had begun one are done with it.
+ * With slow cycles of @cpus, the monitor gets its turn after the processors
+ * have completed the cycles in progress.
  */
 static void check_config_slow(unsigned cpus, unsigned delay_ms, unsigned pings)
 {
@@ -360,15 +369,15 @@ static void test_config_slow_all(void)
     check_config_slow(CPUS, 5, 200);
 }
 
-/* What makes the main loop wait for a processor */
+/* Commands that make the main loop wait for a processor */
 
-static void stop_and_go_on(QTestState *qts)
+static void stop_and_continue(QTestState *qts)
 {
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
     qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
 }
 
-static void fail_to_plug(QTestState *qts)
+static void try_plug(QTestState *qts)
 {
     QDict *response = qtest_qmp(qts, "{'execute': 'device_add',"
                                 "'arguments': { 'driver': 'vfio-user-pci',"
@@ -378,13 +387,13 @@ static void fail_to_plug(QTestState *qts)
     qobject_unref(response);
 }
 
-#define SCRATCH 0x100000        /* of the guest's memory */
+#define SCRATCH 0x100000        /* in guest memory */
 #define REPEATS 1000
 
 /*
- * One instruction reads registers a thousand times; the main loop waits for
- * what is under way, not for all of them.  What is read is right.
- * @order: its address2 is where the last word read lies in the region
+ * One instruction reads registers a thousand times.  The main loop only waits
+ * for the read in progress, and the data read is correct.
+ * @order: its address2 is the offset in the region of the last word read
  */
 static void check_repeated(VFIOUserGuest *guest, VFIOUserServer *server,
                            unsigned region, VFIOUserGuestOrder order)
@@ -403,7 +412,7 @@ static void check_repeated(VFIOUserGuest *guest, VFIOUserServer *server,
     for (int i = 0; i < 5; i++) {
         vfio_user_server_see(server, VFIO_USER_REGION_READ, AT(region));
         vfio_user_server_forget(server);
-        stop_and_go_on(qts);
+        stop_and_continue(qts);
         reads = vfio_user_server_saw(server, VFIO_USER_REGION_READ, AT(region));
         most = MAX(most, reads);
         vfio_user_server_forget(server);
@@ -455,8 +464,8 @@ static void test_repeated(void)
 }
 
 /*
- * A processor waits for a server and the main loop for the processor: once, as
- * if it waited itself.
+ * The main loop waits for a processor that waits for a server: once, as if it
+ * waited for the server itself.
  */
 static void test_waited_for(const void *opaque)
 {
@@ -494,7 +503,7 @@ static void test_waited_for(const void *opaque)
     vfio_user_guest_end(&guest);
 }
 
-/* SET_IRQS that nobody answers: the processor does not wait for any of them. */
+/* Unanswered SET_IRQS: the processor does not wait for any of them. */
 static void check_unanswered(unsigned timeout_ms, unsigned toggles)
 {
     static const VFIOUserRule never[] = {
@@ -531,20 +540,20 @@ static void test_unanswered(void)
     check_unanswered(LONG_MS, 600);
 }
 
-/* Once they are late, the connection ends. */
+/* After the timeout, the connection is closed. */
 static void test_unanswered_late(void)
 {
     check_unanswered(SHORT_MS, 600);
 }
 
-/* Code that a guest changes */
+/* Self-modifying code */
 
-#define CODE 0xa000             /* in the guest's memory, nobody's */
-#define STATE MiB               /* bytes of the device's */
+#define CODE 0xa000             /* in guest memory, unused otherwise */
+#define STATE MiB               /* bytes of device state */
 #define VALUE VFIO_USER_GUEST_CPU(0, order.value)
 #define COMMAND VFIO_USER_GUEST_CPU(0, order.command)
 
-/* The guest has a function return @value, by changing its code. */
+/* Makes the guest change a function's code so that it returns @value. */
 static void check_call(const VFIOUserGuest *guest, uint32_t value)
 {
     vfio_user_guest_order(guest->rig->qts, 0, (VFIOUserGuestOrder) {
@@ -578,8 +587,11 @@ static void set_bandwidth(QTestState *qts, uint64_t bandwidth)
                              bandwidth);
 }
 
-/* Meanwhile the server writes to the page of the code. */
-static void save_and_go_on(VFIOUserGuest *guest)
+/*
+ * Migrates to a dummy and continues; meanwhile the server writes to the code's
+ * page.
+ */
+static void save_and_continue(VFIOUserGuest *guest)
 {
     gint64 deadline = vfio_user_guest_soon();
     QTestState *qts = guest->rig->qts;
@@ -598,10 +610,7 @@ static void save_and_go_on(VFIOUserGuest *guest)
     qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
 }
 
-/*
- * That page is dirty, which QEMU must not take for a page whose translated code
- * is gone.
- */
+/* QEMU must not take this dirty page for one without translated code. */
 static void test_code(const void *opaque)
 {
     VFIOUserModel model = vfio_user_model;
@@ -610,7 +619,7 @@ static void test_code(const void *opaque)
     model.migration = *(const VFIOUserMigrationModel *)opaque;
     vfio_user_guest_begin(&guest, "-accel tcg", 1, &model, NULL);
     check_call(&guest, 0x1111);
-    save_and_go_on(&guest);
+    save_and_continue(&guest);
     check_call(&guest, 0x2222);
     check_call(&guest, 0x3333);
     vfio_user_guest_end(&guest);
@@ -621,8 +630,8 @@ void vfio_user_add_vcpu_tests(void)
     static const VFIOUserMigrationModel recorded = { MIGRATION,
                                                      .record = { 4 * KiB } };
     static const VFIOUserMigrationModel unrecorded = { MIGRATION };
-    static void (*const stops)(QTestState *qts) = stop_and_go_on;
-    static void (*const plugs)(QTestState *qts) = fail_to_plug;
+    static void (*const stops)(QTestState *qts) = stop_and_continue;
+    static void (*const plugs)(QTestState *qts) = try_plug;
 
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/vcpu/several", test_several);
