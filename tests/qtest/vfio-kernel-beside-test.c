@@ -39,7 +39,7 @@ static void plug_kernel(Both *both)
     vfio_kernel_plug(both->kernel);
 }
 
-static unsigned calls(Both *both, const char *prefix)
+static unsigned logged(Both *both, const char *prefix)
 {
     g_auto(GStrv) lines = NULL;
 
@@ -77,7 +77,7 @@ static void check_user(Both *both)
 static void check_kernel(Both *both)
 {
     check_register(both, VFIO_KERNEL_SLOT);
-    g_assert_cmpuint(calls(both, "MAP_DMA"), >, calls(both, "UNMAP_DMA"));
+    g_assert_cmpuint(logged(both, "MAP_DMA"), >, logged(both, "UNMAP_DMA"));
 }
 
 static void unplug_user(Both *both)
@@ -91,15 +91,15 @@ static void unplug_kernel(Both *both)
     qpci_unplug_acpi_device_test(both->kernel->qts, VFIO_KERNEL_ID,
                                  VFIO_KERNEL_SLOT);
     g_strfreev(vfio_kernel_wait_for_end(both->kernel));
-    g_assert_cmpuint(calls(both, "MAP_DMA"), ==, calls(both, "UNMAP_DMA"));
+    g_assert_cmpuint(logged(both, "MAP_DMA"), ==, logged(both, "UNMAP_DMA"));
 }
 
-static Both begin(void)
+static Both beside_begin(void)
 {
     return (Both) { vfio_kernel_start(NULL), vfio_user_server_new(NULL, NULL) };
 }
 
-static void end(Both *both)
+static void beside_end(Both *both)
 {
     vfio_kernel_stop(both->kernel);
     vfio_user_server_free(both->server);
@@ -121,14 +121,14 @@ static const Order orders[] = {
 static void test_order(const void *opaque)
 {
     const Order *order = opaque;
-    Both both = begin();
+    Both both = beside_begin();
 
     (order->kernel_joins_first ? plug_kernel : plug_user)(&both);
     (order->kernel_joins_first ? plug_user : plug_kernel)(&both);
     check_kernel(&both);
     check_user(&both);
     /* only the kernel's container is set for the group */
-    g_assert_cmpuint(calls(&both, "SET_CONTAINER"), ==, 1);
+    g_assert_cmpuint(logged(&both, "SET_CONTAINER"), ==, 1);
 
     if (order->kernel_leaves_first) {
         unplug_kernel(&both);
@@ -142,7 +142,7 @@ static void test_order(const void *opaque)
         check_kernel(&both);
     }
     (order->kernel_leaves_first ? unplug_user : unplug_kernel)(&both);
-    end(&both);
+    beside_end(&both);
 }
 
 /* Migration */
@@ -191,7 +191,7 @@ static void test_migration(void)
                          stringify(VFIO_KERNEL_SLOT));
     why = why_blocked(&both);
     g_assert_cmpstr(why, ==, NULL);
-    end(&both);
+    beside_end(&both);
 }
 
 /* Only the device that cannot migrate is named in the reason. */
@@ -211,7 +211,7 @@ static void test_no_migration(void)
     g_test_message("%s", why);
     g_assert_nonnull(strstr(why, VFIO_KERNEL_NAME));
     g_assert_null(strstr(why, "P2P"));
-    end(&both);
+    beside_end(&both);
 }
 
 int main(int argc, char **argv)

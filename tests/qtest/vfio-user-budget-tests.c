@@ -59,14 +59,14 @@ static void read_registers(VFIOUserRig *rig)
     g_assert_cmphex(bytes[sizeof(bytes) - 1], ==, UINT8_MAX);
 }
 
-static void read_rom(VFIOUserRig *rig)
+static void budget_read_rom(VFIOUserRig *rig)
 {
     qpci_config_writel(rig->dev, PCI_ROM_ADDRESS,
                        ROM_AT | PCI_ROM_ADDRESS_ENABLE);
     g_assert_cmphex(qtest_readl(rig->qts, ROM_AT), ==, UINT32_MAX);
 }
 
-static void reset(VFIOUserRig *rig)
+static void budget_reset(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'system_reset'}");
     qtest_qmp_eventwait(rig->qts, "RESET");
@@ -104,20 +104,20 @@ static const Row rows[] = {
         { ON(VFIO_USER_REGION_READ, AT(0)), DO_DROP } } },
     { "registers-slow", read_registers, 1, {
         { ON(VFIO_USER_REGION_READ, AT(0)), DO_DELAY, NEARLY_MS } } },
-    { "rom-bytes", read_rom, 1, {
+    { "rom-bytes", budget_read_rom, 1, {
         { READ_ROM, DO_DELAY, NEARLY_MS }, COUNT_ONE(READ_ROM),
         LENGTH_ONE(READ_ROM) } },
-    { "rom-never", read_rom, 1, { { READ_ROM, DO_DROP } } },
-    { "reset-never", reset, 6, {
+    { "rom-never", budget_read_rom, 1, { { READ_ROM, DO_DROP } } },
+    { "reset-never", budget_reset, 6, {
         { ON(VFIO_USER_DEVICE_RESET), DO_DROP } } },
-    { "reset-slow", reset, 6, {
+    { "reset-slow", budget_reset, 6, {
         { ON(VFIO_USER_ANY), DO_DELAY, NEARLY_MS } } },
     { "interrupts-never", enable_msix, 1, {
         { ON(VFIO_USER_DEVICE_SET_IRQS), DO_DROP } } },
 };
 
 /* Runs @run @times times and returns how long that took, ms. */
-static unsigned time_it(VFIOUserRig *rig, Operation *run, unsigned times)
+static unsigned budget_time_it(VFIOUserRig *rig, Operation *run, unsigned times)
 {
     gint64 begun = g_get_monotonic_time();
 
@@ -143,10 +143,10 @@ static void test_row(const void *opaque)
     rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, &model, NULL);
     vfio_user_rig_plug(rig, TIMEOUT_MS);
     vfio_user_server_set_rules(rig->server, row->rules);
-    first = time_it(rig, row->run, 1);
+    first = budget_time_it(rig, row->run, 1);
     vfio_user_server_set_rules(rig->server, never);
     vfio_user_server_wait_client(rig->server, false);
-    again = time_it(rig, read_config, AGAIN);
+    again = budget_time_it(rig, read_config, AGAIN);
     g_test_message("query-status waited %u ms, and %u ms for %u accesses"
                    " afterwards", first, again, AGAIN);
     g_assert_cmpuint(first, <, row->factor * TIMEOUT_MS + SLACK_MS);

@@ -18,7 +18,7 @@
 #define TIMEOUT_MS 600
 #define PM 0x70                 /* free offset in vfio_user_model */
 
-static void check_dead(VFIOUserRig *rig)
+static void death_check_dead(VFIOUserRig *rig)
 {
     vfio_user_rig_ping(rig);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
@@ -34,7 +34,7 @@ static void test_death_idle(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
 
     vfio_user_server_hang_up(rig->server);
-    check_dead(rig);
+    death_check_dead(rig);
 }
 
 /*
@@ -56,7 +56,7 @@ static void test_death_with_bytes_unread(void)
     }
     vfio_user_server_see(rig->server, VFIO_USER_REGION_WRITE);
     vfio_user_server_hang_up(rig->server);
-    check_dead(rig);
+    death_check_dead(rig);
 }
 
 static void test_death_and_reset(void)
@@ -114,7 +114,7 @@ static void test_death_with_interrupts(void)
     qpci_msix_enable(rig->dev);
     vfio_user_server_hang_up(rig->server);
     qpci_msix_disable(rig->dev);
-    check_dead(rig);
+    death_check_dead(rig);
 }
 
 /* Changes memory while the server is gone or refuses maps. */
@@ -134,7 +134,7 @@ static void test_death_and_maps(void)
 
     vfio_user_server_hang_up(rig->server);
     check_remap(rig);
-    check_dead(rig);
+    death_check_dead(rig);
 }
 
 static void test_maps_refused(void)
@@ -166,7 +166,7 @@ static void test_stall(void)
     vfio_user_rig_ping(rig);
     vfio_user_server_release(rig->server);
     vfio_user_server_wait_client(rig->server, false);
-    check_dead(rig);
+    death_check_dead(rig);
 }
 
 void vfio_user_add_death_tests(void)

@@ -112,7 +112,7 @@ static const Row v2_rows[] = {
  * Checks that the VM runs, and that the device reads as all ones if it is
  * dead.
  */
-static void check_source(VFIOUserPair *pair, const char *status, bool dead)
+static void check_pair_source(VFIOUserPair *pair, const char *status, bool dead)
 {
     QPCIBus *bus = qpci_new_pc(pair->qts[VFIO_USER_SOURCE], NULL);
 
@@ -122,7 +122,7 @@ static void check_source(VFIOUserPair *pair, const char *status, bool dead)
     qpci_free_pc(bus);
 }
 
-static void check_row(const Row *row, const VFIOUserModel *model)
+static void dirty_fault_check_row(const Row *row, const VFIOUserModel *model)
 {
     const VFIOUserRule rules[] = { row->rule, { } };
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, model, model);
@@ -136,7 +136,7 @@ static void check_row(const Row *row, const VFIOUserModel *model)
         vfio_user_pair_set(pair, "max-bandwidth", 32 * MiB);
         vfio_user_pair_start(pair);
         vfio_user_pair_wait(pair, "failed");
-        check_source(pair, "running", row->outcome == FAILS);
+        check_pair_source(pair, "running", row->outcome == FAILS);
         vfio_user_pair_destination_fails(pair);
     } else {
         vfio_user_writer_migrate(&w, pair, false);
@@ -152,7 +152,7 @@ static void test_v1(const void *row)
     static const VFIOUserModelMigration1 migration = { 64 * KiB, 4 * KiB };
     const VFIOUserModel model = vfio_user_model_migration1(&migration);
 
-    check_row(row, &model);
+    dirty_fault_check_row(row, &model);
 }
 
 static void test_v2(const void *row)
@@ -162,7 +162,7 @@ static void test_v2(const void *row)
     model.migration = (VFIOUserMigrationModel) {
         .flags = VFIO_USER_MODEL_STOP_COPY, .record = { 4 * KiB },
     };
-    check_row(row, &model);
+    dirty_fault_check_row(row, &model);
 }
 
 /*
@@ -180,7 +180,7 @@ static void check_pieces(const VFIOUserModel *model, VFIOUserWhen when)
                              "{'execute': 'stop'}");
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "failed");
-    check_source(pair, "paused", true);
+    check_pair_source(pair, "paused", true);
     vfio_user_pair_destination_fails(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "the operation used up its time"), >,

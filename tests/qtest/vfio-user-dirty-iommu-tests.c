@@ -69,14 +69,14 @@ static uint64_t value_of(uint64_t at)
     return at * 0x9e3779b97f4a7c15ull | 1;
 }
 
-static void map_page(QTestState *qts, unsigned page, uint64_t how)
+static void dirty_iommu_map_page(QTestState *qts, unsigned page, uint64_t how)
 {
     vtd_set(qts, iova_of(page), how ? ram_of(page) : 0, how);
     vtd_invalidate_pages(qts, iova_of(page), 0);
 }
 
 /* Maps pages, and after them a huge page. */
-static void map_all(QTestState *qts)
+static void dirty_iommu_map_all(QTestState *qts)
 {
     vtd_init(qts, 0, SLOT << 3);
     for (unsigned i = 0; i < PAGES; i++) {
@@ -95,14 +95,14 @@ static bool write_at(VFIOUserServer *server, uint64_t iova, uint64_t ram)
     return vfio_user_server_write(server, iova + 16, &value, sizeof(value));
 }
 
-static void check_arrived(VFIOUserPair *pair, uint64_t ram)
+static void dirty_iommu_check_arrived(VFIOUserPair *pair, uint64_t ram)
 {
     g_test_message("memory at 0x%" PRIx64, ram);
     g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], ram + 16),
                     ==, value_of(ram));
 }
 
-static void start_slowly(VFIOUserPair *pair)
+static void dirty_iommu_start_slowly(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], FILL, 0x5a, FILL_SIZE);
     vfio_user_pair_set(pair, "max-bandwidth", 2 * MiB);
@@ -111,7 +111,7 @@ static void start_slowly(VFIOUserPair *pair)
     vfio_user_pair_wait_sent(pair, 2 * MiB);
 }
 
-static void finish_fast(VFIOUserPair *pair)
+static void dirty_iommu_finish_fast(VFIOUserPair *pair)
 {
     vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
     vfio_user_pair_set(pair, "downtime-limit", 2000);
@@ -119,7 +119,7 @@ static void finish_fast(VFIOUserPair *pair)
     vfio_user_pair_check_status(pair, VFIO_USER_DESTINATION, "running");
 }
 
-static VFIOUserModel model_of(const Case *c)
+static VFIOUserModel dirty_iommu_model_of(const Case *c)
 {
     static VFIOUserModelMigration1 migration1;
     VFIOUserModel model = vfio_user_model;
@@ -141,10 +141,10 @@ static void change_maps(QTestState *qts, VFIOUserServer *server)
 {
     uint64_t odd = IOVA + HUGE_PAGE + 100 * PAGE;
 
-    map_page(qts, GONE, 0);
+    dirty_iommu_map_page(qts, GONE, 0);
     g_assert_false(write_at(server, iova_of(GONE), 0));
 
-    map_page(qts, LATE, READ | WRITE);
+    dirty_iommu_map_page(qts, LATE, READ | WRITE);
     g_assert_true(write_at(server, iova_of(LATE), ram_of(LATE)));
 
     vtd_set(qts, iova_of(MOVED), ram_of(60), READ | WRITE);
@@ -170,31 +170,31 @@ static void change_maps(QTestState *qts, VFIOUserServer *server)
 static void test_case(const void *opaque)
 {
     const Case *c = opaque;
-    VFIOUserModel model = model_of(c);
+    VFIOUserModel model = dirty_iommu_model_of(c);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
                                                            &model);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     VFIOUserMap map;
 
-    map_all(qts);
+    dirty_iommu_map_all(qts);
     g_assert_cmpuint(vfio_user_server_maps(server), ==, PAGES + 2);
-    start_slowly(pair);
+    dirty_iommu_start_slowly(pair);
     for (unsigned i = 0; i < PAGES; i++) {
         g_assert_true(write_at(server, iova_of(i), ram_of(i)));
     }
     g_assert_false(write_at(server, iova_of(READ_ONLY), 0));
     change_maps(qts, server);
-    finish_fast(pair);
+    dirty_iommu_finish_fast(pair);
 
     for (unsigned i = 0; i < PAGES; i++) {
-        check_arrived(pair, ram_of(i));
+        dirty_iommu_check_arrived(pair, ram_of(i));
     }
-    check_arrived(pair, ram_of(LATE));
-    check_arrived(pair, ram_of(60));
-    check_arrived(pair, ram_of(61));
-    check_arrived(pair, RAM_HUGE + 100 * PAGE);
-    check_arrived(pair, RAM_HUGE + 101 * PAGE);
+    dirty_iommu_check_arrived(pair, ram_of(LATE));
+    dirty_iommu_check_arrived(pair, ram_of(60));
+    dirty_iommu_check_arrived(pair, ram_of(61));
+    dirty_iommu_check_arrived(pair, RAM_HUGE + 100 * PAGE);
+    dirty_iommu_check_arrived(pair, RAM_HUGE + 101 * PAGE);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, !c->pgsize);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
@@ -236,7 +236,7 @@ static const Amount amounts[] = {
 static void test_amount(const void *opaque)
 {
     const Amount *a = opaque;
-    VFIOUserModel model = model_of(&a->c);
+    VFIOUserModel model = dirty_iommu_model_of(&a->c);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
                                                            &model);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -277,7 +277,7 @@ static void test_many_ranges(const void *refused)
         VFIOUserDeviceFeature feature;
         VFIOUserLoggingReport report;
     } first;
-    VFIOUserModel model = model_of(&c);
+    VFIOUserModel model = dirty_iommu_model_of(&c);
     g_autoptr(VFIOUserPair) pair = NULL;
     VFIOUserServer *server;
     VFIOUserSeen seen;
@@ -296,11 +296,11 @@ static void test_many_ranges(const void *refused)
     if (refused) {
         vfio_user_server_set_rules(server, refuse);
     }
-    start_slowly(pair);
+    dirty_iommu_start_slowly(pair);
     g_assert_cmpuint(vfio_user_server_wait(server, start).length, <,
                      33 * KiB);
     g_assert_true(write_at(server, iova_of(LAST_LEVELS * 512 - 2), RAM));
-    finish_fast(pair);
+    dirty_iommu_finish_fast(pair);
     seen = SEE_REPORT(server);
     memcpy(&first, seen.payload, sizeof(first));
     g_assert_cmpuint(first.report.length, >, PAGE);
@@ -308,7 +308,7 @@ static void test_many_ranges(const void *refused)
         /* more requests than ranges */
         SEE_REPORT(server, .nth = MANY * 3 / 4);
     }
-    check_arrived(pair, RAM);
+    dirty_iommu_check_arrived(pair, RAM);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, 0);
 }
@@ -322,12 +322,12 @@ static void test_concurrent_requests(const void *opaque)
     }, hold_report[] = {
         { REPORT(.nth = 1), DO_HOLD }, { }
     };
-    VFIOUserModel model = model_of(c);
+    VFIOUserModel model = dirty_iommu_model_of(c);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model,
                                                            &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
-    map_all(pair->qts[VFIO_USER_SOURCE]);
+    dirty_iommu_map_all(pair->qts[VFIO_USER_SOURCE]);
     vfio_user_server_set_rules(server, c->v2 ? hold_report : hold_pages);
     vfio_user_pair_start(pair);
     if (c->v2) {
@@ -337,7 +337,7 @@ static void test_concurrent_requests(const void *opaque)
                              .nth = 1 + PAGES + 1);
     }
     vfio_user_server_release(server);
-    finish_fast(pair);
+    dirty_iommu_finish_fast(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, 0);
 }

@@ -106,7 +106,7 @@ static uint64_t check_ranges(const Case *c, VFIOUserServer *server)
     return sum;
 }
 
-static VFIOUserModel model_of(const Case *c)
+static VFIOUserModel dirty_size_model_of(const Case *c)
 {
     static VFIOUserModelMigration1 migration1;
     VFIOUserModel model = vfio_user_model;
@@ -130,7 +130,7 @@ static void test_size(const void *opaque)
 {
     const Case *c = opaque;
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
-    VFIOUserModel model = model_of(c);
+    VFIOUserModel model = dirty_size_model_of(c);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new_with(ARGS, &model, NULL);
     uint64_t sum;
 

@@ -59,7 +59,7 @@ static const Case cases[] = {
     { "messages", NULL, { 64 * KiB, 4 * KiB }, .by_message = true },
 };
 
-static VFIOUserModel model_of(const Case *c, bool v2)
+static VFIOUserModel dirty_model_of(const Case *c, bool v2)
 {
     VFIOUserModel model = v2 ? vfio_user_model :
                           vfio_user_model_migration1(&c->migration);
@@ -80,7 +80,7 @@ static VFIOUserModel model_of(const Case *c, bool v2)
 }
 
 /* Counts the messages that start dirty page tracking. */
-static unsigned count_messages(VFIOUserPair *pair)
+static unsigned dirty_count_messages(VFIOUserPair *pair)
 {
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
@@ -91,7 +91,7 @@ static unsigned count_messages(VFIOUserPair *pair)
 
 static void check_case(const Case *c, bool v2)
 {
-    VFIOUserModel model = model_of(c, v2);
+    VFIOUserModel model = dirty_model_of(c, v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(!c->by_message, &model,
                                                       &model);
     VFIOUserWriter w = {
@@ -105,7 +105,7 @@ static void check_case(const Case *c, bool v2)
     said = vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED);
     g_assert_cmpuint(said, ==, !tracked && !c->by_message);
     if (c->by_message) {
-        g_assert_cmpuint(count_messages(pair), ==, 0);
+        g_assert_cmpuint(dirty_count_messages(pair), ==, 0);
     }
 }
 
@@ -153,7 +153,7 @@ static void protect(VFIOUserPair *pair, uint8_t how)
 }
 
 /* Low memory is sent first, so it has been sent when 2 MiB were. */
-static void start_slowly(VFIOUserPair *pair)
+static void dirty_start_slowly(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], FILL, 0x5a, FILL_SIZE);
     vfio_user_pair_set(pair, "max-bandwidth", 2 * MiB);
@@ -162,7 +162,7 @@ static void start_slowly(VFIOUserPair *pair)
     vfio_user_pair_wait_sent(pair, 2 * MiB);
 }
 
-static void finish_fast(VFIOUserPair *pair)
+static void dirty_finish_fast(VFIOUserPair *pair)
 {
     vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
     vfio_user_pair_set(pair, "downtime-limit", 2000);
@@ -196,12 +196,12 @@ static void test_change(const void *opaque)
 {
     static const Case c = { .migration = { 64 * KiB, 4 * KiB } };
     const Change *change = opaque;
-    VFIOUserModel model = model_of(&c, change->v2);
+    VFIOUserModel model = dirty_model_of(&c, change->v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
     protect(pair, change->appears ? PAM0_READ_ONLY : PAM0_RAM);
-    start_slowly(pair);
+    dirty_start_slowly(pair);
     vfio_user_server_forget(server);
     g_assert_cmpint(write_value(server), ==, !change->appears);
     protect(pair, change->appears ? PAM0_RAM : PAM0_READ_ONLY);
@@ -210,7 +210,7 @@ static void test_change(const void *opaque)
     }
     g_assert_cmpint(write_value(server), ==, change->appears);
 
-    finish_fast(pair);
+    dirty_finish_fast(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, 0);
     g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], PLACE), ==,
@@ -225,19 +225,19 @@ static void test_no_bitmap(void)
         { }
     };
     static const Case c = { .migration = { 64 * KiB, 4 * KiB } };
-    VFIOUserModel model = model_of(&c, false);
+    VFIOUserModel model = dirty_model_of(&c, false);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
     protect(pair, PAM0_RAM);
-    start_slowly(pair);
+    dirty_start_slowly(pair);
     vfio_user_server_set_rules(server, rules);
     vfio_user_server_forget(server);
     g_assert_true(write_value(server));
     protect(pair, PAM0_READ_ONLY);
     check_unmap(server, false);
 
-    finish_fast(pair);
+    dirty_finish_fast(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, UNTRACKED),
                      ==, 1);
     g_assert_cmphex(qtest_readq(pair->qts[VFIO_USER_DESTINATION], PLACE), ==,
@@ -255,14 +255,14 @@ static void test_again(const void *v2)
         ON(VFIO_USER_DIRTY_PAGES), ON(VFIO_USER_DEVICE_FEATURE,
                                       AT_FEATURE(STOP)),
     };
-    VFIOUserModel model = model_of(&c, v2);
+    VFIOUserModel model = dirty_model_of(&c, v2);
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, NULL);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     VFIOUserWriter w = { .server = server };
 
     g_free(pair->uri);
     pair->uri = g_strdup("exec:cat >/dev/null");
-    start_slowly(pair);
+    dirty_start_slowly(pair);
     vfio_user_server_forget(server);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'migrate_cancel'}");

@@ -222,7 +222,7 @@ static void complete_request(uint16_t head, uint32_t written)
     }
 }
 
-static bool device_works(void)
+static bool queue_works(void)
 {
     return (dev.migration == VFU_MIGR_STATE_RUNNING ||
             dev.migration == VFU_MIGR_STATE_PRE_COPY) &&
@@ -235,7 +235,7 @@ static bool has_request(void)
 {
     uint64_t avail = QUEUE_ADDRESS(avail);
 
-    return device_works() && dev.s.taken !=
+    return queue_works() && dev.s.taken !=
            read16(avail + offsetof(struct vring_avail, idx));
 }
 

@@ -15,7 +15,7 @@
 #define RAM 0x200000            /* RAM address that nothing else uses */
 #define UNMAPPED (1ULL << 40)
 
-static void fill(uint8_t *bytes, size_t count, uint8_t seed)
+static void dma_fill(uint8_t *bytes, size_t count, uint8_t seed)
 {
     size_t i;
 
@@ -35,12 +35,12 @@ static void test_dma_shared(void)
     g_assert_cmphex(map.flags, ==,
                     VFIO_USER_DMA_READABLE | VFIO_USER_DMA_WRITEABLE);
 
-    fill(bytes, sizeof(bytes), 1);
+    dma_fill(bytes, sizeof(bytes), 1);
     qtest_memwrite(rig->qts, RAM + 3, bytes, sizeof(bytes));
     g_assert_cmpmem(map.memory + (RAM + 3 - map.address), sizeof(bytes),
                     bytes, sizeof(bytes));
 
-    fill(bytes, sizeof(bytes), 2);
+    dma_fill(bytes, sizeof(bytes), 2);
     memcpy(map.memory + (RAM + 5 - map.address), bytes, sizeof(bytes));
     qtest_memread(rig->qts, RAM + 5, is, sizeof(is));
     g_assert_cmpmem(is, sizeof(is), bytes, sizeof(bytes));
@@ -67,13 +67,13 @@ static void test_dma_message(void)
     g_assert_null(map.memory);
 
     for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-        fill(bytes, sizes[i], i);
+        dma_fill(bytes, sizes[i], i);
         qtest_memwrite(rig->qts, RAM + i, bytes, sizes[i]);
         g_assert_cmpint(vfio_user_server_dma_read(rig->server, RAM + i, is,
                                                   sizes[i]), ==, 0);
         g_assert_cmpmem(is, sizes[i], bytes, sizes[i]);
 
-        fill(bytes, sizes[i], i + 100);
+        dma_fill(bytes, sizes[i], i + 100);
         g_assert_cmpint(vfio_user_server_dma_write(rig->server, RAM + i,
                                                    bytes, sizes[i]), ==, 0);
         qtest_memread(rig->qts, RAM + i, is, sizes[i]);

@@ -33,7 +33,7 @@ typedef struct Job {
  * Copies every JOBS-th chunk, so that neighboring chunks are in flight at the
  * same time.
  */
-static gpointer work(gpointer opaque)
+static gpointer engine_work(gpointer opaque)
 {
     g_autofree uint8_t *bytes = g_malloc(CHUNK);
     Job *job = opaque;
@@ -80,7 +80,7 @@ static void remove_file(char *path)
 typedef char *DataFile;
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(DataFile, remove_file, NULL)
 
-static void fill(const char *path)
+static void engine_fill(const char *path)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(g_test_rand_int());
     g_autofree uint32_t *words = g_malloc(TOTAL);
@@ -106,14 +106,14 @@ static void test_engine(gconstpointer data)
     twin = vfio_user_model;
     twin.twin = true;
     twin.version = data;
-    fill(from);
+    engine_fill(from);
     was = checksum(from);
     rig = vfio_user_rig_begin(args, model, NULL);
     vfio_user_rig_plug(rig, 0);
 
     for (unsigned i = 0; i < JOBS; i++) {
         jobs[i] = (Job) { rig->server, i, &running };
-        jobs[i].thread = g_thread_new("job", work, &jobs[i]);
+        jobs[i].thread = g_thread_new("job", engine_work, &jobs[i]);
     }
     while (qatomic_read(&running)) {
         qpci_io_writel(rig->dev, rig->bar[0], 0x10, accesses);

@@ -287,7 +287,7 @@ static const RealizeFault invalid_devices[] = {
 };
 
 /* Reads the whole option ROM, as firmware does. */
-static void read_rom(VFIOUserRig *rig)
+static void fault_read_rom(VFIOUserRig *rig)
 {
     const uint32_t where = 0xd0000000;
     uint32_t mask;
@@ -321,7 +321,7 @@ static void test_realize(const void *opaque)
         check_message(rig, message);
     } else if (rig->dev) {
         qpci_device_enable(rig->dev);
-        read_rom(rig);
+        fault_read_rom(rig);
     }
     g_assert(message || fault->outcome != REFUSED);
     g_assert(!message || fault->outcome != ACCEPTED);

@@ -279,7 +279,7 @@ static void test_error_signalled(void)
 #define SLOT 4
 
 /* Ejects the device as a guest does on request. */
-static void eject(VFIOUserRig *rig)
+static void irq_fault_eject(VFIOUserRig *rig)
 {
     qtest_outl(rig->qts, PCIHP_EJECT, 1 << SLOT);
     qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
@@ -294,7 +294,7 @@ static void test_unplug_requested(void)
     g_assert_cmphex(qtest_inl(rig->qts, PCIHP_DOWN), ==, 0);
     vfio_user_server_trigger(rig->server, REQ, 0);
     vfio_user_rig_wait(rig, qtest_inl(rig->qts, PCIHP_DOWN) == 1 << SLOT);
-    eject(rig);
+    irq_fault_eject(rig);
 }
 
 static void test_unplug_not_possible(void)
@@ -415,14 +415,14 @@ static void test_flood_of_requests(void)
 
     flood_begin(&flood, rig, REQ);
     vfio_user_rig_wait(rig, qtest_inl(rig->qts, PCIHP_DOWN) == 1 << SLOT);
-    eject(rig);
+    irq_fault_eject(rig);
     vfio_user_rig_ping(rig);
     flood_end(&flood);
 }
 
 /* Servers that read back their signals */
 
-static void stop_and_continue(VFIOUserRig *rig)
+static void irq_fault_stop_and_continue(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
     qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
@@ -451,7 +451,7 @@ static void check_read_back(VFIOUserRig *rig, uint32_t index)
                      errno == EAGAIN);
         }
         vfio_user_rig_ping(rig);
-        stop_and_continue(rig);
+        irq_fault_stop_and_continue(rig);
     }
     close(fd);
 }
@@ -476,7 +476,7 @@ static void test_request_read_back(void)
     check_read_back(rig, REQ);
     vfio_user_server_trigger(rig->server, REQ, 0);
     vfio_user_rig_wait(rig, qtest_inl(rig->qts, PCIHP_DOWN) == 1 << SLOT);
-    eject(rig);
+    irq_fault_eject(rig);
 }
 
 void vfio_user_add_interrupt_fault_tests(void)

@@ -131,7 +131,7 @@ static void test_flagless_signals(void)
     g_assert_true(vfio_user_irq_armed(rig, VFIO_PCI_REQ_IRQ_INDEX, 0));
 }
 
-static void check_chunks(unsigned max_msg_fds, unsigned messages)
+static void irq_check_chunks(unsigned max_msg_fds, unsigned messages)
 {
     const VFIOUserModel model = model_with_max_fds(max_msg_fds);
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
@@ -158,17 +158,17 @@ static void check_chunks(unsigned max_msg_fds, unsigned messages)
 
 static void test_msix_chunks_of_1(void)
 {
-    check_chunks(1, 8);
+    irq_check_chunks(1, 8);
 }
 
 static void test_msix_chunks_of_3(void)
 {
-    check_chunks(3, 3);
+    irq_check_chunks(3, 3);
 }
 
 static void test_msix_in_one(void)
 {
-    check_chunks(16, 1);
+    irq_check_chunks(16, 1);
 }
 
 /* Vectors that are not in use have no descriptor. */

@@ -120,7 +120,7 @@ static void put_entry(GByteArray *payload, VFIOUserIOFd entry, size_t stride)
     g_byte_array_append(payload, bytes, stride);
 }
 
-static void bell_init(Bell *bell, const Row *row)
+static void ioeventfd_bell_init(Bell *bell, const Row *row)
 {
     size_t stride = row->stride ?: VFIO_USER_IO_FD_SHORT;
     unsigned count = count_entries(row), i, n = 0;
@@ -150,13 +150,13 @@ static void bell_init(Bell *bell, const Row *row)
     bell->rig = vfio_user_rig_begin(VFIO_USER_RIG_RAM, NULL, bell->rules);
 }
 
-static void bell_begin(Bell *bell, const Row *row)
+static void ioeventfd_bell_begin(Bell *bell, const Row *row)
 {
-    bell_init(bell, row);
+    ioeventfd_bell_init(bell, row);
     vfio_user_rig_plug(bell->rig, 0);
 }
 
-static void bell_end(Bell *bell)
+static void ioeventfd_bell_end(Bell *bell)
 {
     unsigned i;
 
@@ -168,7 +168,7 @@ static void bell_end(Bell *bell)
     }
     g_byte_array_unref(bell->payload);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, bell_end)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, ioeventfd_bell_end)
 
 /* Returns how often an eventfd was signaled since the last call. */
 static uint64_t bell_signals(int fd)
@@ -231,7 +231,7 @@ static void test_row(const void *opaque)
     g_auto(Bell) bell;
     unsigned i;
 
-    bell_begin(&bell, row);
+    ioeventfd_bell_begin(&bell, row);
     for (i = 0; i < WRITES && row->writes[i].size; i++) {
         check_write(&bell, row, &row->writes[i]);
     }
@@ -369,7 +369,7 @@ static void test_malformed(const void *opaque)
     g_autofree char *message = NULL;
     g_auto(Bell) bell;
 
-    bell_init(&bell, &two_entries);
+    ioeventfd_bell_init(&bell, &two_entries);
     memcpy(rules, bell.rules, sizeof(bell.rules));
     rules[2] = row->rule;       /* after DO_PAYLOAD and DO_PASS */
     rules[3] = (VFIOUserRule) { };
@@ -420,7 +420,7 @@ static void test_many(void)
     g_auto(Bell) bell;
     unsigned i;
 
-    bell_init(&bell, &row);
+    ioeventfd_bell_init(&bell, &row);
     g_byte_array_set_size(bell.payload, 0);
     g_byte_array_append(bell.payload, (void *)&head, sizeof(head));
     for (i = 0; i < count; i++) {
@@ -457,7 +457,7 @@ static void test_shadow(void)
     uint8_t *bytes;
     unsigned size;
 
-    bell_begin(&bell, &row);
+    ioeventfd_bell_begin(&bell, &row);
     bytes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, bell.fds[0],
                  0);
     g_assert(bytes != MAP_FAILED);
@@ -491,7 +491,7 @@ static void test_shadow_shrinks(void)
     };
     g_auto(Bell) bell;
 
-    bell_begin(&bell, &row);
+    ioeventfd_bell_begin(&bell, &row);
     check_write(&bell, &row, &(Write) { 0x10, 4, 1, 5 });
     g_assert_cmpint(ftruncate(bell.fds[0], 0), ==, 0);
     check_write(&bell, &row, &(Write) { 0x10, 4, MESSAGE, 5 });
@@ -508,7 +508,7 @@ static void test_full(void)
     g_auto(Bell) bell;
     unsigned i;
 
-    bell_begin(&bell, &row);
+    ioeventfd_bell_begin(&bell, &row);
     g_assert_cmpint(write(bell.fds[0], &full, sizeof(full)), ==,
                     sizeof(full));
     for (i = 0; i < 3; i++) {
@@ -528,7 +528,7 @@ static void test_often(void)
     g_auto(Bell) bell;
     unsigned i;
 
-    bell_begin(&bell, &row);
+    ioeventfd_bell_begin(&bell, &row);
     vfio_user_server_forget(bell.rig->server);
     for (i = 0; i < often; i++) {
         bell_write(&bell, &(Write) { 0x10, 4, 0, i });
@@ -544,7 +544,7 @@ static void test_plug_again(void)
     g_auto(Bell) bell;
     unsigned i;
 
-    bell_init(&bell, &rows[0]);
+    ioeventfd_bell_init(&bell, &rows[0]);
     for (i = 0; i < 5; i++) {
         vfio_user_rig_plug(bell.rig, 0);
         check_write(&bell, &rows[0], &rows[0].writes[0]);
@@ -560,7 +560,7 @@ static void test_lingers(void)
     int peer, fd = vfio_user_lingering_new(&peer);
     g_auto(Bell) bell;
 
-    bell_init(&bell, &row);
+    ioeventfd_bell_init(&bell, &row);
     g_assert_cmpint(dup3(fd, bell.fds[1], O_CLOEXEC), >=, 0);
     close(fd);
     vfio_user_rig_plug(bell.rig, 0);
@@ -582,7 +582,7 @@ static void test_shadow_never_answers(void)
     VFIOUserFuse *fuse;
     Bell bell;
 
-    bell_init(&bell, &row);
+    ioeventfd_bell_init(&bell, &row);
     fuse = vfio_user_fuse_new(qtest_pid(bell.rig->qts));
     if (fuse) {
         g_assert_cmpint(dup3(vfio_user_fuse_fd(fuse), bell.fds[1], O_CLOEXEC),
@@ -594,7 +594,7 @@ static void test_shadow_never_answers(void)
     } else {
         g_test_skip("FUSE cannot be mounted here");
     }
-    bell_end(&bell);
+    ioeventfd_bell_end(&bell);
 }
 
 static void test_reset(void)
@@ -602,7 +602,7 @@ static void test_reset(void)
     g_auto(Bell) bell;
     QDict *response;
 
-    bell_begin(&bell, &rows[0]);
+    ioeventfd_bell_begin(&bell, &rows[0]);
     response = qtest_qmp(bell.rig->qts, "{'execute': 'system_reset'}");
     g_assert(qdict_haskey(response, "return"));
     qobject_unref(response);
@@ -619,7 +619,7 @@ static void test_lost(void)
 {
     g_auto(Bell) bell;
 
-    bell_begin(&bell, &rows[0]);
+    ioeventfd_bell_begin(&bell, &rows[0]);
     vfio_user_server_hang_up(bell.rig->server);
     vfio_user_rig_wait(bell.rig,
                        qpci_io_readl(bell.rig->dev, bell.rig->bar[0], 0) ==
@@ -635,7 +635,7 @@ static void test_warning(void)
     g_autofree char *args = NULL, *text = NULL, *line = NULL;
     g_auto(Bell) bell;
 
-    bell_init(&bell, &invalid_rows[0]);
+    ioeventfd_bell_init(&bell, &invalid_rows[0]);
     args = g_strdup_printf(VFIO_USER_RIG_RAM
                            "-device vfio-user-pci,socket=%s"
                            " -device vfio-user-pci,socket=/none",

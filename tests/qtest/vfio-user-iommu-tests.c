@@ -27,7 +27,7 @@
 #define RAM 0x1000000ull        /* guest memory that is mapped */
 
 /* Maps @n pages in reverse order, so that neighbors cannot be merged. */
-static void set_many(VFIOUserRig *rig, unsigned n)
+static void iommu_set_many(VFIOUserRig *rig, unsigned n)
 {
     g_autofree uint64_t *entries = g_new(uint64_t, n);
     unsigned i;
@@ -39,7 +39,7 @@ static void set_many(VFIOUserRig *rig, unsigned n)
     qtest_memwrite(rig->qts, LEVEL_1(0), entries, n * sizeof(*entries));
 }
 
-static VFIOUserRig *begin(const char *args, const VFIOUserModel *model)
+static VFIOUserRig *iommu_begin(const char *args, const VFIOUserModel *model)
 {
     VFIOUserRig *rig = vfio_user_rig_begin(args, model, NULL);
 
@@ -48,9 +48,9 @@ static VFIOUserRig *begin(const char *args, const VFIOUserModel *model)
 }
 
 /* Plugs a device with translation enabled and empty tables. */
-static VFIOUserRig *translated(const char *args, unsigned timeout_ms)
+static VFIOUserRig *iommu_translated(const char *args, unsigned timeout_ms)
 {
-    VFIOUserRig *rig = begin(args, NULL);
+    VFIOUserRig *rig = iommu_begin(args, NULL);
 
     vfio_user_rig_plug(rig, timeout_ms);
     vtd_command(rig->qts, GCMD_TRANSLATE);
@@ -102,13 +102,13 @@ static void check_messages(VFIOUserRig *rig, unsigned maps, unsigned unmaps)
     vfio_user_server_forget(rig->server);
 }
 
-static void check_alive(VFIOUserRig *rig)
+static void iommu_check_alive(VFIOUserRig *rig)
 {
     qpci_io_writel(rig->dev, rig->bar[0], 0x20, 0x600d);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
 }
 
-static void check_broken(VFIOUserRig *rig)
+static void iommu_check_broken(VFIOUserRig *rig)
 {
     vfio_user_rig_ping(rig);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
@@ -145,7 +145,7 @@ static void test_swapped(void)
 
 static void test_pages(gconstpointer args)
 {
-    g_autoptr(VFIOUserRig) rig = translated(args, 0);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(args, 0);
     const uint64_t iova = IOVA + 3 * PAGE;
     uint64_t bytes = 1;
     VFIOUserMap map;
@@ -180,13 +180,13 @@ static void test_pages(gconstpointer args)
     vtd_invalidate_pages(rig->qts, iova, 0);
     check_unmapped(rig, iova);
     check_mapped(rig, iova + PAGE, RAM + 7 * PAGE, PAGE);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 /* Invalidates ranges that contain no map, one map, and many maps. */
 static void test_ranges(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(MACHINE, 0);
     const unsigned n = 40;
 
     vtd_invalidate_pages(rig->qts, IOVA, 9);
@@ -194,7 +194,7 @@ static void test_ranges(void)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 0, 0);
 
-    set_many(rig, n);
+    iommu_set_many(rig, n);
     vtd_invalidate(rig->qts, IOTLB_DOMAIN(DOMAIN));
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
     check_messages(rig, n, 0);
@@ -213,13 +213,13 @@ static void test_ranges(void)
     qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 0, n - 1);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 /* A page is remapped without an invalidation in between. */
 static void test_changed(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(MACHINE, 0);
 
     vtd_set(rig->qts, IOVA, RAM, READ | WRITE);
     vtd_invalidate_pages(rig->qts, IOVA, 0);
@@ -232,7 +232,7 @@ static void test_changed(void)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpint(vfio_user_server_dma_write(rig->server, IOVA, "x", 1), ==,
                     EPERM);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 /*
@@ -241,7 +241,7 @@ static void test_changed(void)
  */
 static void test_huge(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(MACHINE, 0);
     const uint64_t odd = IOVA + 100 * PAGE;
     VFIOUserMap map;
     unsigned i;
@@ -276,20 +276,20 @@ static void test_huge(void)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, 1);
     check_mapped(rig, IOVA, RAM, HUGE_PAGE);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 /* Switches between untranslated and translated addresses. */
 static void test_switch(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
+    g_autoptr(VFIOUserRig) rig = iommu_begin(MACHINE, NULL);
     const unsigned n = 30;
     unsigned plain, i;
 
     vfio_user_rig_plug(rig, 0);
     plain = vfio_user_server_maps(rig->server);
     check_mapped(rig, RAM, RAM, PAGE);
-    set_many(rig, n);
+    iommu_set_many(rig, n);
     for (i = 0; i < 3; i++) {
         vtd_command(rig->qts, GCMD_TRANSLATE);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
@@ -304,15 +304,15 @@ static void test_switch(void)
         check_mapped(rig, RAM, RAM, PAGE);
         check_unmapped(rig, IOVA);
     }
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 static void test_reset(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated(MACHINE, 0);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(MACHINE, 0);
     QDict *response;
 
-    set_many(rig, 9);
+    iommu_set_many(rig, 9);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     check_messages(rig, 9, 0);
     response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
@@ -328,17 +328,17 @@ static void test_reset(void)
 /* Plugs and unplugs with filled tables. */
 static void test_plug(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(MACHINE, NULL);
+    g_autoptr(VFIOUserRig) rig = iommu_begin(MACHINE, NULL);
     const unsigned n = 12;
     unsigned i;
 
-    set_many(rig, n);
+    iommu_set_many(rig, n);
     vtd_command(rig->qts, GCMD_TRANSLATE);
     for (i = 0; i < 3; i++) {
         vfio_user_rig_plug(rig, 0);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, n);
         check_mapped(rig, IOVA, RAM + n * PAGE, PAGE);
-        check_alive(rig);
+        iommu_check_alive(rig);
         vfio_user_server_forget(rig->server);
         vfio_user_rig_unplug(rig);
         vfio_user_server_wait_client(rig->server, false);
@@ -370,26 +370,26 @@ static void test_fault(gconstpointer data)
 {
     const Fault *fault = data;
     const VFIOUserRule rules[] = { fault->rule, { } };
-    g_autoptr(VFIOUserRig) rig = translated(MACHINE,
-                                            TIMEOUT_MS);
+    g_autoptr(VFIOUserRig) rig = iommu_translated(MACHINE,
+                                                  TIMEOUT_MS);
 
-    set_many(rig, 3);
+    iommu_set_many(rig, 3);
     if (fault->unmap) {
         vtd_invalidate(rig->qts, IOTLB_GLOBAL);
         qtest_memset(rig->qts, LEVEL_1(0), 0, PAGE);
     }
     vfio_user_server_set_rules(rig->server, rules);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
-    check_broken(rig);
+    iommu_check_broken(rig);
 
     /* the guest keeps changing its tables */
-    set_many(rig, 5);
+    iommu_set_many(rig, 5);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     vtd_set(rig->qts, IOVA, 0, 0);
     vtd_invalidate_pages(rig->qts, IOVA, 0);
     vtd_command(rig->qts, 0);
     vtd_command(rig->qts, GCMD_TRANSLATE);
-    check_broken(rig);
+    iommu_check_broken(rig);
 }
 
 /* Many concurrent calls, and limits */
@@ -397,9 +397,9 @@ static void test_fault(gconstpointer data)
 #define SLOTS 255               /* calls in flight, maximum of the client */
 static VFIOUserRig *full(const VFIOUserModel *model)
 {
-    VFIOUserRig *rig = begin(MACHINE, model);
+    VFIOUserRig *rig = iommu_begin(MACHINE, model);
 
-    set_many(rig, MANY);
+    iommu_set_many(rig, MANY);
     vtd_command(rig->qts, GCMD_TRANSLATE);
     return rig;
 }
@@ -414,7 +414,7 @@ static void test_many(void)
     check_mapped(rig, IOVA + (MANY - 1) * PAGE, RAM + PAGE, PAGE);
     vtd_command(rig->qts, 0);
     check_unmapped(rig, IOVA);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 static void *release_when_full(void *opaque)
@@ -444,7 +444,7 @@ static void test_many_held(void)
     vfio_user_rig_plug(rig, 0);
     qemu_thread_join(&thread);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, MANY);
-    check_alive(rig);
+    iommu_check_alive(rig);
 }
 
 static void check_not_plugged(VFIOUserRig *rig, unsigned timeout_ms,
@@ -489,16 +489,16 @@ static void test_max_maps(void)
 
     /* exactly the maximum works, one more does not */
     qtest_memset(rig->qts, LEVEL_1(0), 0, LAST_LEVELS * PAGE);
-    set_many(rig, 100);
+    iommu_set_many(rig, 100);
     vfio_user_rig_plug(rig, 0);
     check_mapped(rig, IOVA, RAM + 100 * PAGE, PAGE);
     vtd_set(rig->qts, IOVA + 50 * PAGE, 0, 0);
     vtd_set(rig->qts, IOVA + 200 * PAGE, RAM, READ);
     vtd_invalidate_pages(rig->qts, IOVA, 9);
-    check_alive(rig);
+    iommu_check_alive(rig);
     vtd_set(rig->qts, IOVA + 201 * PAGE, RAM, READ);
     vtd_invalidate_pages(rig->qts, IOVA, 9);
-    check_broken(rig);
+    iommu_check_broken(rig);
 }
 
 /*
@@ -512,14 +512,14 @@ static void test_page_sizes(void)
 
     model.version = "{\"capabilities\":{\"pgsizes\":2097152,"
                     "\"max_msg_fds\":8}}";
-    rig = begin(MACHINE, &model);
+    rig = iommu_begin(MACHINE, &model);
     vtd_command(rig->qts, GCMD_TRANSLATE);
     vtd_set_huge(rig->qts, IOVA, RAM, READ | WRITE);
     vfio_user_rig_plug(rig, 0);
     check_mapped(rig, IOVA, RAM, HUGE_PAGE);
     vtd_set(rig->qts, IOVA + HUGE_PAGE, RAM, READ);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
-    check_broken(rig);
+    iommu_check_broken(rig);
 }
 
 void vfio_user_add_iommu_tests(void)

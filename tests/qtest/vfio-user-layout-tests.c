@@ -26,7 +26,7 @@
 
 static const VFIOUserModelMigration1 migration1 = { 64 * KiB, 4 * KiB };
 
-static VFIOUserModel model_of(const void *v2)
+static VFIOUserModel layout_model_of(const void *v2)
 {
     VFIOUserModel model = v2 ? vfio_user_model :
                           vfio_user_model_migration1(&migration1);
@@ -41,12 +41,12 @@ static VFIOUserModel model_of(const void *v2)
     return model;
 }
 
-static void command(QTestState *qts, const char *name)
+static void layout_command(QTestState *qts, const char *name)
 {
     qtest_qmp_assert_success(qts, "{'execute': %s}", name);
 }
 
-static void plug_memory(QTestState *qts)
+static void layout_plug_memory(QTestState *qts)
 {
     qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': {"
                              "'qom-type': 'memory-backend-memfd', 'id': 'm',"
@@ -56,7 +56,7 @@ static void plug_memory(QTestState *qts)
                              "'memdev': 'm'}}");
 }
 
-static void unplug_memory(QTestState *qts)
+static void layout_unplug_memory(QTestState *qts)
 {
     qtest_qmp_device_del_send(qts, "d");
     qtest_outl(qts, SLOT_SELECT, 0);
@@ -75,7 +75,7 @@ static void check_shared(VFIOUserServer *server, QTestState *qts)
     g_assert_cmphex(qtest_readq(qts, DIMM + 4096), ==, VALUE);
 }
 
-static void check_alive(VFIOUserPair *pair, VFIOUserSide side)
+static void layout_check_alive(VFIOUserPair *pair, VFIOUserSide side)
 {
     g_assert_cmpuint(vfio_user_pair_said(pair, side, "connection lost"), ==,
                      0);
@@ -83,7 +83,7 @@ static void check_alive(VFIOUserPair *pair, VFIOUserSide side)
 
 static void test_paused(const void *v2)
 {
-    VFIOUserModel model = model_of(v2);
+    VFIOUserModel model = layout_model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -91,12 +91,12 @@ static void test_paused(const void *v2)
     unsigned maps = vfio_user_server_maps(server);
     VFIOUserMap map;
 
-    command(qts, "stop");
+    layout_command(qts, "stop");
     vfio_user_server_forget(server);
-    plug_memory(qts);
+    layout_plug_memory(qts);
     g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_MAP), ==, 0);
-    command(qts, "cont");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_command(qts, "cont");
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     g_assert_true(vfio_user_server_map(server, DIMM, &map));
     g_assert_cmphex(map.size, ==, DIMM_SIZE);
     check_shared(server, qts);
@@ -105,14 +105,14 @@ static void test_paused(const void *v2)
      * memory that is unplugged and plugged while stopped is sent only as the
      * final unmap
      */
-    command(qts, "stop");
+    layout_command(qts, "stop");
     vfio_user_server_forget(server);
-    unplug_memory(qts);
-    plug_memory(qts);
-    unplug_memory(qts);
+    layout_unplug_memory(qts);
+    layout_plug_memory(qts);
+    layout_unplug_memory(qts);
     g_assert_cmpuint(vfio_user_server_maps(server), >, maps);
-    command(qts, "cont");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_command(qts, "cont");
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     g_assert_cmpuint(vfio_user_server_maps(server), ==, maps);
     g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_MAP), ==, 0);
     g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DMA_UNMAP), ==, 1);
@@ -124,7 +124,7 @@ static void test_paused(const void *v2)
  */
 static void test_migrated(const void *v2)
 {
-    VFIOUserModel model = model_of(v2);
+    VFIOUserModel model = layout_model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -132,24 +132,24 @@ static void test_migrated(const void *v2)
 
     g_free(pair->uri);
     pair->uri = g_strdup("exec:cat >/dev/null");
-    command(qts, "stop");
-    plug_memory(qts);
+    layout_command(qts, "stop");
+    layout_plug_memory(qts);
     qtest_writeq(qts, DIMM, VALUE);
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "completed");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "does not track"), ==, 0);
-    command(qts, "cont");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_command(qts, "cont");
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     check_shared(server, qts);
 
     /* unplug memory after another migration */
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "completed");
-    unplug_memory(qts);
-    command(qts, "cont");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_unplug_memory(qts);
+    layout_command(qts, "cont");
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     g_assert_true(vfio_user_server_runs(server));
 }
 
@@ -157,24 +157,24 @@ static void test_migrated(const void *v2)
 static void test_fault(const void *data)
 {
     const VFIOUserRule rules[] = { *(const VFIOUserRule *)data, { } };
-    VFIOUserModel model = model_of(rules);
+    VFIOUserModel model = layout_model_of(rules);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
     vfio_user_server_set_rules(pair->server[VFIO_USER_SOURCE], rules);
-    command(qts, "stop");
-    plug_memory(qts);
-    check_alive(pair, VFIO_USER_SOURCE);
-    command(qts, "cont");
+    layout_command(qts, "stop");
+    layout_plug_memory(qts);
+    layout_check_alive(pair, VFIO_USER_SOURCE);
+    layout_command(qts, "cont");
     vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "connection lost: DMA_MAP"), ==, 1);
     qtest_writeq(qts, DIMM, VALUE);
     g_assert_cmphex(qtest_readq(qts, DIMM), ==, VALUE);
-    command(qts, "stop");
-    unplug_memory(qts);
-    command(qts, "cont");
+    layout_command(qts, "stop");
+    layout_unplug_memory(qts);
+    layout_command(qts, "cont");
 }
 
 static const VFIOUserRule faults[] = {
@@ -188,7 +188,7 @@ static const VFIOUserRule faults[] = {
  */
 static void test_reset(const void *v2)
 {
-    VFIOUserModel model = model_of(v2);
+    VFIOUserModel model = layout_model_of(v2);
     g_autoptr(VFIOUserPair) pair =
         vfio_user_pair_new_with("-m 64,slots=2,maxmem=1G", &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
@@ -196,15 +196,15 @@ static void test_reset(const void *v2)
     unsigned maps = vfio_user_server_maps(server);
     int fd;
 
-    command(qts, "stop");
-    plug_memory(qts);
+    layout_command(qts, "stop");
+    layout_plug_memory(qts);
     vfio_user_server_forget(server);
     for (unsigned i = 0; i < 20; i++) {
-        command(qts, "system_reset");
+        layout_command(qts, "system_reset");
         qtest_qmp_eventwait(qts, "RESET");
     }
-    command(qts, "cont");
-    check_alive(pair, VFIO_USER_SOURCE);
+    layout_command(qts, "cont");
+    layout_check_alive(pair, VFIO_USER_SOURCE);
     check_shared(server, qts);
     g_assert_cmpuint(vfio_user_server_maps(server), ==, maps + 1);
     g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DEVICE_RESET), ==,

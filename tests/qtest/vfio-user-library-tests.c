@@ -62,8 +62,8 @@ static void start_server(Side *side, const char *program, char *path)
     }
 }
 
-static void start_vm(Side *side, const char *program, const char *dir,
-                     const char *name, const char *more)
+static void library_start_vm(Side *side, const char *program, const char *dir,
+                             const char *name, const char *more)
 {
     g_autofree char *path = g_build_filename(dir, name, NULL);
 
@@ -77,7 +77,7 @@ static void start_vm(Side *side, const char *program, const char *dir,
 static void start_timer_vm(Side *side, const char *dir, const char *name,
                            const char *more)
 {
-    start_vm(side, VFIO_USER_TIMER_SERVER, dir, name, more);
+    library_start_vm(side, VFIO_USER_TIMER_SERVER, dir, name, more);
 }
 
 static void end_vm(Side *side)
@@ -267,7 +267,7 @@ static void test_no_dma(void)
     QPCIDevice *host;
     Side side = { };
 
-    start_vm(&side, sample, dir, "null", more);
+    library_start_vm(&side, sample, dir, "null", more);
     host = qpci_device_find(side.bus, QPCI_DEVFN(0, 0));
     for (unsigned i = 0; i < 4; i++) {
         qpci_config_writeb(host, PAM0, i % 2 ? 0 : 0x30);

@@ -121,7 +121,7 @@ static void test_plug_at_work(void)
 
 /* Resets */
 
-static void system_reset(VFIOUserRig *rig)
+static void life_system_reset(VFIOUserRig *rig)
 {
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'system_reset'}");
 
@@ -167,7 +167,7 @@ static void test_reset_10_times(void)
             vfio_user_server_trigger(rig->server, MSIX, 1);
         }
         vfio_user_server_forget(rig->server);
-        system_reset(rig);
+        life_system_reset(rig);
 
         g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                               VFIO_USER_DEVICE_RESET), ==, 1);
@@ -189,7 +189,7 @@ static void test_reset_asserted(void)
     vfio_user_irq_route_intx(rig);
     vfio_user_server_trigger(rig->server, INTX, 0);
     vfio_user_rig_wait(rig, qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
-    system_reset(rig);
+    life_system_reset(rig);
     g_assert_false(qtest_get_irq(rig->qts, VFIO_USER_IRQ_PIN));
     enable_again(rig);
     vfio_user_irq_route_intx(rig);
@@ -266,7 +266,7 @@ static void device_writes(VFIOUserServer *server, uint64_t at, uint32_t value)
 }
 
 /* Checks register accesses, DMA and interrupts of one device. */
-static void check_device(Machine *m, unsigned i)
+static void life_check_device(Machine *m, unsigned i)
 {
     VFIOUserRig rig = { .qts = m->qts, .server = m->server[i],
                         .dev = m->dev[i] };
@@ -309,7 +309,7 @@ static void test_several(void)
                     PCI_HEADER_TYPE_MULTI_FUNCTION);
     g_assert_cmphex(qpci_config_readb(m->dev[2], PCI_HEADER_TYPE), ==, 0);
     for (i = 0; i < 3 * MANY; i++) {
-        check_device(m, i % MANY);
+        life_check_device(m, i % MANY);
     }
 }
 
@@ -328,23 +328,23 @@ static void test_several_one_stuck(void)
 
     machine_find(m, 0, QPCI_DEVFN(4, 0));
     machine_find(m, 1, QPCI_DEVFN(5, 0));
-    check_device(m, 0);
-    check_device(m, 1);
+    life_check_device(m, 0);
+    life_check_device(m, 1);
 
     vfio_user_server_set_rules(m->server[0], stalls);
     qpci_io_writel(m->dev[0], m->bar[0], 0x10, 1);
     vfio_user_server_see(m->server[0], VFIO_USER_REGION_WRITE);
     qpci_io_writel(m->dev[0], m->bar[0], 0x10, 2);
-    check_device(m, 1);
+    life_check_device(m, 1);
     g_assert_cmphex(qpci_io_readl(m->dev[0], m->bar[0], 0x10), ==,
                     UINT32_MAX);
-    check_device(m, 1);
+    life_check_device(m, 1);
     vfio_user_server_release(m->server[0]);
     /* QEMU drops the server, so the main loop does not wait again */
     vfio_user_server_wait_client(m->server[0], false);
     g_assert_cmphex(qpci_io_readl(m->dev[0], m->bar[0], 0x10), ==,
                     UINT32_MAX);
-    check_device(m, 1);
+    life_check_device(m, 1);
 }
 
 /* Bridges */
@@ -378,7 +378,7 @@ static void find_behind_bridge(Machine *m, unsigned i, unsigned nr)
     machine_find(m, i, nr << 8);
 }
 
-static void reset_bus(QPCIDevice *bridge)
+static void life_reset_bus(QPCIDevice *bridge)
 {
     uint16_t control = qpci_config_readw(bridge, PCI_BRIDGE_CONTROL);
 
@@ -404,17 +404,17 @@ static void test_behind_bridges(void)
 
     find_behind_bridge(m, 0, 1);
     find_behind_bridge(m, 1, 2);
-    check_device(m, 0);
-    check_device(m, 1);
+    life_check_device(m, 0);
+    life_check_device(m, 1);
 
     vfio_user_server_forget(m->server[0]);
     vfio_user_server_forget(m->server[1]);
-    reset_bus(bridge);
+    life_reset_bus(bridge);
     g_assert_cmpuint(vfio_user_server_saw(m->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
     g_assert_cmpuint(vfio_user_server_saw(m->server[1],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
-    reset_bus(port);
+    life_reset_bus(port);
     g_assert_cmpuint(vfio_user_server_saw(m->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
     g_assert_cmpuint(vfio_user_server_saw(m->server[1],
@@ -424,8 +424,8 @@ static void test_behind_bridges(void)
     g_free(m->dev[1]);
     find_behind_bridge(m, 0, 1);
     find_behind_bridge(m, 1, 2);
-    check_device(m, 0);
-    check_device(m, 1);
+    life_check_device(m, 0);
+    life_check_device(m, 1);
     g_free(port);
     g_free(bridge);
 }
@@ -457,7 +457,7 @@ static void test_plug_express(void)
                              vfio_user_server_path(m->server[0]));
         slot_power(port, true);
         find_behind_bridge(m, 0, 1);
-        check_device(m, 0);
+        life_check_device(m, 0);
         g_clear_pointer(&m->dev[0], g_free);
 
         qtest_qmp_device_del_send(m->qts, "dut");
@@ -538,7 +538,7 @@ static void test_ids(void)
                     0x11001af4);
     g_assert_cmphex(qpci_config_readl(m->dev[1], PCI_VENDOR_ID), ==,
                     0xbeef0000 | VFIO_USER_MODEL_VENDOR);
-    check_device(m, 0);
+    life_check_device(m, 0);
 }
 
 static void check_id_refused(const char *property)
@@ -574,10 +574,10 @@ static void test_starts_stopped(void)
     g_assert_cmpint(vfio_user_server_dma_write(m->server[0], RAM, &value, 4),
                     ==, 0);
     qtest_qmp_assert_success(m->qts, "{'execute': 'cont'}");
-    check_device(m, 0);
+    life_check_device(m, 0);
     qtest_qmp_assert_success(m->qts, "{'execute': 'stop'}");
     qtest_qmp_assert_success(m->qts, "{'execute': 'cont'}");
-    check_device(m, 0);
+    life_check_device(m, 0);
 }
 
 /* A migration blocker names the device. */
@@ -598,7 +598,7 @@ static void test_does_not_migrate(void)
     qobject_unref(response);
     saved = qtest_hmp(m->qts, "savevm there");
     g_assert_nonnull(strstr(saved, path));
-    check_device(m, 0);
+    life_check_device(m, 0);
 }
 
 /* "-device vfio-user-pci,help" lists the documented properties. */

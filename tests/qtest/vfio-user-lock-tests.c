@@ -106,8 +106,8 @@ static bool is_stuck(const VFIOUserGuest *guest)
 }
 
 /* The same with writes, until the socket is full. */
-static void check_writes(VFIOUserGuest *guest, VFIOUserServer *server,
-                         uint64_t address)
+static void lock_check_writes(VFIOUserGuest *guest, VFIOUserServer *server,
+                              uint64_t address)
 {
     static const VFIOUserRule stalls[] = {
         { ON(VFIO_USER_REGION_WRITE, AT(0)), DO_STALL },
@@ -135,7 +135,7 @@ static void check_free(VFIOUserGuest *guest, VFIOUserServer *server,
                        uint64_t address)
 {
     check_reads(guest, server, address);
-    check_writes(guest, server, address);
+    lock_check_writes(guest, server, address);
 }
 
 /* Tests a BAR that fills a page and one that does not. */
@@ -249,7 +249,7 @@ typedef struct Release {
  * Releases the answer late enough that a monitor which does not wait answers
  * first
  */
-static void *release_soon(void *opaque)
+static void *lock_release_soon(void *opaque)
 {
     Release *release = opaque;
 
@@ -292,7 +292,7 @@ static void test_nested(void)
     });
     vfio_user_server_see(release.server, VFIO_USER_REGION_READ, AT(0));
     vfio_user_server_set_rules(release.server, NULL);
-    thread = g_thread_new("release", release_soon, &release);
+    thread = g_thread_new("release", lock_release_soon, &release);
     g_free(qtest_hmp(qts, "o /w 0x%x 0x%x", PCIHP_EJECT, 1 << NIC_SLOT));
     g_assert_true(qatomic_read(&release.done));
     g_thread_join(thread);

@@ -47,7 +47,7 @@ static const VFIOUserRule very_slow_maps[] = {
 /* The guest's tables */
 
 /* Maps @n pages with permissions @how; 0 clears them. */
-static void set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
+static void map_set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
 {
     g_autofree uint64_t *entries = g_new(uint64_t, n);
 
@@ -65,7 +65,7 @@ static void set_many(VFIOUserRig *rig, unsigned n, uint64_t how)
  * Plugs a device that supports migration, with translation enabled and empty
  * tables.
  */
-static VFIOUserRig *translated(void)
+static VFIOUserRig *map_translated(void)
 {
     static VFIOUserModel model;
     VFIOUserRig *rig;
@@ -80,12 +80,12 @@ static VFIOUserRig *translated(void)
     return rig;
 }
 
-static void stop_vm(VFIOUserRig *rig)
+static void map_stop_vm(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
 }
 
-static void continue_vm(VFIOUserRig *rig)
+static void map_continue_vm(VFIOUserRig *rig)
 {
     qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
 }
@@ -95,14 +95,14 @@ static unsigned saw_maps(VFIOUserRig *rig)
     return vfio_user_server_saw(rig->server, VFIO_USER_DMA_MAP);
 }
 
-static void check_alive(VFIOUserRig *rig)
+static void map_check_alive(VFIOUserRig *rig)
 {
     qpci_io_writel(rig->dev, rig->bar[0], 0x20, 0x600d);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
 }
 
 /* Checks that the device died after at most ANSWERED of @n messages. */
-static void check_broken(VFIOUserRig *rig, unsigned n)
+static void map_check_broken(VFIOUserRig *rig, unsigned n)
 {
     vfio_user_server_wait_client(rig->server, false);
     vfio_user_rig_ping(rig);
@@ -133,9 +133,9 @@ static gint64 time_many(VFIOUserRig *rig, unsigned n)
 {
     gint64 took = -time_of_qemu(rig);
 
-    set_many(rig, n, READ | WRITE);
+    map_set_many(rig, n, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
-    set_many(rig, n, 0);
+    map_set_many(rig, n, 0);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     took += time_of_qemu(rig);
     g_test_message("%u maps took %" PRIi64 " us", n, took);
@@ -148,29 +148,29 @@ static gint64 time_many(VFIOUserRig *rig, unsigned n)
  */
 static void test_time(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
     const unsigned n = 15000;
     gint64 few, many;
 
-    stop_vm(rig);
+    map_stop_vm(rig);
     few = time_many(rig, n);
     many = time_many(rig, 4 * n);
     g_assert_cmpint(many, <, 10 * few);
-    continue_vm(rig);
-    check_alive(rig);
+    map_continue_vm(rig);
+    map_check_alive(rig);
     g_assert_cmpuint(saw_maps(rig), ==, 0);
 }
 
 /* Deferred maps are sent in order, without those already removed. */
 static void test_postponed(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
     VFIOUserMap map;
 
-    set_many(rig, 4, READ | WRITE);
+    map_set_many(rig, 4, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(saw_maps(rig), ==, 4);
-    stop_vm(rig);
+    map_stop_vm(rig);
     vfio_user_server_forget(rig->server);
 
     /*
@@ -187,7 +187,7 @@ static void test_postponed(void)
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     g_assert_cmpuint(saw_maps(rig), ==, 0);
 
-    continue_vm(rig);
+    map_continue_vm(rig);
     g_assert_cmpuint(saw_maps(rig), ==, 2);
     g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DMA_UNMAP),
                      ==, 2);
@@ -196,7 +196,7 @@ static void test_postponed(void)
     g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
     g_assert_true(vfio_user_server_map(rig->server, IOVA + 9 * PAGE, &map));
     g_assert_cmphex(map.flags, ==, VFIO_USER_DMA_READABLE);
-    check_alive(rig);
+    map_check_alive(rig);
 }
 
 /* Slow servers */
@@ -204,64 +204,64 @@ static void test_postponed(void)
 /* One invalidation creates many maps, each of which is awaited. */
 static void test_singly(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
 
-    set_many(rig, 30, READ | WRITE);
+    map_set_many(rig, 30, READ | WRITE);
     vfio_user_server_set_rules(rig->server, very_slow_maps);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
-    check_broken(rig, saw_maps(rig));
+    map_check_broken(rig, saw_maps(rig));
     g_assert_cmpuint(saw_maps(rig), <=, 2);
 }
 
 /* Many invalidations create one map each: each may take that long */
 static void test_one_by_one(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
 
     vfio_user_server_set_rules(rig->server, very_slow_maps);
     for (unsigned i = 1; i <= 3; i++) {
-        set_many(rig, i, READ | WRITE);
+        map_set_many(rig, i, READ | WRITE);
         vtd_invalidate(rig->qts, IOTLB_GLOBAL);
         vfio_user_rig_ping(rig);
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, i);
     }
-    check_alive(rig);
+    map_check_alive(rig);
 }
 
 /* In a transaction, more messages follow than there are slots. */
 static void test_transaction(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
 
     vtd_command(rig->qts, 0);
-    set_many(rig, MANY, READ | WRITE);
+    map_set_many(rig, MANY, READ | WRITE);
     vfio_user_server_set_rules(rig->server, slow_maps);
     vfio_user_server_forget(rig->server);
     vtd_command(rig->qts, GCMD_TRANSLATE);
-    check_broken(rig, saw_maps(rig));
+    map_check_broken(rig, saw_maps(rig));
 }
 
 /* The same with maps deferred until the VM runs. */
 static void test_start(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
 
-    stop_vm(rig);
-    set_many(rig, MANY, READ | WRITE);
+    map_stop_vm(rig);
+    map_set_many(rig, MANY, READ | WRITE);
     vtd_invalidate(rig->qts, IOTLB_GLOBAL);
     vfio_user_server_set_rules(rig->server, slow_maps);
-    continue_vm(rig);
-    check_broken(rig, saw_maps(rig));
+    map_continue_vm(rig);
+    map_check_broken(rig, saw_maps(rig));
 }
 
 /* Unplugging does not wait for a server that is slow to unmap. */
 static void test_unplug(void)
 {
-    g_autoptr(VFIOUserRig) rig = translated();
+    g_autoptr(VFIOUserRig) rig = map_translated();
     unsigned n;
 
     for (unsigned i = 1; i <= 20; i++) {
-        set_many(rig, i * MANY / 20, READ | WRITE);
+        map_set_many(rig, i * MANY / 20, READ | WRITE);
         vtd_invalidate(rig->qts, IOTLB_GLOBAL);
         vfio_user_rig_ping(rig);
     }

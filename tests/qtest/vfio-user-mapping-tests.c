@@ -19,7 +19,7 @@
 
 static VFIOUserModel model;     /* device with BAR 0 mapped */
 
-static VFIOUserRig *begin(const char *accel)
+static VFIOUserRig *mapping_begin(const char *accel)
 {
     model = vfio_user_model;
     model.region[0] = (VFIOUserModelRegion) { 4 * PAGE, MAPPED };
@@ -34,7 +34,7 @@ static unsigned accesses(VFIOUserServer *server)
 
 static void test_access(const void *accel)
 {
-    VFIOUserRig *rig = begin(accel);
+    VFIOUserRig *rig = mapping_begin(accel);
     const uint32_t value = 0x12345678;
     uint32_t is;
 
@@ -58,7 +58,7 @@ static void test_access(const void *accel)
 }
 
 /* Checks that reads return all ones and the device is dead. */
-static void check_gone(VFIOUserRig *rig)
+static void mapping_check_gone(VFIOUserRig *rig)
 {
     const uint64_t at = rig->bar[0].addr;
 
@@ -72,20 +72,20 @@ static void check_gone(VFIOUserRig *rig)
 
 static void test_death(const void *accel)
 {
-    VFIOUserRig *rig = begin(accel);
+    VFIOUserRig *rig = mapping_begin(accel);
 
     if (!rig) {
         return;
     }
     g_assert_cmphex(vfio_user_mailbox_read(rig, rig->bar[0].addr), ==, 0);
     vfio_user_server_hang_up(rig->server);
-    check_gone(rig);
+    mapping_check_gone(rig);
     vfio_user_rig_end(rig);
 }
 
 static void test_truncated_read(const void *accel)
 {
-    VFIOUserRig *rig = begin(accel);
+    VFIOUserRig *rig = mapping_begin(accel);
 
     if (!rig) {
         return;
@@ -95,20 +95,20 @@ static void test_truncated_read(const void *accel)
     vfio_user_server_truncate(rig->server, 0, PAGE);
     g_assert_cmphex(vfio_user_mailbox_read(rig, rig->bar[0].addr + 2 * PAGE),
                     ==, UINT32_MAX);
-    check_gone(rig);
+    mapping_check_gone(rig);
     vfio_user_rig_end(rig);
 }
 
 static void test_truncated_write(const void *accel)
 {
-    VFIOUserRig *rig = begin(accel);
+    VFIOUserRig *rig = mapping_begin(accel);
 
     if (!rig) {
         return;
     }
     vfio_user_server_truncate(rig->server, 0, 0);
     vfio_user_mailbox_write(rig, rig->bar[0].addr + 4 * PAGE - 4, 0x1234);
-    check_gone(rig);
+    mapping_check_gone(rig);
     vfio_user_rig_end(rig);
 }
 
@@ -117,7 +117,7 @@ static void test_truncated_write(const void *accel)
 /* A server that truncates its file does not affect another server's device. */
 static void test_truncated_beside(const void *accel)
 {
-    VFIOUserRig *rig = begin(accel);
+    VFIOUserRig *rig = mapping_begin(accel);
     g_autofree QPCIDevice *dev = NULL;
     VFIOUserServer *server;
     uint32_t is, value = 0x5678;
@@ -138,7 +138,7 @@ static void test_truncated_beside(const void *accel)
     vfio_user_server_forget(server);
 
     vfio_user_server_truncate(rig->server, 0, 0);
-    check_gone(rig);
+    mapping_check_gone(rig);
     g_assert_cmphex(vfio_user_mailbox_read(rig, bar.addr + PAGE), ==, value);
     vfio_user_mailbox_write(rig, bar.addr + 3 * PAGE, ~value);
     vfio_user_server_peek(server, 0, 3 * PAGE, &is, sizeof(is));
@@ -154,13 +154,13 @@ static void test_truncated_beside(const void *accel)
 /* The same in QEMU's main loop, as for DMA of another device. */
 static void test_truncated_in_main_loop(void)
 {
-    VFIOUserRig *rig = begin("tcg");
+    VFIOUserRig *rig = mapping_begin("tcg");
 
     vfio_user_server_truncate(rig->server, 0, PAGE);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 2 * PAGE), ==,
                     UINT32_MAX);
     qpci_io_writel(rig->dev, rig->bar[0], 3 * PAGE, 0);
-    check_gone(rig);
+    mapping_check_gone(rig);
     vfio_user_rig_end(rig);
 }
 

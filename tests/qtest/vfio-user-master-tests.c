@@ -34,7 +34,7 @@ static void check_served(VFIOUserServer *server, QTestState *qts)
     g_assert_cmphex(qtest_readq(qts, RAM), ==, value);
 }
 
-static void check_refused(VFIOUserServer *server, QTestState *qts)
+static void check_denied(VFIOUserServer *server, QTestState *qts)
 {
     uint64_t is = 0, value = ~VALUE;
 
@@ -53,16 +53,16 @@ static void test_off(void)
     g_autofree char *message = vfio_user_rig_try_plug(rig, 0);
 
     g_assert_cmpstr(message, ==, NULL);
-    check_refused(rig->server, rig->qts);
+    check_denied(rig->server, rig->qts);
     for (unsigned i = 0; i < 3; i++) {
         qpci_config_writew(rig->dev, PCI_COMMAND, OFF);
-        check_refused(rig->server, rig->qts);
+        check_denied(rig->server, rig->qts);
         qpci_config_writew(rig->dev, PCI_COMMAND, ON_TOO);
         check_served(rig->server, rig->qts);
     }
     /* with other access sizes */
     qpci_config_writeb(rig->dev, PCI_COMMAND, OFF);
-    check_refused(rig->server, rig->qts);
+    check_denied(rig->server, rig->qts);
     qpci_config_writel(rig->dev, PCI_COMMAND, ON_TOO);
     check_served(rig->server, rig->qts);
     qpci_config_writeb(rig->dev, PCI_COMMAND + 1, 0);
@@ -106,7 +106,7 @@ static void test_reset(void)
     check_served(rig->server, rig->qts);
     qtest_qmp_assert_success(rig->qts, "{'execute': 'system_reset'}");
     qtest_qmp_eventwait(rig->qts, "RESET");
-    check_refused(rig->server, rig->qts);
+    check_denied(rig->server, rig->qts);
 }
 
 static void write_command(QTestState *qts, unsigned slot, uint16_t value)
@@ -129,8 +129,8 @@ static void test_migrated(const void *on)
     pair = vfio_user_pair_new(true, &model, &model);
     write_command(pair->qts[VFIO_USER_SOURCE], 4, on ? ON_TOO : OFF);
     vfio_user_pair_migrate(pair);
-    (on ? check_served : check_refused)(pair->server[VFIO_USER_DESTINATION],
-                                        pair->qts[VFIO_USER_DESTINATION]);
+    (on ? check_served : check_denied)(pair->server[VFIO_USER_DESTINATION],
+                                       pair->qts[VFIO_USER_DESTINATION]);
 }
 
 /* Warning about unshared memory */

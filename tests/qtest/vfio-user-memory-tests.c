@@ -222,30 +222,30 @@ static void test_no_descriptors(void)
 
 /* Memory hotplug */
 
-static void command(VFIOUserRig *rig, QDict *response)
+static void check_ok(VFIOUserRig *rig, QDict *response)
 {
     g_assert_true(qdict_haskey(response, "return"));
     qobject_unref(response);
 }
 
-static void plug_memory(VFIOUserRig *rig)
+static void memory_plug_memory(VFIOUserRig *rig)
 {
-    command(rig, qtest_qmp(rig->qts, "{'execute': 'object-add', 'arguments': {"
-                           "'qom-type': 'memory-backend-memfd', 'id': 'm',"
-                           "'size': 134217728, 'share': true}}"));
-    command(rig, qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
-                           "'driver': 'pc-dimm', 'id': 'd',"
-                           "'memdev': 'm'}}"));
+    check_ok(rig, qtest_qmp(rig->qts, "{'execute': 'object-add', 'arguments': {"
+                            "'qom-type': 'memory-backend-memfd', 'id': 'm',"
+                            "'size': 134217728, 'share': true}}"));
+    check_ok(rig, qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
+                            "'driver': 'pc-dimm', 'id': 'd',"
+                            "'memdev': 'm'}}"));
 }
 
-static void unplug_memory(VFIOUserRig *rig)
+static void memory_unplug_memory(VFIOUserRig *rig)
 {
     qtest_qmp_device_del_send(rig->qts, "d");
     qtest_outl(rig->qts, SLOT_SELECT, 0);
     qtest_outb(rig->qts, SLOT_CONTROL, SLOT_EJECT);
     qtest_qmp_eventwait(rig->qts, "DEVICE_DELETED");
-    command(rig, qtest_qmp(rig->qts, "{'execute': 'object-del', 'arguments': {"
-                           "'id': 'm'}}"));
+    check_ok(rig, qtest_qmp(rig->qts, "{'execute': 'object-del', 'arguments': {"
+                            "'id': 'm'}}"));
 }
 
 static void test_hotplug(void)
@@ -256,14 +256,14 @@ static void test_hotplug(void)
     unsigned i;
 
     for (i = 0; i < 3; i++) {
-        plug_memory(rig);
+        memory_plug_memory(rig);
         check_shared_at(rig, DIMM);
         check_shared_at(rig, DIMM + 128 * MiB - 8);
         check_by_message(rig, RAM);
         g_assert_true(vfio_user_server_map(rig->server, DIMM, &map));
         g_assert_cmphex(map.size, ==, 128 * MiB);
 
-        unplug_memory(rig);
+        memory_unplug_memory(rig);
         g_assert_false(vfio_user_server_map(rig->server, DIMM, &map));
         g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, maps);
     }
@@ -276,11 +276,11 @@ static void test_hotplug_refused(gconstpointer data)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(SLOTS, TIMEOUT_MS);
 
     vfio_user_server_set_rules(rig->server, rules);
-    plug_memory(rig);
+    memory_plug_memory(rig);
     qtest_writeq(rig->qts, DIMM + 8, 0x600d);
     g_assert_cmphex(qtest_readq(rig->qts, DIMM + 8), ==, 0x600d);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0), ==, UINT32_MAX);
-    unplug_memory(rig);
+    memory_unplug_memory(rig);
     vfio_user_rig_ping(rig);
 }
 

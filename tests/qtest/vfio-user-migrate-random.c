@@ -215,7 +215,7 @@ static void test_random(void)
     print_counts();
 }
 
-static unsigned parse_number(const char *text)
+static unsigned random_parse_number(const char *text)
 {
     unsigned value;
 
@@ -226,18 +226,18 @@ static unsigned parse_number(const char *text)
     return value;
 }
 
-static void parse_option(Random *r, const char *word)
+static void random_parse_option(Random *r, const char *word)
 {
     const char *value;
 
     if (g_str_equal(word, "verbose")) {
         r->verbose = true;
     } else if (strstart(word, "seed=", &value)) {
-        r->seed = parse_number(value);
+        r->seed = random_parse_number(value);
     } else if (strstart(word, "count=", &value)) {
-        r->count = parse_number(value);
+        r->count = random_parse_number(value);
     } else if (strstart(word, "only=", &value)) {
-        r->only = parse_number(value);
+        r->only = random_parse_number(value);
     } else if (strstart(word, "phase=", &value)) {
         r->phase = g_strdup(value);
     } else if (strstart(word, "action=", &value)) {
@@ -256,10 +256,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     options.seed = g_random_int();
     for (int i = 1; i < argc; i++) {
-        parse_option(&options, argv[i]);
+        random_parse_option(&options, argv[i]);
     }
     for (int i = 0; words[i]; i++) {
-        parse_option(&options, words[i]);
+        random_parse_option(&options, words[i]);
     }
     qtest_add_func("/vfio-user/migrate-random", test_random);
     return g_test_run();

@@ -203,8 +203,8 @@ static void test_beside_ordinary(const void *opaque)
 }
 
 /* Checks whether the server's device runs; only possible with migration v1. */
-static void check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
-                        bool works)
+static void both_check_works(VFIOUserMigVM *vm, const VFIOUserModel *model,
+                             bool works)
 {
     if (model->migration1) {
         g_assert_cmpint(vfio_user_server_runs(vm->server[0]), ==, works);
@@ -266,7 +266,7 @@ static void check_after_cancel(VFIOUserMigVM *from, const VFIOUserModel *model)
 
     vfio_user_mig_wait_running(from);
     vfio_user_mig_vm_check(from, SEED);
-    check_works(from, model, true);
+    both_check_works(from, model, true);
     vfio_user_mig_vm_fill(from, SEED + 1);
     vfio_user_mig_move(from, to);
     vfio_user_mig_vm_check(to, SEED + 1);
@@ -404,12 +404,12 @@ static void test_cancel_when_stopped(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    check_works(from, model, false);
+    both_check_works(from, model, false);
     vfio_user_mig_cancel(from);
     vfio_user_mig_wait(from, "cancelled");
     vfio_user_mig_wait_running(from);
     vfio_user_mig_vm_check(from, SEED);
-    check_works(from, model, true);
+    both_check_works(from, model, true);
     g_free(vfio_user_mig_ended(to));
 }
 
@@ -495,7 +495,7 @@ static void test_mix(const void *opaque)
     vfio_user_mig_wait_running(from);
     g_assert_null(qtest_qmp_event_ref(from->qts, "STOP"));
     vfio_user_mig_vm_check(from, SEED);
-    check_works(from, *mix->from, true);
+    both_check_works(from, *mix->from, true);
     vfio_user_mig_vm_fill(from, SEED + 1);
     vfio_user_mig_vm_check(from, SEED + 1);
 }

@@ -226,7 +226,7 @@ static const Row rows[] = {
       .breaks = 1 << VFIO_USER_MIG_RESUMING },
 };
 
-static void check_source(VFIOUserMigVM *from, Source source)
+static void v2_check_source(VFIOUserMigVM *from, Source source)
 {
     if (source == SOURCE_IS_DONE) {
         vfio_user_mig_wait(from, "completed");
@@ -252,7 +252,7 @@ static void check_source(VFIOUserMigVM *from, Source source)
 }
 
 /* Returns the destination's messages. */
-static char *check_destination(VFIOUserMigVM *to, Destination destination)
+static char *v2_check_destination(VFIOUserMigVM *to, Destination destination)
 {
     if (destination == DESTINATION_ENDS) {
         return vfio_user_mig_ended(to);
@@ -266,7 +266,7 @@ static char *check_destination(VFIOUserMigVM *to, Destination destination)
     return vfio_user_mig_said(to);
 }
 
-static void check_said(const char *text, const char *what)
+static void v2_check_said(const char *text, const char *what)
 {
     if (!strstr(text, what)) {
         g_test_message("no message \"%s\" in: %s", what, text);
@@ -303,14 +303,14 @@ static void test_fault(const void *opaque)
                                                      from->server[0], rules);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
-    check_source(from, row->source);
-    there = check_destination(to, row->destination);
+    v2_check_source(from, row->source);
+    there = v2_check_destination(to, row->destination);
     here = vfio_user_mig_why(from);
-    check_said(row->at_destination ? there : here, row->says);
+    v2_check_said(row->at_destination ? there : here, row->says);
     if (!row->at_destination) {
         vfio_user_mig_check_why(from, "saving", 0);
     } else if (row->destination == DESTINATION_ENDS) {
-        check_said(there, "(device dut0): loading the device failed: ");
+        v2_check_said(there, "(device dut0): loading the device failed: ");
     }
     vfio_user_mig_vm_free(to);
     vfio_user_mig_vm_free(from);
@@ -342,7 +342,7 @@ static void test_stays(const void *opaque)
     vfio_user_mig_wait(to, "failed");
     vfio_user_mig_check_why(to, "loading", 0);
     why = vfio_user_mig_why(to);
-    check_said(why, strerror(ENOSPC));
+    v2_check_said(why, strerror(ENOSPC));
 }
 
 /* A device that could not be saved does not reach a waiting destination. */

@@ -31,7 +31,7 @@ typedef struct Guest {
 } Guest;
 
 /* Starts with a device of migration v1 or v2 that signals when it stops. */
-static void begin(Guest *g, bool v2, uint32_t index)
+static void mig_irq_begin(Guest *g, bool v2, uint32_t index)
 {
     g->model[0] = v2 ? *vfio_user_mig_stop_copy :
                            vfio_user_model_migration1(&pages);
@@ -46,7 +46,7 @@ static void begin(Guest *g, bool v2, uint32_t index)
     qpci_device_enable(g->dev);
 }
 
-static void end(Guest *g)
+static void mig_irq_end(Guest *g)
 {
     g_free(g->dev);
     qpci_free_pc(g->bus);
@@ -57,7 +57,7 @@ static void test_msi(const void *v2)
 {
     Guest g;
 
-    begin(&g, v2, VFIO_PCI_MSI_IRQ_INDEX);
+    mig_irq_begin(&g, v2, VFIO_PCI_MSI_IRQ_INDEX);
     qpci_config_writel(g.dev, CAP + PCI_MSI_ADDRESS_LO, VFIO_USER_IRQ_RAM);
     qpci_config_writew(g.dev, CAP + PCI_MSI_DATA_64, MESSAGE);
     qpci_config_writew(g.dev, CAP + PCI_MSI_FLAGS,
@@ -65,7 +65,7 @@ static void test_msi(const void *v2)
     vfio_user_pair_migrate(g.pair);
     g_assert_cmphex(qtest_readl(g.pair->qts[VFIO_USER_DESTINATION],
                                 VFIO_USER_IRQ_RAM), ==, MESSAGE);
-    end(&g);
+    mig_irq_end(&g);
 }
 
 /* Whether the slave PIC has the pin pending */
@@ -92,7 +92,7 @@ static void test_intx(const void *v2)
     QPCIDevice *piix3;
     QPCIBar bar;
 
-    begin(&g, v2, VFIO_PCI_INTX_IRQ_INDEX);
+    mig_irq_begin(&g, v2, VFIO_PCI_INTX_IRQ_INDEX);
     there = g.pair->qts[VFIO_USER_DESTINATION];
     bar = qpci_iomap(g.dev, 0, NULL);
     piix3 = qpci_device_find(g.bus, QPCI_DEVFN(1, 0));
@@ -114,7 +114,7 @@ static void test_intx(const void *v2)
     wait_for_intx(there);
     qtest_readl(there, bar.addr);
     g_assert_false(qtest_get_irq(there, VFIO_USER_IRQ_PIN));
-    end(&g);
+    mig_irq_end(&g);
 }
 
 /*

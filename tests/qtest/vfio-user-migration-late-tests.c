@@ -49,7 +49,7 @@ static const Row rows[] = {
       { ON(VFIO_USER_MIG_DATA_READ, .nth = 1), DO_HOLD }, true },
 };
 
-static int dma_write(VFIOUserMigVM *vm, uint32_t value)
+static int late_dma_write(VFIOUserMigVM *vm, uint32_t value)
 {
     return vfio_user_server_dma_write(vm->server[0], RAM, &value,
                                       sizeof(value));
@@ -74,7 +74,7 @@ static void check_continues(VFIOUserMigVM *from, const VFIOUserModel *model)
     vfio_user_mig_wait_running(from);
     g_assert_cmphex(qtest_readl(from->qts, RAM), ==, BEFORE);
     vfio_user_mig_vm_check(from, SEED);
-    g_assert_cmpint(dma_write(from, LATER), ==, 0);
+    g_assert_cmpint(late_dma_write(from, LATER), ==, 0);
     vfio_user_mig_move(from, to);
     g_assert_cmphex(qtest_readl(to->qts, RAM), ==, LATER);
     vfio_user_mig_vm_check(to, SEED);
@@ -94,8 +94,8 @@ static void test_late(const void *opaque)
     vfio_user_server_set_rules(from->server[0], rules);
     vfio_user_mig_start(from, "exec:cat > /dev/null");
     vfio_user_server_wait(from->server[0], row->rule.when);
-    g_assert_cmpint(dma_write(from, LATE), ==, EPERM);
-    g_assert_cmpint(dma_write(from, LATE), ==, EPERM);
+    g_assert_cmpint(late_dma_write(from, LATE), ==, EPERM);
+    g_assert_cmpint(late_dma_write(from, LATE), ==, EPERM);
     vfio_user_server_set_rules(from->server[0], NULL);
     vfio_user_server_release(from->server[0]);
     vfio_user_mig_wait(from, "failed");
@@ -119,7 +119,7 @@ static void test_in_time(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "pre-switchover");
-    g_assert_cmpint(dma_write(from, LATE), ==, 0);
+    g_assert_cmpint(late_dma_write(from, LATE), ==, 0);
     qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-continue',"
                              "'arguments': { 'state': 'pre-switchover' } }");
     vfio_user_mig_arrive(from, to);

@@ -34,7 +34,7 @@
                            VFIO_USER_MIGRATION1_DATA + (at))
 
 /* Returns the time that QEMU needs for a command without arguments, ms. */
-static unsigned time_it(VFIOUserMigVM *vm, const char *command)
+static unsigned mig_lock_time_it(VFIOUserMigVM *vm, const char *command)
 {
     gint64 begun = g_get_monotonic_time();
     unsigned took;
@@ -45,7 +45,7 @@ static unsigned time_it(VFIOUserMigVM *vm, const char *command)
     return took;
 }
 
-static void eject(VFIOUserMigVM *vm)
+static void mig_lock_eject(VFIOUserMigVM *vm)
 {
     gint64 begun = g_get_monotonic_time();
 
@@ -56,7 +56,7 @@ static void eject(VFIOUserMigVM *vm)
 }
 
 /* Plugs a device after one was ejected; returns whether QEMU accepts it. */
-static bool plug(VFIOUserMigVM *vm, VFIOUserServer *server)
+static bool mig_lock_plug(VFIOUserMigVM *vm, VFIOUserServer *server)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': 'device_add',"
                                 "'arguments': {'driver': 'vfio-user-pci',"
@@ -175,13 +175,13 @@ static void test_unread(const void *opaque)
 
     sink_begin(&sink, vm);
     sink_fill(&sink, vm);
-    took = time_it(vm, "query-status");
-    took += time_it(vm, "stop");
-    took += time_it(vm, "query-status");
-    took += time_it(vm, "migrate_cancel");
+    took = mig_lock_time_it(vm, "query-status");
+    took += mig_lock_time_it(vm, "stop");
+    took += mig_lock_time_it(vm, "query-status");
+    took += mig_lock_time_it(vm, "migrate_cancel");
     g_assert_cmpuint(took, <, SLACK_MS);
     vfio_user_mig_wait(vm, "cancelled");
-    time_it(vm, "cont");
+    mig_lock_time_it(vm, "cont");
     vfio_user_mig_wait_running(vm);
     vfio_user_mig_vm_check(vm, SEED);
     sink_end(&sink);
@@ -204,12 +204,12 @@ static void test_silent(const void *opaque)
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     wait_data(vm, 3);
     for (int i = 0; i < 20; i++) {
-        longest = MAX(longest, time_it(vm, "query-status"));
+        longest = MAX(longest, mig_lock_time_it(vm, "query-status"));
     }
     g_test_message("query-status in PRE_COPY: %u ms at most", longest);
     g_assert_cmpuint(longest, <, TIMEOUT_MS / 2);
     /* stop has to wait for this call, and then changes the state */
-    g_assert_cmpuint(time_it(vm, "stop"), <, TIMEOUT_MS + SLACK_MS);
+    g_assert_cmpuint(mig_lock_time_it(vm, "stop"), <, TIMEOUT_MS + SLACK_MS);
     vfio_user_mig_wait(vm, "failed");
     vfio_user_mig_vm_free(vm);
 }
@@ -252,7 +252,7 @@ static unsigned time_monitor(VFIOUserMigVM *vm)
     unsigned longest = 0;
 
     for (int i = 0; i < 20; i++) {
-        longest = MAX(longest, time_it(vm, "query-status"));
+        longest = MAX(longest, mig_lock_time_it(vm, "query-status"));
     }
     return longest;
 }
@@ -286,7 +286,7 @@ static void test_silent_messages(const void *opaque)
 
     vfio_user_server_set_rules(vm->server[0], NULL);
     begun = g_get_monotonic_time();
-    longest = MAX(longest, time_it(vm, "migrate_cancel"));
+    longest = MAX(longest, mig_lock_time_it(vm, "migrate_cancel"));
     vfio_user_mig_wait(vm, "cancelled");
     g_assert_cmpint(g_get_monotonic_time() - begun, <,
                     SLACK_MS * G_TIME_SPAN_MILLISECOND);
@@ -335,7 +335,7 @@ static VFIOUserMigVM *cancel_silent(const Silent *row)
 
     vfio_user_server_forget(vm->server[0]);
     vfio_user_server_set_rules(vm->server[0], silent_ends);
-    g_assert_cmpuint(time_it(vm, "migrate_cancel"), <, SLACK_MS);
+    g_assert_cmpuint(mig_lock_time_it(vm, "migrate_cancel"), <, SLACK_MS);
     vfio_user_mig_wait(vm, "cancelled");
     vfio_user_server_wait(vm->server[0], *end);
     return vm;
@@ -361,8 +361,8 @@ static void test_silent_end_eject(const void *opaque)
     VFIOUserMigVM *vm = cancel_silent(row);
     g_autoptr(VFIOUserServer) server = vfio_user_server_new(*row->model, NULL);
 
-    eject(vm);
-    g_assert_true(plug(vm, server));
+    mig_lock_eject(vm);
+    g_assert_true(mig_lock_plug(vm, server));
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_mig_wait(vm, "completed");
@@ -411,7 +411,7 @@ static VFIOUserMigVM *cancel_lost(const LostEnd *row)
     vfio_user_server_wait(vm->server[0], row->begun);
     vfio_user_server_forget(vm->server[0]);
     vfio_user_server_set_rules(vm->server[0], row->rules);
-    g_assert_cmpuint(time_it(vm, "migrate_cancel"), <, SLACK_MS);
+    g_assert_cmpuint(mig_lock_time_it(vm, "migrate_cancel"), <, SLACK_MS);
     vfio_user_mig_wait(vm, "cancelled");
     return vm;
 }
@@ -503,7 +503,7 @@ static void test_eject(const void *opaque)
 
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     wait_data(vm, 3);
-    eject(vm);
+    mig_lock_eject(vm);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
@@ -523,8 +523,8 @@ static void test_eject_plug(const void *opaque)
         g_ptr_array_add(servers, server);
         start_when_allowed(vm);
         vfio_user_mig_wait(vm, "active");
-        eject(vm);
-        while (!plug(vm, server)) {
+        mig_lock_eject(vm);
+        while (!mig_lock_plug(vm, server)) {
             g_assert_cmpint(g_get_monotonic_time(), <, end);
         }
     }
@@ -545,7 +545,7 @@ static void test_eject_silent(const void *opaque)
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     wait_data(vm, 3);
-    eject(vm);
+    mig_lock_eject(vm);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
@@ -559,7 +559,7 @@ static void test_eject_unread(const void *opaque)
 
     sink_begin(&sink, vm);
     sink_fill(&sink, vm);
-    eject(vm);
+    mig_lock_eject(vm);
     sink_drain(&sink);
     check_ejected(vm);
     sink_end(&sink);
@@ -588,7 +588,7 @@ static void test_eject_chunk(void)
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_server_see(vm->server[0], VFIO_USER_REGION_READ, DATA(4096));
-    eject(vm);
+    mig_lock_eject(vm);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
@@ -596,7 +596,7 @@ static void test_eject_chunk(void)
 /* Chunks */
 
 /* Checks that each chunk was read to its end before the state changed. */
-static void check_chunks(VFIOUserServer *s)
+static void mig_lock_check_chunks(VFIOUserServer *s)
 {
     const VFIOUserWhen state = ON(VFIO_USER_REGION_WRITE, STATE);
     const VFIOUserWhen some = ON(VFIO_USER_REGION_READ, DATA(4096));
@@ -636,13 +636,13 @@ static void test_stop_in_chunk(void)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_server_see(from->server[0], VFIO_USER_REGION_READ, DATA(4096));
-    time_it(from, "stop");
+    mig_lock_time_it(from, "stop");
     vfio_user_mig_wait(from, "completed");
     vfio_user_mig_wait(to, "completed");
     qtest_qmp_assert_success(to->qts, "{'execute': 'cont'}");
     memcpy(to->bar, from->bar, sizeof(to->bar));
     vfio_user_mig_vm_check(to, SEED);
-    check_chunks(from->server[0]);
+    mig_lock_check_chunks(from->server[0]);
 }
 
 /* While the VM is stopped */
@@ -687,7 +687,7 @@ static void check_slow(const VFIOUserModel *model, const VFIOUserRule *rules)
     g_assert_cmpuint(took, <, (6 + 12) * TIMEOUT_MS + 2 * SLACK_MS);
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_wait_running(vm);
-    g_assert_cmpuint(time_it(vm, "stop"), <, SLACK_MS);
+    g_assert_cmpuint(mig_lock_time_it(vm, "stop"), <, SLACK_MS);
     said = vfio_user_mig_said(vm);
     g_assert_nonnull(strstr(said, "the operation used up its time of 12000"
                                   " ms"));

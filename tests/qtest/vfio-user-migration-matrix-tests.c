@@ -189,7 +189,7 @@ static void move_by(VFIOUserMigVM *from, VFIOUserMigVM *to, unsigned how)
     vfio_user_mig_arrive(from, to);
 }
 
-static void check_vm(VFIOUserMigVM *vm)
+static void matrix_check_vm(VFIOUserMigVM *vm)
 {
     vfio_user_mig_vm_check(vm, SEED);
     for (unsigned at = 0; at < WRITTEN_SIZE; at += 4 * KiB) {
@@ -243,13 +243,13 @@ static void test_cell(const void *opaque)
         g_assert_null(set_row(from, row, false));
         how = 0;
     }
-    check_vm(from);
+    matrix_check_vm(from);
     to = vfio_user_mig_vm_new_with(cell->model, ram);
     if (!refused && !row->not_set) {
         g_assert_null(set_row(to, row, true));
     }
     move_by(from, to, how);
-    check_vm(to);
+    matrix_check_vm(to);
     close(fd);
 }
 

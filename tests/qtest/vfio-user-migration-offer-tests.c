@@ -51,7 +51,7 @@ static const Row rows[] = {
 };
 
 /* Checks that migration is refused with a reason and that the device works. */
-static void check_refused(VFIOUserMigVM *vm, const char *why)
+static void offer_check_refused(VFIOUserMigVM *vm, const char *why)
 {
     vfio_user_mig_refused(vm, why);
     vfio_user_mig_vm_fill(vm, SEED);
@@ -66,7 +66,7 @@ static void test_row(const void *opaque)
         vfio_user_mig_vm_run_faulty(vfio_user_mig_pre_copy, rules,
                                     VFIO_USER_MIG_TIMEOUT_MS);
 
-    check_refused(vm, row->says);
+    offer_check_refused(vm, row->says);
 }
 
 /* If the server does not answer, realize fails: QEMU does not wait again. */
@@ -97,7 +97,7 @@ static void test_none(void)
     const VFIOUserModel *model = &vfio_user_model;
     g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run(&model, 1, 0);
 
-    check_refused(vm, "the server does not support migration");
+    offer_check_refused(vm, "the server does not support migration");
 }
 
 /* One, or both */

@@ -32,7 +32,7 @@ typedef struct Engine {
 } Engine;
 
 /* Writes by message, as fast as QEMU replies. */
-static gpointer work(gpointer opaque)
+static gpointer pace_work(gpointer opaque)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(3);
     Engine *e = opaque;
@@ -53,7 +53,7 @@ static gpointer work(gpointer opaque)
 static void engine_start(Engine *e, VFIOUserServer *server)
 {
     *e = (Engine) { .server = server };
-    e->thread = g_thread_new("engine", work, e);
+    e->thread = g_thread_new("engine", pace_work, e);
 }
 
 static void engine_stop(Engine *e)

@@ -67,7 +67,7 @@ static const Version versions[] = {
     },
 };
 
-static VFIOUserModel model_of(const Version *g)
+static VFIOUserModel record_model_of(const Version *g)
 {
     VFIOUserModel model = vfio_user_model;
 
@@ -99,14 +99,14 @@ static void write_value_at(VFIOUserServer *server, uint64_t address)
 }
 
 /* Fills memory that takes long to send */
-static void fill(VFIOUserPair *pair)
+static void record_fill(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
     vfio_user_pair_set(pair, "max-bandwidth", MiB);
     vfio_user_pair_set(pair, "downtime-limit", 0);
 }
 
-static void finish(VFIOUserPair *pair, uint64_t address)
+static void record_finish(VFIOUserPair *pair, uint64_t address)
 {
     vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
     vfio_user_pair_set(pair, "downtime-limit", 2000);
@@ -181,11 +181,11 @@ static void stop_before_tracking(VFIOUserPair *pair, VFIOUserServer *other,
 static void test_stop_cont(const void *opaque)
 {
     const Version *g = opaque;
-    VFIOUserModel model = model_of(g);
+    VFIOUserModel model = record_model_of(g);
     VFIOUserServer *other[2];
     VFIOUserPair *pair = new_two(&model, other);
 
-    fill(pair);
+    record_fill(pair);
     vfio_user_server_set_rules(other[VFIO_USER_SOURCE], g->hold_start);
     vfio_user_pair_start(pair);
     stop_before_tracking(pair, other[VFIO_USER_SOURCE], g);
@@ -193,7 +193,7 @@ static void test_stop_cont(const void *opaque)
     send_cmd(pair, VFIO_USER_SOURCE, "cont");
     vfio_user_pair_wait_sent(pair, 2 * MiB);
     write_value_at(pair->server[VFIO_USER_SOURCE], AREA);
-    finish(pair, AREA);
+    record_finish(pair, AREA);
     for (unsigned i = 0; i < 2; i++) {
         vfio_user_server_free(other[i]);
     }
@@ -215,7 +215,7 @@ static void map_moved(QTestState *qts, uint64_t to)
     vtd_invalidate_pages(qts, MOVED, 0);
 }
 
-static void map_all(QTestState *qts)
+static void record_map_all(QTestState *qts)
 {
     vtd_init(qts, 0, SLOT << 3);
     for (unsigned i = 0; i < LAST_LEVELS - 1; i++) {
@@ -229,14 +229,14 @@ static void map_all(QTestState *qts)
 static void test_map_replaced(const void *opaque)
 {
     const Version *g = opaque;
-    VFIOUserModel model = model_of(g);
+    VFIOUserModel model = record_model_of(g);
     VFIOUserPair *pair = vfio_user_pair_new_with(ARGS, &model, &model);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     VFIOUserWhen ahead = g->hold_bits[0].when;
 
-    map_all(qts);
-    fill(pair);
+    record_map_all(qts);
+    record_fill(pair);
     vfio_user_pair_start(pair);
     vfio_user_pair_wait_sent(pair, MiB);
     vfio_user_server_set_rules(server, g->hold_bits);
@@ -247,7 +247,7 @@ static void test_map_replaced(const void *opaque)
     map_moved(qts, AFTER);
     write_value_at(server, MOVED);
     vfio_user_server_release(server);
-    finish(pair, AFTER);
+    record_finish(pair, AFTER);
 }
 
 /* A paused VM */
@@ -269,7 +269,7 @@ static void test_paused(void)
     static const VFIOUserRule rules[] = {
         { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 1), DO_HOLD }, { }
     };
-    VFIOUserModel model = model_of(&versions[0]);
+    VFIOUserModel model = record_model_of(&versions[0]);
     VFIOUserPair *pair = vfio_user_pair_new(true, &model, &model);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
 
@@ -277,7 +277,7 @@ static void test_paused(void)
     vfio_user_server_wait(server, rules[0].when);
     write_value_at(server, AREA);
     vfio_user_server_release(server);
-    finish(pair, AREA);
+    record_finish(pair, AREA);
 }
 
 /* The same with DMA_WRITE, sent before the server replies that it runs. */
@@ -292,11 +292,11 @@ static void test_paused_by_message(void)
           VFIO_USER_DMA_WRITE, { &write, sizeof(write) } },
         { }
     };
-    VFIOUserModel model = model_of(&versions[0]);
+    VFIOUserModel model = record_model_of(&versions[0]);
     VFIOUserPair *pair = vfio_user_pair_new(false, &model, &model);
 
     migrate_paused(pair, rules);
-    finish(pair, AREA);
+    record_finish(pair, AREA);
 }
 
 /* The setup may find the migration cancelled, and must not wait either. */
@@ -318,7 +318,7 @@ static int listen_at(VFIOUserPair *pair)
 static void test_cancel(const void *opaque)
 {
     const Version *g = opaque;
-    VFIOUserModel model = model_of(g);
+    VFIOUserModel model = record_model_of(g);
     VFIOUserPair *pair = vfio_user_pair_new(true, &model, NULL);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];

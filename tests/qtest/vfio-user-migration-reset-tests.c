@@ -24,17 +24,17 @@
 #define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
 #define DATA AT_OFFSET(VFIO_USER_MIGRATION1_REGION, VFIO_USER_MIGRATION1_DATA)
 
-static void stop_vm(VFIOUserMigVM *vm)
+static void mig_reset_stop_vm(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'stop'}");
 }
 
-static void continue_vm(VFIOUserMigVM *vm)
+static void mig_reset_continue_vm(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'cont'}");
 }
 
-static void system_reset(VFIOUserMigVM *vm)
+static void mig_reset_system_reset(VFIOUserMigVM *vm)
 {
     qtest_qmp_assert_success(vm->qts, "{'execute': 'system_reset'}");
     qtest_qmp_eventwait(vm->qts, "RESET");
@@ -43,7 +43,7 @@ static void system_reset(VFIOUserMigVM *vm)
 /* Resets a paused VM, which sends nothing to the server. */
 static void reset_paused(VFIOUserMigVM *vm)
 {
-    system_reset(vm);
+    mig_reset_system_reset(vm);
     g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
 }
@@ -118,8 +118,8 @@ static void test_loadvm(const void *opaque)
         vfio_user_mig_wait_running(vm);
         vfio_user_mig_vm_check(vm, SEED);
     }
-    stop_vm(vm);
-    continue_vm(vm);
+    mig_reset_stop_vm(vm);
+    mig_reset_continue_vm(vm);
     vfio_user_mig_vm_check(vm, SEED);
 }
 
@@ -132,9 +132,9 @@ static void test_loadvm_asleep(const void *opaque)
     add_disk(vm);
     run_hmp(vm, "savevm one");
     vfio_user_sleep(vm->qts);
-    system_reset(vm);
+    mig_reset_system_reset(vm);
     run_hmp(vm, "loadvm one");
-    continue_vm(vm);
+    mig_reset_continue_vm(vm);
     g_assert_true(vfio_user_server_runs(vm->server[0]));
     vfio_user_mig_vm_check(vm, SEED);
 }
@@ -148,9 +148,9 @@ static void test_loadvm_paused(const void *opaque)
     add_disk(vm);
     run_hmp(vm, "savevm one");
     vfio_user_mig_vm_fill(vm, SEED + 1);
-    stop_vm(vm);
+    mig_reset_stop_vm(vm);
     run_hmp(vm, "loadvm one");
-    continue_vm(vm);
+    mig_reset_continue_vm(vm);
     vfio_user_mig_vm_check(vm, SEED);
 }
 
@@ -162,12 +162,12 @@ static void test_savevm(const void *opaque)
 
     add_disk(vm);
     vfio_user_server_forget(vm->server[0]);
-    stop_vm(vm);
+    mig_reset_stop_vm(vm);
     reset_paused(vm);
     run_hmp(vm, "savevm one");
     g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
-    continue_vm(vm);
+    mig_reset_continue_vm(vm);
     g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
 }
@@ -199,13 +199,13 @@ static void check_reset_first(VFIOUserServer *s)
 }
 
 /* Checks that the VM has migrated and is paused as before. */
-static void check_arrived(VFIOUserMigVM *from, VFIOUserMigVM *to)
+static void mig_reset_check_arrived(VFIOUserMigVM *from, VFIOUserMigVM *to)
 {
     vfio_user_mig_wait(from, "completed");
     vfio_user_mig_wait(to, "completed");
     g_assert_false(vfio_user_server_runs(to->server[0]));
     vfio_user_server_forget(to->server[0]);
-    continue_vm(to);
+    mig_reset_continue_vm(to);
     g_assert_true(vfio_user_server_runs(to->server[0]));
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
@@ -218,16 +218,16 @@ static void test_reset_before(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop_vm(from);
+    mig_reset_stop_vm(from);
     reset_paused(from);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
-    check_arrived(from, to);
+    mig_reset_check_arrived(from, to);
     check_reset_first(from->server[0]);
 }
 
 /* Starts a migration that takes until the bandwidth is raised. */
-static void start_slowly(VFIOUserMigVM *vm, const char *uri)
+static void mig_reset_start_slowly(VFIOUserMigVM *vm, const char *uri)
 {
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
     vfio_user_mig_set(vm, "max-bandwidth", 1 * MiB);
@@ -243,12 +243,12 @@ static void test_reset_meanwhile(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop_vm(from);
+    mig_reset_stop_vm(from);
     vfio_user_mig_listen(to, uri);
-    start_slowly(from, uri);
+    mig_reset_start_slowly(from, uri);
     reset_paused(from);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
-    check_arrived(from, to);
+    mig_reset_check_arrived(from, to);
     check_reset_first(from->server[0]);
 }
 
@@ -284,13 +284,13 @@ static void test_reset_in_pre_copy(const void *opaque)
     g_autofree char *uri = vfio_user_mig_uri(to);
 
     vfio_user_mig_listen(to, uri);
-    start_slowly(from, uri);
+    mig_reset_start_slowly(from, uri);
     wait_pre_copy(from->server[0], model);
-    stop_vm(from);
+    mig_reset_stop_vm(from);
     reset_paused(from);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
     vfio_user_server_see(to->server[0], VFIO_USER_DEVICE_RESET, .nth = 2);
-    check_arrived(from, to);
+    mig_reset_check_arrived(from, to);
     g_assert_cmpuint(vfio_user_server_saw(from->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 1);
 }
@@ -315,7 +315,7 @@ static void test_reset_loading(const void *opaque)
     vfio_user_mig_wait(from, "pre-switchover");
     wait_loading(to->server[0], &model);
     vfio_user_server_forget(to->server[0]);
-    system_reset(to);
+    mig_reset_system_reset(to);
     g_assert_cmpuint(vfio_user_server_saw(to->server[0],
                                           VFIO_USER_DEVICE_RESET), ==, 0);
     qtest_qmp_assert_success(from->qts, "{'execute': 'migrate-continue',"
@@ -360,7 +360,7 @@ static void test_reset_loaded(const void *opaque)
     g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
     g_autofree char *uri = vfio_user_mig_uri(to);
 
-    stop_vm(from);
+    mig_reset_stop_vm(from);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_mig_wait(from, "completed");

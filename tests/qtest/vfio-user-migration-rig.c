@@ -232,7 +232,7 @@ VFIOUserMigVM *vfio_user_mig_vm_take_over(VFIOUserMigVM *vm)
     return next;
 }
 
-static void remove_files(VFIOUserMigVM *vm)
+static void mig_remove_files(VFIOUserMigVM *vm)
 {
     static const char *const names[] = { "log", "socket", "file" };
     unsigned i;
@@ -258,7 +258,7 @@ void vfio_user_mig_vm_free(VFIOUserMigVM *vm)
     }
     said = vfio_user_mig_said(vm);
     g_test_message("%s", said);
-    remove_files(vm);
+    mig_remove_files(vm);
     g_free(vm->log);
     g_free(vm->dir);
     g_free(vm);
@@ -413,7 +413,7 @@ void vfio_user_mig_give(VFIOUserMigVM *vm, int fd)
     close(fd);
 }
 
-static QDict *query(VFIOUserMigVM *vm, const char *what)
+static QDict *mig_query(VFIOUserMigVM *vm, const char *what)
 {
     QDict *response = qtest_qmp(vm->qts, "{'execute': %s}", what);
     QDict *answer;
@@ -429,7 +429,7 @@ static QDict *query(VFIOUserMigVM *vm, const char *what)
 static bool has_status(VFIOUserMigVM *vm, const char *what, const char *status,
                        char **is)
 {
-    QDict *answer = query(vm, what);
+    QDict *answer = mig_query(vm, what);
 
     g_free(*is);
     *is = g_strdup(qdict_get_try_str(answer, "status"));
@@ -468,7 +468,7 @@ void vfio_user_mig_wait_time(VFIOUserMigVM *vm, int64_t ms)
     int64_t took;
 
     do {
-        QDict *answer = query(vm, "query-migrate");
+        QDict *answer = mig_query(vm, "query-migrate");
 
         took = qdict_get_try_int(answer, "total-time", 0);
         qobject_unref(answer);
@@ -499,7 +499,7 @@ void vfio_user_mig_arrive(VFIOUserMigVM *from, VFIOUserMigVM *to)
 
 char *vfio_user_mig_address(VFIOUserMigVM *vm)
 {
-    QDict *answer = query(vm, "query-migrate");
+    QDict *answer = mig_query(vm, "query-migrate");
     QList *addresses = qdict_get_qlist(answer, "socket-address");
     const QListEntry *entry = qlist_first(addresses);
     QDict *address = qobject_to(QDict, qlist_entry_obj(entry));
@@ -512,7 +512,7 @@ char *vfio_user_mig_address(VFIOUserMigVM *vm)
 
 int64_t vfio_user_mig_bytes(VFIOUserMigVM *vm)
 {
-    QDict *answer = query(vm, "query-migrate");
+    QDict *answer = mig_query(vm, "query-migrate");
     QDict *vfio = qdict_get_qdict(answer, "vfio");
     int64_t bytes = vfio ? qdict_get_int(vfio, "transferred") : -1;
 
@@ -530,7 +530,7 @@ char *vfio_user_mig_said(VFIOUserMigVM *vm)
 
 char *vfio_user_mig_reason(VFIOUserMigVM *vm)
 {
-    QDict *answer = query(vm, "query-migrate");
+    QDict *answer = mig_query(vm, "query-migrate");
     char *text = g_strdup(qdict_get_try_str(answer, "error-desc"));
 
     qobject_unref(answer);

@@ -268,7 +268,7 @@ static void test_stopped_in_pre_copy(const void *opaque)
 }
 
 /* Resets and enables the device again, as firmware does. */
-static void system_reset(VFIOUserMigVM *vm)
+static void v2_system_reset(VFIOUserMigVM *vm)
 {
     QPCIBus *bus = qpci_new_pc(vm->qts, NULL);
     QPCIDevice *dev = qpci_device_find(bus, QPCI_DEVFN(4, 0));
@@ -284,7 +284,7 @@ static void system_reset(VFIOUserMigVM *vm)
 
 static void test_reset_in_pre_copy(const void *opaque)
 {
-    check_restart(opaque, system_reset);
+    check_restart(opaque, v2_system_reset);
 }
 
 /* The data already loaded at the destination is discarded as well. */
@@ -304,7 +304,7 @@ static void test_reset_after_data(const void *opaque)
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
     vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE, .nth = 3);
-    system_reset(from);
+    v2_system_reset(from);
     vfio_user_server_see(from->server[0], VFIO_USER_DEVICE_FEATURE,
                          AT(VFIO_USER_MIG_PRE_COPY), .nth = 2);
     vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);

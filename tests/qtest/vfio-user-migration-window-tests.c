@@ -77,7 +77,7 @@ static const Server servers[] = {
     { "2-unrecorded", &untracked, &cont2 },
 };
 
-static const VFIOUserModel *model_of(const Server *s)
+static const VFIOUserModel *window_model_of(const Server *s)
 {
     static VFIOUserModel model;
 
@@ -90,13 +90,13 @@ static const VFIOUserModel *model_of(const Server *s)
     return &model;
 }
 
-static VFIOUserPair *new_pair(const Server *s)
+static VFIOUserPair *window_new_pair(const Server *s)
 {
-    return vfio_user_pair_new(true, model_of(s), model_of(s));
+    return vfio_user_pair_new(true, window_model_of(s), window_model_of(s));
 }
 
 /* Migrates until some of the memory was sent. */
-static void start_slowly(VFIOUserPair *pair)
+static void window_start_slowly(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], AREA, 0x5a, AREA_SIZE);
     vfio_user_pair_set(pair, "max-bandwidth", MiB);
@@ -104,15 +104,15 @@ static void start_slowly(VFIOUserPair *pair)
     vfio_user_pair_wait_sent(pair, SENT);
 }
 
-static VFIOUserPair *begin(const Server *s, bool paused)
+static VFIOUserPair *window_begin(const Server *s, bool paused)
 {
-    VFIOUserPair *pair = new_pair(s);
+    VFIOUserPair *pair = window_new_pair(s);
 
     if (paused) {
         qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                                  "{'execute': 'stop'}");
     }
-    start_slowly(pair);
+    window_start_slowly(pair);
     return pair;
 }
 
@@ -171,7 +171,7 @@ static void check_written(VFIOUserPair *pair, uint64_t address)
                     WRITTEN);
 }
 
-static void finish(VFIOUserPair *pair)
+static void window_finish(VFIOUserPair *pair)
 {
     wait_arrival(pair);
     check_written(pair, AREA);
@@ -181,31 +181,31 @@ static void finish(VFIOUserPair *pair)
 static void test_cont(const void *opaque)
 {
     const Server *s = opaque;
-    VFIOUserPair *pair = begin(s, false);
+    VFIOUserPair *pair = window_begin(s, false);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
     send_order(pair, s->cont, AREA);
-    finish(pair);
+    window_finish(pair);
 }
 
 /* A paused VM is migrated and continued meanwhile. */
 static void test_cont_paused(const void *opaque)
 {
-    VFIOUserPair *pair = begin(opaque, true);
+    VFIOUserPair *pair = window_begin(opaque, true);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'cont'}");
     write_to(pair, AREA);
-    finish(pair);
+    window_finish(pair);
 }
 
 static void test_reset(const void *opaque)
 {
-    VFIOUserPair *pair = begin(opaque, false);
+    VFIOUserPair *pair = window_begin(opaque, false);
 
     send_order(pair, &reset, AREA);
-    finish(pair);
+    window_finish(pair);
 }
 
 /*
@@ -218,12 +218,12 @@ static void finish_paused(VFIOUserPair *pair, const Order *order)
     vfio_user_pair_wait_loaded(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
                              "{'execute': 'cont'}");
-    finish(pair);
+    window_finish(pair);
 }
 
 static void test_reset_paused(const void *opaque)
 {
-    VFIOUserPair *pair = new_pair(opaque);
+    VFIOUserPair *pair = window_new_pair(opaque);
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
@@ -236,7 +236,7 @@ static void test_reset_paused(const void *opaque)
 /* The device is reset when most of the memory was sent. */
 static void test_reset_late(const void *opaque)
 {
-    VFIOUserPair *pair = begin(opaque, true);
+    VFIOUserPair *pair = window_begin(opaque, true);
 
     hold_order(pair, &reset);
     qtest_system_reset(pair->qts[VFIO_USER_SOURCE]);
@@ -250,16 +250,16 @@ static void test_reset_late(const void *opaque)
  */
 static void test_woken(const void *opaque)
 {
-    VFIOUserPair *pair = new_pair(opaque);
+    VFIOUserPair *pair = window_new_pair(opaque);
     VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
     QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
     vfio_user_sleep(qts);
-    start_slowly(pair);
+    window_start_slowly(pair);
     g_assert_true(vfio_user_server_runs(server));
     send_order(pair, &wakeup, AREA);
     qtest_qmp_eventwait(qts, "WAKEUP");
-    finish(pair);
+    window_finish(pair);
 }
 
 /*
@@ -267,7 +267,7 @@ static void test_woken(const void *opaque)
  */
 static void test_paused(const void *opaque)
 {
-    VFIOUserPair *pair = new_pair(opaque);
+    VFIOUserPair *pair = window_new_pair(opaque);
 
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
@@ -302,14 +302,14 @@ static void set_card(VFIOUserPair *pair, VFIOUserSide side, bool on)
 static void test_unmapped_late(const void *opaque)
 {
     const Server *s = opaque;
-    VFIOUserPair *pair = vfio_user_pair_new_with(CARD, model_of(s),
-                                                 model_of(s));
+    VFIOUserPair *pair = vfio_user_pair_new_with(CARD, window_model_of(s),
+                                                 window_model_of(s));
 
     set_card(pair, VFIO_USER_SOURCE, true);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'stop'}");
     set_card(pair, VFIO_USER_SOURCE, false);
-    start_slowly(pair);
+    window_start_slowly(pair);
     send_order(pair, s->cont, CARD_PAGE);
     wait_arrival(pair);
     set_card(pair, VFIO_USER_DESTINATION, true);

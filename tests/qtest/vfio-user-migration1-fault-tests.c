@@ -247,7 +247,7 @@ static const Row destination_rows[] = {
       SOURCE_IS_DONE, DESTINATION_RUNS_WITHOUT, "connection lost" },
 };
 
-static void check_source(VFIOUserMigVM *from, Source source)
+static void v1_check_source(VFIOUserMigVM *from, Source source)
 {
     if (source == SOURCE_IS_DONE) {
         vfio_user_mig_wait(from, "completed");
@@ -270,7 +270,7 @@ static void check_source(VFIOUserMigVM *from, Source source)
 }
 
 /* Returns the destination's messages. */
-static char *check_destination(VFIOUserMigVM *to, Destination destination)
+static char *v1_check_destination(VFIOUserMigVM *to, Destination destination)
 {
     if (destination == DESTINATION_ENDS) {
         return vfio_user_mig_ended(to);
@@ -285,7 +285,7 @@ static char *check_destination(VFIOUserMigVM *to, Destination destination)
     return vfio_user_mig_said(to);
 }
 
-static void check_said(const char *text, const char *what)
+static void v1_check_said(const char *text, const char *what)
 {
     if (!strstr(text, what)) {
         g_test_message("no message \"%s\" in: %s", what, text);
@@ -293,7 +293,7 @@ static void check_said(const char *text, const char *what)
     }
 }
 
-static void check_row(const Row *row, bool at_destination)
+static void v1_check_row(const Row *row, bool at_destination)
 {
     const VFIOUserModel *model = vfio_user_mig_region;
     VFIOUserMigVM *from = vfio_user_mig_vm_run(&model, 1,
@@ -313,17 +313,17 @@ static void check_row(const Row *row, bool at_destination)
     vfio_user_server_set_rules(faulty, row->rules);
     vfio_user_mig_listen(to, uri);
     vfio_user_mig_start(from, uri);
-    check_source(from, row->source);
-    there = check_destination(to, row->destination);
+    v1_check_source(from, row->source);
+    there = v1_check_destination(to, row->destination);
     here = vfio_user_mig_why(from);
-    check_said(at_destination ? there : here, vfio_user_server_path(faulty));
+    v1_check_said(at_destination ? there : here, vfio_user_server_path(faulty));
     if (row->says) {
-        check_said(at_destination ? there : here, row->says);
+        v1_check_said(at_destination ? there : here, row->says);
     }
     if (!at_destination) {
         vfio_user_mig_check_why(from, "saving", 0);
     } else if (row->destination == DESTINATION_ENDS) {
-        check_said(there, "(device dut0): loading the device failed: ");
+        v1_check_said(there, "(device dut0): loading the device failed: ");
     }
     vfio_user_mig_vm_free(to);
     vfio_user_mig_vm_free(from);
@@ -331,12 +331,12 @@ static void check_row(const Row *row, bool at_destination)
 
 static void test_source(const void *opaque)
 {
-    check_row(opaque, false);
+    v1_check_row(opaque, false);
 }
 
 static void test_destination(const void *opaque)
 {
-    check_row(opaque, true);
+    v1_check_row(opaque, true);
 }
 
 /*

@@ -164,7 +164,7 @@ static void test_cut_file(void)
                                          "the file is too short"), >, 0);
 }
 
-static QDict *query(VFIOUserPair *pair)
+static QDict *v1_query(VFIOUserPair *pair)
 {
     QDict *response = qtest_qmp(pair->qts[VFIO_USER_SOURCE],
                                 "{'execute': 'query-migrate'}");
@@ -190,7 +190,7 @@ static void test_file(void)
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "completed");
 
-    info = query(pair);
+    info = v1_query(pair);
     g_assert_cmpint(qdict_get_int(qdict_get_qdict(info, "vfio"),
                                   "transferred"), >=, STATE);
     qobject_unref(info);
@@ -222,14 +222,14 @@ static void test_paused(void)
 }
 
 /* Fills memory so that the migration takes long enough to be cancelled. */
-static void fill_memory(VFIOUserPair *pair)
+static void v1_fill_memory(VFIOUserPair *pair)
 {
     qtest_memset(pair->qts[VFIO_USER_SOURCE], 8 * MiB, 0x5a, 32 * MiB);
 }
 
-static void start_slowly(VFIOUserPair *pair)
+static void v1_start_slowly(VFIOUserPair *pair)
 {
-    fill_memory(pair);
+    v1_fill_memory(pair);
     vfio_user_pair_set(pair, "max-bandwidth", 1 * MiB);
     vfio_user_pair_start(pair);
     vfio_user_pair_wait(pair, "active");
@@ -238,7 +238,7 @@ static void start_slowly(VFIOUserPair *pair)
                          AT_OFFSET(MIGRATION, REG_PENDING));
 }
 
-static void check_works(VFIOUserPair *pair)
+static void v1_check_works(VFIOUserPair *pair)
 {
     vfio_user_pair_check_status(pair, VFIO_USER_SOURCE, "running");
     g_assert_true(vfio_user_server_runs(pair->server[VFIO_USER_SOURCE]));
@@ -250,11 +250,11 @@ static void test_cancel(void)
     g_autoptr(VFIOUserPair) pair = vfio_user_pair_new(true, &model, &model);
 
     fill_state(pair->server[VFIO_USER_SOURCE], 6);
-    start_slowly(pair);
+    v1_start_slowly(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
                              "{'execute': 'migrate_cancel'}");
     vfio_user_pair_wait(pair, "cancelled");
-    check_works(pair);
+    v1_check_works(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, "Failed"),
                      ==, 0);
     vfio_user_pair_destination_fails(pair);

@@ -226,7 +226,7 @@ unsigned vfio_user_mortal_count(VFIOUserMortal *m, const char *what)
     return n;
 }
 
-static void remove_files(VFIOUserMortal *m)
+static void mortal_remove_files(VFIOUserMortal *m)
 {
     g_autoptr(GDir) dir = g_dir_open(m->dir, 0, NULL);
     const char *name;
@@ -245,7 +245,7 @@ void vfio_user_mortal_free(VFIOUserMortal *m)
     qtest_quit(m->qts);
     close(m->monitor);
     g_string_free(m->received, true);
-    remove_files(m);
+    mortal_remove_files(m);
     g_free(m->log);
     g_free(m->dir);
     g_free(m);

@@ -62,7 +62,7 @@ static void add_rule(Bell *bell, VFIOUserRule rule)
     bell->rules[bell->n++] = rule;
 }
 
-static void bell_init(Bell *bell, Path path)
+static void order_bell_init(Bell *bell, Path path)
 {
     const VFIOUserWhen when = ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS, AT(0));
     unsigned i;
@@ -98,16 +98,16 @@ static void bell_init(Bell *bell, Path path)
     }
 }
 
-static bool bell_begin(Bell *bell, Path path, const char *accel,
-                       const char *more, unsigned timeout_ms)
+static bool order_bell_begin(Bell *bell, Path path, const char *accel,
+                             const char *more, unsigned timeout_ms)
 {
-    bell_init(bell, path);
+    order_bell_init(bell, path);
     bell->rig = vfio_user_mailbox_begin(accel, more, &bell->model,
                                         bell->rules, timeout_ms);
     return bell->rig;
 }
 
-static void bell_end(Bell *bell)
+static void order_bell_end(Bell *bell)
 {
     unsigned i;
 
@@ -118,7 +118,7 @@ static void bell_end(Bell *bell)
         close(bell->fds[i]);
     }
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, bell_end)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bell, order_bell_end)
 
 /* Whether the doorbell has arrived or arrives within @ms. */
 static bool rings_within(Bell *bell, int ms)
@@ -148,7 +148,7 @@ static bool has_rung(Bell *bell)
 }
 
 /* Returns the number of calls that the client has started. */
-static uint64_t calls(VFIOUserRig *rig)
+static uint64_t order_calls(VFIOUserRig *rig)
 {
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'qom-get',"
                                 "'arguments': {"
@@ -196,9 +196,9 @@ static void check_order(Bell *bell)
 
     vfio_user_server_forget(rig->server);
     qpci_io_readl(rig->dev, rig->bar[2], STALL);
-    before = calls(rig);
+    before = order_calls(rig);
     write_both(bell, rig->bar[2].addr + CONFIG, CONFIG_VALUE);
-    vfio_user_rig_wait(rig, calls(rig) != before || has_rung(bell));
+    vfio_user_rig_wait(rig, order_calls(rig) != before || has_rung(bell));
     g_assert_false(has_rung(bell));
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_REGION_WRITE), ==, 0);
@@ -215,7 +215,7 @@ static void test_order(const void *opaque)
     const Row *row = opaque;
     g_auto(Bell) bell = { };
 
-    if (bell_begin(&bell, row->path, row->accel, row->more, 0)) {
+    if (order_bell_begin(&bell, row->path, row->accel, row->more, 0)) {
         /* with INTx enabled, KVM may not have the eventfds */
         qpci_msix_enable(bell.rig->dev);
         check_order(&bell);
@@ -247,7 +247,7 @@ static void test_posting(const void *opaque)
     VFIOUserSeen seen;
     unsigned i;
 
-    bell_begin(&bell, row->path, "tcg", row->more, 0);
+    order_bell_begin(&bell, row->path, "tcg", row->more, 0);
     rig = bell.rig;
     for (i = 1; i < 3; i++) {
         vfio_user_server_forget(rig->server);
@@ -296,7 +296,7 @@ static void test_arming(const void *opaque)
     g_auto(Bell) bell = { };
     VFIOUserRig *rig;
 
-    if (!bell_begin(&bell, row->path, row->accel, row->more, 0)) {
+    if (!order_bell_begin(&bell, row->path, row->accel, row->more, 0)) {
         return;
     }
     rig = bell.rig;
@@ -322,7 +322,7 @@ static void test_arming_never_answered(void)
     g_auto(Bell) bell = { };
     VFIOUserRig *rig;
 
-    bell_begin(&bell, BY_EVENTFD, "tcg", "", TIMEOUT_MS);
+    order_bell_begin(&bell, BY_EVENTFD, "tcg", "", TIMEOUT_MS);
     rig = bell.rig;
     unmask_and_ring(&bell, rules);
     vfio_user_mailbox_wait(rig);

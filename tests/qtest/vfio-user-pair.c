@@ -41,9 +41,9 @@ static void enable(QTestState *qts)
     qpci_free_pc(bus);
 }
 
-static VFIOUserPair *new_pair(bool shared, const char *args,
-                              const VFIOUserModel *source,
-                              const VFIOUserModel *destination)
+static VFIOUserPair *pair_new_pair(bool shared, const char *args,
+                                   const VFIOUserModel *source,
+                                   const VFIOUserModel *destination)
 {
     VFIOUserPair *pair = g_new0(VFIOUserPair, 1);
 
@@ -67,14 +67,14 @@ static VFIOUserPair *new_pair(bool shared, const char *args,
 VFIOUserPair *vfio_user_pair_new(bool shared, const VFIOUserModel *source,
                                  const VFIOUserModel *destination)
 {
-    return new_pair(shared, NULL, source, destination);
+    return pair_new_pair(shared, NULL, source, destination);
 }
 
 VFIOUserPair *vfio_user_pair_new_with(const char *args,
                                       const VFIOUserModel *source,
                                       const VFIOUserModel *destination)
 {
-    return new_pair(true, args, source, destination);
+    return pair_new_pair(true, args, source, destination);
 }
 
 void vfio_user_pair_add(VFIOUserPair *pair, const VFIOUserModel *destination,

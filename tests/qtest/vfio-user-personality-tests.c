@@ -93,7 +93,7 @@ static void test_no_probes(void)
                    VFIO_USER_RIG_Q35_PORT
 #define RAM 0x1000000ull        /* not used by the interrupt helpers */
 
-static VFIOUserModel model_of(const char *name)
+static VFIOUserModel personality_model_of(const char *name)
 {
     VFIOUserModel model = vfio_user_model;
 
@@ -107,7 +107,7 @@ static void check_registers(VFIOUserRig *rig)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==, 0x600d);
 }
 
-static void check_works(VFIOUserRig *rig)
+static void personality_check_works(VFIOUserRig *rig)
 {
     check_registers(rig);
     qpci_msix_enable(rig->dev);
@@ -125,7 +125,7 @@ static bool says(const char *path, const char *text)
 }
 
 /* Maps a page that cannot be merged with others. */
-static void map_page(VFIOUserRig *rig, unsigned i)
+static void personality_map_page(VFIOUserRig *rig, unsigned i)
 {
     vtd_set(rig->qts, IOVA + i * PAGE, RAM + 2 * i * PAGE, READ | WRITE);
     vtd_invalidate_pages(rig->qts, IOVA + i * PAGE, 0);
@@ -138,23 +138,23 @@ static void check_most_maps(VFIOUserRig *rig, unsigned most, const char *said)
     vfio_user_rig_plug(rig, 0);
     vtd_command(rig->qts, GCMD_TRANSLATE);
     for (unsigned i = 0; i < most; i++) {
-        map_page(rig, i);
+        personality_map_page(rig, i);
     }
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, most);
     check_registers(rig);
     g_assert_false(says(said, "connection lost"));
 
-    map_page(rig, most);
+    personality_map_page(rig, most);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
                     UINT32_MAX);
     g_assert_true(says(said, "connection lost: DMA_MAP"));
-    map_page(rig, most + 1);
+    personality_map_page(rig, most + 1);
     vfio_user_rig_ping(rig);
 }
 
 static void test_most_maps(const void *name)
 {
-    const VFIOUserModel model = model_of(name);
+    const VFIOUserModel model = personality_model_of(name);
     g_autofree char *said = NULL;
     g_autofree char *args = NULL;
     int fd = g_file_open_tmp("vfio-user-said-XXXXXX", &said, NULL);
@@ -176,7 +176,7 @@ static void test_most_maps(const void *name)
  */
 static void test_unaligned(void)
 {
-    const VFIOUserModel model = model_of("spdk");
+    const VFIOUserModel model = personality_model_of("spdk");
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED,
                                                      &model, NULL);
     const uint64_t value = 0x0123456789abcdef;
@@ -190,13 +190,13 @@ static void test_unaligned(void)
     g_assert_cmpint(vfio_user_server_dma_read(rig->server, RAM, &is,
                                               sizeof(is)), ==, 0);
     g_assert_cmphex(is, ==, value);
-    check_works(rig);
+    personality_check_works(rig);
 }
 
 /* Memory that is not shared is announced but never accessed. */
 static void test_no_messages(void)
 {
-    const VFIOUserModel model = model_of("x-vfio-user-server");
+    const VFIOUserModel model = personality_model_of("x-vfio-user-server");
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
     const uint64_t value = 0x0123456789abcdef;
     VFIOUserMap map;
@@ -206,22 +206,22 @@ static void test_no_messages(void)
     g_assert_false(vfio_user_server_asks(rig->server));
     g_assert_false(vfio_user_server_write(rig->server, RAM, &value,
                                           sizeof(value)));
-    check_works(rig);
+    personality_check_works(rig);
 }
 
 /* The guest gets no MSI if the server lacks it, and can continue. */
 static void test_no_msi_beside(void)
 {
-    const VFIOUserModel model = model_of("x-vfio-user-server");
+    const VFIOUserModel model = personality_model_of("x-vfio-user-server");
     g_autoptr(VFIOUserRig) rig = vfio_user_irq_plugged(&model, NULL, 0);
 
-    check_works(rig);
+    personality_check_works(rig);
     vfio_user_server_forget(rig->server);
     vfio_user_irq_enable_msi(rig, true);
     g_assert_false(vfio_user_irq_armed(rig, VFIO_PCI_MSI_IRQ_INDEX, 0));
     check_registers(rig);
     vfio_user_irq_enable_msi(rig, false);
-    check_works(rig);
+    personality_check_works(rig);
 }
 
 void vfio_user_add_personality_tests(void)

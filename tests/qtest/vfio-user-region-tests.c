@@ -42,7 +42,7 @@ static VFIOUserRig *region_plug(const char *args, const VFIOUserModel *model)
 }
 
 /* Returns the number of messages that have reached the server. */
-static unsigned count_messages(VFIOUserRig *rig)
+static unsigned region_count_messages(VFIOUserRig *rig)
 {
     g_autoptr(GArray) log = NULL;
 
@@ -63,7 +63,7 @@ static void check_access(VFIOUserRig *rig, unsigned nr, uint64_t address,
     vfio_user_server_forget(rig->server);
     g_assert_cmphex(qtest_readl(rig->qts, address + at), ==, value);
     qtest_writel(rig->qts, address + at, other);
-    g_assert_cmpuint(count_messages(rig), ==, by_message ? 2 : 0);
+    g_assert_cmpuint(region_count_messages(rig), ==, by_message ? 2 : 0);
     vfio_user_server_peek(rig->server, nr, at, &is, sizeof(is));
     g_assert_cmphex(is, ==, other);
     if (by_message) {
@@ -74,8 +74,8 @@ static void check_access(VFIOUserRig *rig, unsigned nr, uint64_t address,
     }
 }
 
-static void check_bar(VFIOUserRig *rig, unsigned nr, uint64_t at,
-                      bool by_message)
+static void region_check_bar(VFIOUserRig *rig, unsigned nr, uint64_t at,
+                             bool by_message)
 {
     check_access(rig, nr, rig->bar[nr].addr, at, by_message);
 }
@@ -98,9 +98,9 @@ static void test_whole(void)
     g_autoptr(VFIOUserRig) rig =
         region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 4 * PAGE, MAPPED }));
 
-    check_bar(rig, 0, 0, false);
-    check_bar(rig, 0, 4 * PAGE - 4, false);
-    check_bar(rig, 2, 0, true);
+    region_check_bar(rig, 0, 0, false);
+    region_check_bar(rig, 0, 4 * PAGE - 4, false);
+    region_check_bar(rig, 2, 0, true);
     g_assert_true(maps_a_file(rig));
     vfio_user_rig_unplug(rig);
     vfio_user_rig_wait(rig, !maps_a_file(rig));
@@ -112,8 +112,8 @@ static void test_offset(void)
         region_plug(VFIO_USER_RIG_RAM,
                     MODEL_WITH(0, { 4 * PAGE, MAPPED, .offset = 3 * PAGE }));
 
-    check_bar(rig, 0, 0, false);
-    check_bar(rig, 0, 4 * PAGE - 4, false);
+    region_check_bar(rig, 0, 0, false);
+    region_check_bar(rig, 0, 4 * PAGE - 4, false);
 }
 
 static void check_areas(bool fd_per_area)
@@ -125,15 +125,15 @@ static void check_areas(bool fd_per_area)
             .offset = PAGE, .fd_per_area = fd_per_area,
         }));
 
-    check_bar(rig, 2, 0, true);
-    check_bar(rig, 2, PAGE - 4, true);
-    check_bar(rig, 2, PAGE, false);
-    check_bar(rig, 2, 2 * PAGE - 4, false);
-    check_bar(rig, 2, 2 * PAGE, true);
-    check_bar(rig, 2, 4 * PAGE, false);
-    check_bar(rig, 2, 5 * PAGE, true);
-    check_bar(rig, 2, 8 * PAGE, false);
-    check_bar(rig, 2, 16 * PAGE - 4, false);
+    region_check_bar(rig, 2, 0, true);
+    region_check_bar(rig, 2, PAGE - 4, true);
+    region_check_bar(rig, 2, PAGE, false);
+    region_check_bar(rig, 2, 2 * PAGE - 4, false);
+    region_check_bar(rig, 2, 2 * PAGE, true);
+    region_check_bar(rig, 2, 4 * PAGE, false);
+    region_check_bar(rig, 2, 5 * PAGE, true);
+    region_check_bar(rig, 2, 8 * PAGE, false);
+    region_check_bar(rig, 2, 16 * PAGE - 4, false);
 }
 
 static void test_areas(void)
@@ -157,11 +157,11 @@ static void test_areas_empty(void)
               { 99 * PAGE + 1, 0 } },
         }));
 
-    check_bar(rig, 2, 0, true);
-    check_bar(rig, 2, PAGE, false);
-    check_bar(rig, 2, 2 * PAGE, true);
-    check_bar(rig, 2, 4 * PAGE, false);
-    check_bar(rig, 2, 5 * PAGE, true);
+    region_check_bar(rig, 2, 0, true);
+    region_check_bar(rig, 2, PAGE, false);
+    region_check_bar(rig, 2, 2 * PAGE, true);
+    region_check_bar(rig, 2, 4 * PAGE, false);
+    region_check_bar(rig, 2, 5 * PAGE, true);
 }
 
 /* Like the sample "server" of libvfio-user. */
@@ -172,16 +172,16 @@ static void test_no_power_of_two(void)
             3 * PAGE, MAPPED, 2, { { 0, PAGE }, { 2 * PAGE, PAGE } },
         }));
 
-    check_bar(rig, 0, 0, false);
-    check_bar(rig, 0, PAGE, true);
-    check_bar(rig, 0, 3 * PAGE - 4, false);
+    region_check_bar(rig, 0, 0, false);
+    region_check_bar(rig, 0, PAGE, true);
+    region_check_bar(rig, 0, 3 * PAGE - 4, false);
     vfio_user_server_forget(rig->server);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 3 * PAGE), ==,
                     UINT32_MAX);
     qpci_io_writel(rig->dev, rig->bar[0], 3 * PAGE, 0);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 4 * PAGE - 4), ==,
                     UINT32_MAX);
-    g_assert_cmpuint(count_messages(rig), ==, 0);
+    g_assert_cmpuint(region_count_messages(rig), ==, 0);
 }
 
 static void test_no_power_of_two_whole(void)
@@ -189,7 +189,7 @@ static void test_no_power_of_two_whole(void)
     g_autoptr(VFIOUserRig) rig =
         region_plug(VFIO_USER_RIG_RAM, MODEL_WITH(0, { 3 * PAGE, MAPPED }));
 
-    check_bar(rig, 0, 3 * PAGE - 4, false);
+    region_check_bar(rig, 0, 3 * PAGE - 4, false);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 3 * PAGE), ==,
                     UINT32_MAX);
 }
@@ -200,7 +200,7 @@ static void test_switched_off(void)
         region_plug(VFIO_USER_RIG_RAM "-global vfio-user-pci.x-no-mmap=on ",
                     MODEL_WITH(0, { 4 * PAGE, MAPPED }));
 
-    check_bar(rig, 0, 0, true);
+    region_check_bar(rig, 0, 0, true);
     g_assert_false(maps_a_file(rig));
 }
 
@@ -222,7 +222,7 @@ static void test_not_both_ways(void)
             }));
 
         g_assert_false(maps_a_file(rig));
-        check_bar(rig, 0, 0, true);
+        region_check_bar(rig, 0, 0, true);
     }
 }
 
@@ -243,7 +243,7 @@ static void check_msix(const VFIOUserModel *model, uint64_t table,
     vfio_user_server_forget(rig->server);
     qpci_io_writel(rig->dev, bar, entry, 0xfee00000);
     g_assert_cmphex(qpci_io_readl(rig->dev, bar, entry), ==, 0xfee00000);
-    g_assert_cmpuint(count_messages(rig), ==, 0);
+    g_assert_cmpuint(region_count_messages(rig), ==, 0);
     vfio_user_server_peek(rig->server, 4, entry, &is, sizeof(is));
     g_assert_cmphex(is, ==, 0);
     check_access(rig, 4, bar.addr, beside, false);
@@ -303,15 +303,15 @@ static void test_intx(void)
                          AT(VFIO_PCI_INTX_IRQ_INDEX));
     /* this sends no map or unmap */
     g_assert_cmpuint(memory_changes(rig), ==, 0);
-    check_bar(rig, 0, 0, true);
+    region_check_bar(rig, 0, 0, true);
 
     /* after some time without interrupts */
     qtest_clock_step(rig->qts, INTX_MMAP_NS);
     g_assert_cmpuint(memory_changes(rig), ==, 0);
-    check_bar(rig, 0, 0, false);
+    region_check_bar(rig, 0, 0, false);
 }
 
-static void check_gone(VFIOUserRig *rig)
+static void region_check_gone(VFIOUserRig *rig)
 {
     vfio_user_rig_wait(rig, qpci_io_readl(rig->dev, rig->bar[0], 0x10) ==
                             UINT32_MAX);
@@ -330,7 +330,7 @@ static void test_death(void)
     vfio_user_server_poke(rig->server, 0, 0x10, &value, sizeof(value));
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==, value);
     vfio_user_server_hang_up(rig->server);
-    check_gone(rig);
+    region_check_gone(rig);
 }
 
 /* The timer that enables mappings again finds no server. */
@@ -344,9 +344,9 @@ static void test_death_in_intx(void)
                              vfio_user_server_saw(rig->server,
                                                   VFIO_USER_REGION_READ)));
     vfio_user_server_hang_up(rig->server);
-    check_gone(rig);
+    region_check_gone(rig);
     qtest_clock_step(rig->qts, 2 * INTX_MMAP_NS);
-    check_gone(rig);
+    region_check_gone(rig);
 }
 
 /* DMA to registers */
@@ -372,7 +372,7 @@ static void test_dma(void)
     qpci_device_enable(rig->dev);
     g_assert_cmpuint(memory_changes(rig), ==, 0);
     g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, maps);
-    check_bar(rig, 0, 0, false);
+    region_check_bar(rig, 0, 0, false);
 }
 
 /* Sizes and types of BARs */
@@ -509,8 +509,8 @@ static void test_vga(void)
     qtest_writel(rig->qts, 0xa0000, 0x5a5a5a5a);
     qtest_outb(rig->qts, 0x3c0, 0x5a);
     qtest_outb(rig->qts, 0x3b4, 0x5a);
-    g_assert_cmpuint(count_messages(rig), ==, 0);
-    check_bar(rig, 0, 0, true);
+    g_assert_cmpuint(region_count_messages(rig), ==, 0);
+    region_check_bar(rig, 0, 0, true);
     vfio_user_rig_end(rig);
 }
 
@@ -588,7 +588,7 @@ static void test_bad_info(const void *opaque)
         g_assert_false(maps_a_file(rig));
         qpci_device_enable(rig->dev);
         rig->bar[0] = qpci_iomap(rig->dev, 0, NULL);
-        check_bar(rig, 0, 0, true);
+        region_check_bar(rig, 0, 0, true);
     }
     vfio_user_rig_ping(rig);
 }
@@ -628,7 +628,7 @@ static void test_never_answers(void)
         vfio_user_server_set_rules(rig->server, rules);
         vfio_user_rig_plug(rig, 0);
         g_assert_false(maps_a_file(rig));
-        check_bar(rig, 0, 0, true);
+        region_check_bar(rig, 0, 0, true);
         vfio_user_fuse_wait(fuse);
         vfio_user_rig_unplug(rig);
         vfio_user_fuse_free(fuse);

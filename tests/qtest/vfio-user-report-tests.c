@@ -40,7 +40,7 @@ typedef struct Guest {
     QPCIBar bar;
 } Guest;
 
-static void begin(Guest *g)
+static void report_begin(Guest *g)
 {
     g->server = vfio_user_server_new(NULL, NULL);
     g->said = vfio_user_said_new("-machine pc -nodefaults -m 64 -device"
@@ -54,7 +54,7 @@ static void begin(Guest *g)
     vfio_user_server_set_rules(g->server, rejects);
 }
 
-static void end(Guest *g)
+static void report_end(Guest *g)
 {
     g_free(g->dev);
     qpci_free_pc(g->bus);
@@ -63,7 +63,7 @@ static void end(Guest *g)
     vfio_user_server_free(g->server);
 }
 
-static void unplug(Guest *g)
+static void report_unplug(Guest *g)
 {
     qpci_unplug_acpi_device_test(g->said->qts, "dut", 4);
     vfio_user_server_wait_client(g->server, false);
@@ -102,7 +102,7 @@ static void test_reads(void)
     gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
     Guest g;
 
-    begin(&g);
+    report_begin(&g);
     for (unsigned i = 0; i < TIMES; i++) {
         g_assert_cmphex(qpci_io_readl(g.dev, g.bar, 0x40), ==, UINT32_MAX);
     }
@@ -115,21 +115,21 @@ static void test_reads(void)
     g_assert_cmpuint(vfio_user_said_count(g.said, "REGION_READ: the server"
                      " replied with an error: Invalid argument (region 0,"
                      " offset 0x40, 4 bytes)"), >, 0);
-    end(&g);
+    report_end(&g);
 }
 
 static void test_config(void)
 {
     Guest g;
 
-    begin(&g);
+    report_begin(&g);
     for (unsigned i = 0; i < TIMES; i++) {
         g_assert_cmphex(qpci_config_readb(g.dev, PCI_LATENCY_TIMER), ==, 0xff);
         qpci_config_writeb(g.dev, PCI_LATENCY_TIMER, i);
     }
-    unplug(&g);
+    report_unplug(&g);
     g_assert_cmpuint(reported(&g), ==, 2 * TIMES);
-    end(&g);
+    report_end(&g);
 }
 
 /* Refused interrupts cause no line each. */
@@ -137,14 +137,14 @@ static void test_interrupts(void)
 {
     Guest g;
 
-    begin(&g);
+    report_begin(&g);
     for (unsigned i = 0; i < TIMES / 10; i++) {
         qpci_msix_enable(g.dev);
         qpci_msix_disable(g.dev);
     }
-    unplug(&g);
+    report_unplug(&g);
     g_assert_cmpuint(reported(&g), >=, TIMES / 10);
-    end(&g);
+    report_end(&g);
 }
 
 void vfio_user_add_report_tests(void)

@@ -135,7 +135,7 @@ static void check_config(VFIOUserRig *rig, const Config *wanted)
     }
 }
 
-static void check_works(VFIOUserRig *rig)
+static void restore_check_works(VFIOUserRig *rig)
 {
     const uint32_t value = 0x600d;
 
@@ -155,7 +155,7 @@ static VFIOUserRig *plug_programmed(const VFIOUserModel *model)
     VFIOUserRig *rig = vfio_user_irq_plugged(model, NULL, 0);
 
     program_device(rig);
-    check_works(rig);
+    restore_check_works(rig);
     return rig;
 }
 
@@ -187,7 +187,7 @@ static void test_restored(const void *opaque)
                                                   VFIO_USER_REGION_WRITE,
                                                   BAR_0), ==, 1);
             check_config(rig, &before);
-            check_works(rig);
+            restore_check_works(rig);
         }
     }
     vfio_user_server_set_rules(rig->server, NULL);
@@ -233,7 +233,7 @@ static void test_kept(void)
     vfio_user_server_forget(rig->server);
     qpci_config_writeb(rig->dev, AF + PCI_AF_CTRL, PCI_AF_CTRL_FLR);
     g_assert_cmpuint(writes(rig), ==, 1);
-    check_works(rig);
+    restore_check_works(rig);
     qpci_msix_disable(rig->dev);
 }
 
@@ -287,7 +287,7 @@ static void test_error_state(void)
     g_assert_cmpmem(after.bytes + VFIO_USER_MODEL_MSI, PM - VFIO_USER_MODEL_MSI,
                     before.bytes + VFIO_USER_MODEL_MSI,
                     PM - VFIO_USER_MODEL_MSI);
-    check_works(rig);
+    restore_check_works(rig);
     vfio_user_server_set_rules(rig->server, NULL);
     qpci_msix_disable(rig->dev);
 }
@@ -372,7 +372,7 @@ static void test_system_reset_paused(void)
 
 #define BEHIND_PORT "-machine q35 -nodefaults -m 64 " VFIO_USER_RIG_Q35_PORT
 
-static void reset_bus(VFIOUserRig *rig)
+static void restore_reset_bus(VFIOUserRig *rig)
 {
     QPCIDevice *port = qpci_device_find(rig->bus,
                                         QPCI_DEVFN(VFIO_USER_RIG_SLOT, 0));
@@ -417,14 +417,14 @@ static void check_bus_reset(bool keeps)
 
     vfio_user_rig_plug(rig, 0);
     program_device(rig);
-    check_works(rig);
+    restore_check_works(rig);
     before = server_config(rig);
     /* a reset clears the command first, whatever the server does */
     pci_set_word(before.bytes + PCI_COMMAND, 0);
     rules[0].data = (VFIOUserData) { before.bytes, sizeof(before.bytes) };
     vfio_user_server_set_rules(rig->server, keeps ? rules : NULL);
     vfio_user_server_forget(rig->server);
-    reset_bus(rig);
+    restore_reset_bus(rig);
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
     check_same_config(rig);

@@ -25,7 +25,7 @@
 
 /* Names of a socket */
 
-static void check_device(const char *args)
+static void socket_check_device(const char *args)
 {
     QTestState *qts = qtest_initf(VFIO_USER_RIG_RAM "%s", args);
     QPCIBus *bus = qpci_new_pc(qts, NULL);
@@ -54,7 +54,7 @@ static void check_named(const char *format, ...)
     va_start(ap, format);
     args = g_strdup_vprintf(format, ap);
     va_end(ap);
-    check_device(args);
+    socket_check_device(args);
 }
 
 static void test_socket_path(void)
@@ -143,7 +143,7 @@ static void test_socket_abstract(void)
     g_autoptr(VFIOUserServer) s =
         vfio_user_server_new_on(listen_abstract(name, 1), NULL, NULL);
 
-    check_device(args);
+    socket_check_device(args);
 }
 
 /* Whether the host has vsock loopback. */

@@ -555,7 +555,7 @@ static void test_stress(const void *machine)
     g_rand_free(s->rand);
 }
 
-static unsigned parse_number(const char *text)
+static unsigned stress_parse_number(const char *text)
 {
     unsigned value;
 
@@ -566,7 +566,7 @@ static unsigned parse_number(const char *text)
     return value;
 }
 
-static void parse_option(Stress *s, const char *word)
+static void stress_parse_option(Stress *s, const char *word)
 {
     const char *value;
 
@@ -575,9 +575,9 @@ static void parse_option(Stress *s, const char *word)
     } else if (g_str_equal(word, "debug")) {
         s->debug = true;
     } else if (strstart(word, "seed=", &value)) {
-        s->seed = parse_number(value);
+        s->seed = stress_parse_number(value);
     } else if (strstart(word, "seconds=", &value)) {
-        s->seconds = parse_number(value);
+        s->seconds = stress_parse_number(value);
     } else if (strstart(word, "only=", &value)) {
         s->only = g_strdup(value);
     } else if (strstart(word, "without=", &value)) {
@@ -596,10 +596,10 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     stress.seed = g_random_int();
     for (int i = 0; words[i]; i++) {
-        parse_option(&stress, words[i]);
+        stress_parse_option(&stress, words[i]);
     }
     for (int i = 1; i < argc; i++) {
-        parse_option(&stress, argv[i]);
+        stress_parse_option(&stress, argv[i]);
     }
     if (qtest_has_accel("tcg")) {
         qtest_add_data_func("/vfio-user/stress/pc", "pc", test_stress);

@@ -52,7 +52,7 @@ static const VFIOUserRegionRW *head_of(const VFIOUserSeen *seen)
 }
 
 /* Checks that one access is one message of the same size. */
-static void check_bar(VFIOUserRig *rig, unsigned nr, unsigned size)
+static void basic_check_bar(VFIOUserRig *rig, unsigned nr, unsigned size)
 {
     uint64_t value = 0x8877665544332211, pattern = 0xf1e2d3c4b5a69788;
     const uint64_t at = 8 * size;
@@ -101,12 +101,12 @@ static void test_bars(void)
     unsigned size;
 
     for (size = 1; size <= 4; size *= 2) {
-        check_bar(rig, 0, size);
-        check_bar(rig, 1, size);
-        check_bar(rig, 2, size);
+        basic_check_bar(rig, 0, size);
+        basic_check_bar(rig, 1, size);
+        basic_check_bar(rig, 2, size);
     }
-    check_bar(rig, 0, 8);
-    check_bar(rig, 2, 8);
+    basic_check_bar(rig, 0, 8);
+    basic_check_bar(rig, 2, 8);
 }
 
 static void test_rom(void)
@@ -236,7 +236,7 @@ static void test_msix(void)
 
 /* Reset */
 
-static void reset(VFIOUserRig *rig)
+static void basic_reset(VFIOUserRig *rig)
 {
     QDict *response;
 
@@ -252,7 +252,7 @@ static void test_reset(void)
 {
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
 
-    reset(rig);
+    basic_reset(rig);
     g_assert_cmpuint(vfio_user_server_saw(rig->server,
                                           VFIO_USER_DEVICE_RESET), ==, 1);
     g_assert_cmphex(qpci_config_readw(rig->dev, PCI_COMMAND), ==, 0);
@@ -268,7 +268,7 @@ static void test_reset_fails(void)
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
 
     vfio_user_server_set_rules(rig->server, rules);
-    reset(rig);
+    basic_reset(rig);
     vfio_user_rig_ping(rig);
 }
 
@@ -283,7 +283,7 @@ static void test_reset_never_answered(void)
 
     /* QEMU blocked with the BQL held, so it drops this server */
     vfio_user_server_set_rules(rig->server, rules);
-    reset(rig);
+    basic_reset(rig);
     vfio_user_server_wait_client(rig->server, false);
     vfio_user_rig_ping(rig);
 }

@@ -27,7 +27,7 @@ static void nothing(VFIOUserTrip *t)
 
 /* The user and the guest */
 
-static void stop(VFIOUserTrip *t)
+static void action_stop(VFIOUserTrip *t)
 {
     t->stopped = true;
     order(t, "stop");
@@ -47,14 +47,14 @@ static void go_to_sleep(VFIOUserTrip *t)
     vfio_user_sleep(t->vm[VFIO_USER_SOURCE]->qts);
 }
 
-static void reset(VFIOUserTrip *t)
+static void action_reset(VFIOUserTrip *t)
 {
     t->was_reset = true;
     order(t, "system_reset");
 }
 
 /* Only waits for the big QEMU lock. */
-static void cancel(VFIOUserTrip *t)
+static void action_cancel(VFIOUserTrip *t)
 {
     order(t, "migrate_cancel");
     if (!(t->plan->phase->is & VFIO_USER_TRIP_WAITS)) {
@@ -69,20 +69,20 @@ static void postcopy(VFIOUserTrip *t)
 
 /* QEMU refuses the next two actions, but not an ejection by the guest. */
 
-static void plug(VFIOUserTrip *t)
+static void action_plug(VFIOUserTrip *t)
 {
     vfio_user_mortal_order(t->vm[VFIO_USER_SOURCE], "{'execute': 'device_add',"
                            " 'arguments': {'driver': 'vfio-user-pci',"
                            " 'socket': '/nowhere'}}");
 }
 
-static void unplug(VFIOUserTrip *t)
+static void action_unplug(VFIOUserTrip *t)
 {
     vfio_user_mortal_order(t->vm[VFIO_USER_SOURCE], "{'execute': 'device_del',"
                            " 'arguments': {'id': 'dut'}}");
 }
 
-static void eject(VFIOUserTrip *t)
+static void action_eject(VFIOUserTrip *t)
 {
     t->ejected = true;
     qtest_outl(t->vm[VFIO_USER_SOURCE]->qts, PCIHP_EJECT, EJECT_SLOT);
@@ -110,7 +110,7 @@ static void stall(VFIOUserTrip *t)
 
 /* Disconnects and kills */
 
-static void hang_up(VFIOUserTrip *t, VFIOUserSide side)
+static void action_hang_up(VFIOUserTrip *t, VFIOUserSide side)
 {
     t->hung_up[side] = true;
     vfio_user_server_hang_up(t->server[side]);
@@ -118,12 +118,12 @@ static void hang_up(VFIOUserTrip *t, VFIOUserSide side)
 
 static void hang_up_source(VFIOUserTrip *t)
 {
-    hang_up(t, VFIO_USER_SOURCE);
+    action_hang_up(t, VFIO_USER_SOURCE);
 }
 
 static void hang_up_destination(VFIOUserTrip *t)
 {
-    hang_up(t, VFIO_USER_DESTINATION);
+    action_hang_up(t, VFIO_USER_DESTINATION);
 }
 
 static void kill_source(VFIOUserTrip *t)
@@ -140,17 +140,17 @@ static void kill_destination(VFIOUserTrip *t)
 
 const VFIOUserTripAction vfio_user_trip_actions[] = {
     { "nothing", nothing },
-    { "stop", stop },
+    { "stop", action_stop },
     { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_FAST, .takes_time = true },
-    { "reset", reset },
+    { "reset", action_reset },
     { "sleep", go_to_sleep, LATER },
-    { "cancel", cancel },
+    { "cancel", action_cancel },
     { "postcopy", postcopy,
       LATER | VFIO_USER_TRIP_FAST | VFIO_USER_TRIP_SHARED, .takes_time = true,
       .needs = 1 << VFIO_USER_TRIP_POSTCOPY },
-    { "plug", plug },
-    { "unplug", unplug },
-    { "eject", eject, LATER },
+    { "plug", action_plug },
+    { "unplug", action_unplug },
+    { "eject", action_eject, LATER },
     { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_lose = true },
     { "hang-up-source", hang_up_source },
     { "hang-up-destination", hang_up_destination },

@@ -202,7 +202,7 @@ static void check_memory(VFIOUserTrip *t, VFIOUserMortal *vm)
 }
 
 /* Checks that the device can write to memory, that is, that it runs. */
-static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
+static void trip_check_writes(VFIOUserTrip *t, VFIOUserSide owner)
 {
     VFIOUserServer *server = t->server[owner];
     uint32_t word = g_rand_int(t->rand);
@@ -217,7 +217,7 @@ static void check_writes(VFIOUserTrip *t, VFIOUserSide owner)
     g_assert_cmphex(qtest_readl(t->vm[owner]->qts, at), ==, word);
 }
 
-static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
+static void trip_check_device(VFIOUserTrip *t, VFIOUserSide owner)
 {
     if (trip_is_lost(t, owner) || t->ejected) {
         return;
@@ -226,7 +226,7 @@ static void check_device(VFIOUserTrip *t, VFIOUserSide owner)
         vfio_user_trip_set_up(t, owner);
     }
     vfio_user_trip_check_fill(t, owner);
-    check_writes(t, owner);
+    trip_check_writes(t, owner);
 }
 
 /* QEMU's thread pool keeps one idle thread for 10 s. */
@@ -243,11 +243,11 @@ static void check_no_leak(VFIOUserTrip *t, VFIOUserSide owner, const char *what,
     }
 }
 
-static void check_vm(VFIOUserTrip *t, VFIOUserSide owner)
+static void trip_check_vm(VFIOUserTrip *t, VFIOUserSide owner)
 {
     check_runs(t, owner);
     check_memory(t, t->vm[owner]);
-    check_device(t, owner);
+    trip_check_device(t, owner);
     check_no_leak(t, owner, "fd", t->fds[owner]);
     check_no_leak(t, owner, "task", t->threads[owner] + POOL);
 }
@@ -263,7 +263,7 @@ void vfio_user_trip_end(VFIOUserTrip *t)
     if (owner == NO_OWNER) {
         check_no_owner(t);
     } else {
-        check_vm(t, owner);
+        trip_check_vm(t, owner);
     }
     check_lost_server(t, FROM);
     check_lost_server(t, TO);

@@ -153,7 +153,7 @@ void vfio_user_trip_work(VFIOUserTrip *t)
     fill_device(t);
 }
 
-static void fill_memory(VFIOUserTrip *t)
+static void trip_fill_memory(VFIOUserTrip *t)
 {
     t->memory = g_malloc(GUEST_SIZE);
     for (unsigned i = 0; i < GUEST_SIZE; i += 4) {
@@ -164,7 +164,7 @@ static void fill_memory(VFIOUserTrip *t)
 
 /* The VMs */
 
-static void start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
+static void trip_start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
 {
     bool shared = t->plan->shared;
     g_autofree char *args =
@@ -204,12 +204,12 @@ VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan)
     t->rand = g_rand_new_with_seed(plan->seed);
     for (unsigned i = 0; i < 2; i++) {
         t->server[i] = vfio_user_server_new(trip_model(plan), NULL);
-        start_vm(t, i, i == VFIO_USER_SOURCE ? "" : "-incoming defer");
+        trip_start_vm(t, i, i == VFIO_USER_SOURCE ? "" : "-incoming defer");
         t->fds[i] = vfio_user_mortal_count(t->vm[i], "fd");
         t->threads[i] = vfio_user_mortal_count(t->vm[i], "task");
     }
     vfio_user_trip_set_up(t, VFIO_USER_SOURCE);
-    fill_memory(t);
+    trip_fill_memory(t);
     fill_device(t);
     start_writer(t);
     return t;

@@ -27,7 +27,7 @@ static const struct {
     { RAM, 8 },
 };
 
-static VFIOUserRig *begin(const char *args, const VFIOUserRule *rules)
+static VFIOUserRig *twin_begin(const char *args, const VFIOUserRule *rules)
 {
     static VFIOUserModel model;
 
@@ -73,7 +73,7 @@ static void check_dma(VFIOUserRig *rig)
 /* The scripted server accepts replies only on the twin socket. */
 static void test_twin_dma(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_RAM, NULL);
     uint64_t requests;
 
     vfio_user_rig_plug(rig, 0);
@@ -93,7 +93,7 @@ static void test_twin_in_access(void)
           VFIO_USER_DMA_READ, { &read_ram, sizeof(read_ram) } },
         { }
     };
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, rules);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_RAM, rules);
     unsigned i;
 
     vfio_user_rig_plug(rig, 0);
@@ -107,7 +107,7 @@ static void test_twin_in_access(void)
 /* The second socket does not leak; vfio_user_rig_end() checks that. */
 static void test_twin_plug_again(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_SHARED, NULL);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_SHARED, NULL);
     unsigned i;
 
     for (i = 0; i < 5; i++) {
@@ -166,7 +166,7 @@ static void test_twin_blocking(void)
 
 /* Disconnects and protocol errors */
 
-static void check_dead(VFIOUserRig *rig)
+static void twin_check_dead(VFIOUserRig *rig)
 {
     vfio_user_rig_ping(rig);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x10), ==,
@@ -177,21 +177,21 @@ static void check_dead(VFIOUserRig *rig)
 
 static void test_twin_ends(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_RAM, NULL);
 
     vfio_user_rig_plug(rig, 0);
     vfio_user_server_hang_up_twin(rig->server);
     vfio_user_server_wait_client(rig->server, false);
-    check_dead(rig);
+    twin_check_dead(rig);
 }
 
 static void test_twin_first_ends(void)
 {
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, NULL);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_RAM, NULL);
 
     vfio_user_rig_plug(rig, 0);
     vfio_user_server_hang_up(rig->server);
-    check_dead(rig);
+    twin_check_dead(rig);
 }
 
 static void test_twin_request_beside(void)
@@ -201,12 +201,12 @@ static void test_twin_request_beside(void)
           { &read_message, sizeof(read_message) } },
         { }
     };
-    g_autoptr(VFIOUserRig) rig = begin(VFIO_USER_RIG_RAM, rules);
+    g_autoptr(VFIOUserRig) rig = twin_begin(VFIO_USER_RIG_RAM, rules);
 
     vfio_user_rig_plug(rig, 0);
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], 0x20), ==,
                     UINT32_MAX);
-    check_dead(rig);
+    twin_check_dead(rig);
 }
 
 /* Invalid VERSION replies */

@@ -245,7 +245,7 @@ static void test_config_waits(void)
  * Releases the answer late enough that a monitor which does not wait answers
  * first
  */
-static void *release_soon(void *opaque)
+static void *vcpu_release_soon(void *opaque)
 {
     g_usleep(G_TIME_SPAN_SECOND / 2);
     vfio_user_server_release(opaque);
@@ -268,7 +268,7 @@ static void test_config_ejected(void)
     vfio_user_server_see(other, VFIO_USER_REGION_READ,
                          AT(VFIO_PCI_CONFIG_REGION_INDEX));
     vfio_user_server_set_rules(other, NULL);
-    thread = g_thread_new("release", release_soon, other);
+    thread = g_thread_new("release", vcpu_release_soon, other);
     g_free(qtest_hmp(guest.rig->qts, "o /w 0x%x 0x%x", PCIHP_EJECT,
                      1 << SLOT));
     g_thread_join(thread);
@@ -371,7 +371,7 @@ static void test_config_slow_all(void)
 
 /* Commands that make the main loop wait for a processor */
 
-static void stop_and_continue(QTestState *qts)
+static void vcpu_stop_and_continue(QTestState *qts)
 {
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
     qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
@@ -412,7 +412,7 @@ static void check_repeated(VFIOUserGuest *guest, VFIOUserServer *server,
     for (int i = 0; i < 5; i++) {
         vfio_user_server_see(server, VFIO_USER_REGION_READ, AT(region));
         vfio_user_server_forget(server);
-        stop_and_continue(qts);
+        vcpu_stop_and_continue(qts);
         reads = vfio_user_server_saw(server, VFIO_USER_REGION_READ, AT(region));
         most = MAX(most, reads);
         vfio_user_server_forget(server);
@@ -630,7 +630,7 @@ void vfio_user_add_vcpu_tests(void)
     static const VFIOUserMigrationModel recorded = { MIGRATION,
                                                      .record = { 4 * KiB } };
     static const VFIOUserMigrationModel unrecorded = { MIGRATION };
-    static void (*const stops)(QTestState *qts) = stop_and_continue;
+    static void (*const stops)(QTestState *qts) = vcpu_stop_and_continue;
     static void (*const plugs)(QTestState *qts) = try_plug;
 
     if (qtest_has_accel("tcg")) {
