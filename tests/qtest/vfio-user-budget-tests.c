@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: time budgets of operations
  *
- * Each single reply of the server is in time but all of them together are not,
- * or there is no reply.  QEMU's main loop waits for the server once, no longer
- * than the budget of the operation, and not again.
+ * A server delays an operation: each reply is in time but all of them together
+ * are not, or there is no reply.  QEMU's main loop waits for the server once,
+ * no longer than the budget of the operation, and not again.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -32,7 +32,7 @@ typedef struct Row {
     const char *name;
     VFIOUserRule rule;
     Outcome outcome;
-    const char *says;           /* the source */
+    const char *message;        /* expected message of the source */
 } Row;
 
 #define PAGES(what) \
@@ -143,7 +143,7 @@ static void dirty_fault_check_row(const Row *row, const VFIOUserModel *model)
     }
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, SAYS), ==,
                      row->outcome == ARRIVES);
-    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, row->says),
+    g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE, row->message),
                      >, 0);
 }
 

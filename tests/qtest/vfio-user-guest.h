@@ -46,7 +46,7 @@ void vfio_user_guest_end(VFIOUserGuest *guest);
  * vfio_user_guest_order:
  *
  * Replaces the order of a processor.  The processor must not be blocked in an
- * access.  Its accesses are executed by QEMU's main loop.
+ * access.  This function accesses guest memory from QEMU's main loop.
  */
 void vfio_user_guest_order(QTestState *qts, unsigned cpu,
                            VFIOUserGuestOrder order);

@@ -527,8 +527,8 @@ static void test_unmask_after_reset(void)
 }
 
 /*
- * The rules affect the third SET_IRQS of the index: after disable and arm,
- * UNMASK.
+ * The rules apply to the third SET_IRQS of the index, which is UNMASK: it
+ * follows disable and arm.
  */
 static void check_unmask_fault(const VFIOUserRule *rules, bool dies)
 {

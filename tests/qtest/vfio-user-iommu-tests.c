@@ -237,7 +237,7 @@ static void test_changed(void)
 
 /*
  * A huge page is split and one of its pages is remapped.  QEMU unmaps only
- * that page and does not know any more that it has mapped the others.
+ * that page and loses track of the other pages.
  */
 static void test_huge(void)
 {

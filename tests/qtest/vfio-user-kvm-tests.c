@@ -287,7 +287,9 @@ static void test_doorbell(void)
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);
 
-    /* INTx makes QEMU take them from KVM; MSI-X returns them */
+    /*
+     * with INTx, QEMU takes the eventfds from KVM; with MSI-X, it returns them
+     */
     qpci_msix_disable(guest.rig->dev);
     qpci_msix_enable(guest.rig->dev);
     check_doorbells(&guest, fd);

@@ -21,7 +21,7 @@ typedef struct Row {
     bool at_destination;        /* faulty side, else the source */
     bool dies;                  /* device dies */
     VFIOUserRule rule;
-    const char *says;           /* expected message of the faulty side */
+    const char *message;        /* expected message of the faulty side */
 } Row;
 
 static const Row rows[] = {
@@ -122,7 +122,7 @@ static void check_fault(const Row *row, unsigned faulty)
     if (!row->at_destination) {
         vfio_user_mig_check_why(from, "saving", faulty);
     }
-    g_assert_nonnull(strstr(row->at_destination ? there : here, row->says));
+    g_assert_nonnull(strstr(row->at_destination ? there : here, row->message));
 
     if (!row->dies) {
         g_autoptr(VFIOUserMigVM) other = destination(models);

@@ -44,7 +44,7 @@ typedef struct Row {
     VFIOUserRule rule;
     Source source;
     Destination destination;
-    const char *says;           /* expected message of the faulty side */
+    const char *message;        /* expected message of the faulty side */
     uint32_t refuses, breaks;   /* of the faulty model */
 } Row;
 
@@ -306,7 +306,7 @@ static void test_fault(const void *opaque)
     v2_check_source(from, row->source);
     there = v2_check_destination(to, row->destination);
     here = vfio_user_mig_why(from);
-    v2_check_said(row->at_destination ? there : here, row->says);
+    v2_check_said(row->at_destination ? there : here, row->message);
     if (!row->at_destination) {
         vfio_user_mig_check_why(from, "saving", 0);
     } else if (row->destination == DESTINATION_ENDS) {

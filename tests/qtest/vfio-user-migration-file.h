@@ -42,7 +42,6 @@ size_t vfio_user_mig_file_find(const VFIOUserMigFile *file,
 /*
  * Inserts a record of kind @word with @size bytes of payload before offset
  * @before, as if the source had written it.
- * @before: as if it had been there when the stream was written.
  */
 void vfio_user_mig_file_insert(VFIOUserMigFile *file, size_t before,
                                uint32_t word, uint32_t size);

@@ -1,9 +1,9 @@
 /*
  * qtest of the vfio-user client: interrupts during migration
  *
- * A device signals a last time while it stops, when QEMU's main loop does not
- * run any more.  The guest gets this interrupt at the destination and can
- * acknowledge it there.
+ * A device signals for the last time while it stops, when QEMU's main loop
+ * does not run any more.  The guest gets this interrupt at the destination and
+ * can acknowledge it there.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

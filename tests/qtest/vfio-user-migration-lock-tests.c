@@ -3,8 +3,9 @@
  *
  * The migration thread reads from a server that does not answer, or writes to
  * a blocked stream.  The monitor must still answer, and the device can be
- * ejected.  Once the VM is stopped, nothing is processed in between.  The
- * monitor of the destination does not wait for a server that loads either.
+ * ejected.  Once the VM is stopped, other requests are processed only after
+ * everything is saved.  The monitor of the destination does not wait for a
+ * server that loads either.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

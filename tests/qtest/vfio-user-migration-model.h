@@ -1,7 +1,7 @@
 /*
  * Migration of the device behind the scripted vfio-user server
  *
- * Migration v2 of an honest server: device states, saved and loaded data,
+ * Migration v2 of a well-behaved server: device states, saved and loaded data,
  * DMA_LOGGING.  The saved data is filler of any size, followed by the contents
  * of BAR 0 and BAR 2.  As strict as libvfio-user: a stopped device accepts no
  * other command.
@@ -26,7 +26,7 @@
 #define VFIO_USER_MODEL_ENDLESS UINT64_MAX
 
 typedef struct VFIOUserMigrationModel {
-    uint64_t flags;             /* 0: 0: no migration v2 */
+    uint64_t flags;             /* 0: no migration v2 */
     uint64_t filling;           /* bytes */
     uint64_t pre_copy;          /* bytes of the filler read in PRE_COPY */
     uint64_t grows;             /* bytes per second added in PRE_COPY */

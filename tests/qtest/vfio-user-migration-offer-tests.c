@@ -21,7 +21,7 @@
 typedef struct Row {
     const char *name;
     VFIOUserRule rule;
-    const char *says;
+    const char *message;
 } Row;
 
 #define FEATURE(n) ON(VFIO_USER_DEVICE_FEATURE, .nth = (n))
@@ -66,7 +66,7 @@ static void test_row(const void *opaque)
         vfio_user_mig_vm_run_faulty(vfio_user_mig_pre_copy, rules,
                                     VFIO_USER_MIG_TIMEOUT_MS);
 
-    offer_check_refused(vm, row->says);
+    offer_check_refused(vm, row->message);
 }
 
 /* If the server does not answer, realize fails: QEMU does not wait again. */
@@ -88,7 +88,7 @@ static void test_never(const void *opaque)
     g_assert_nonnull(text);
     g_test_message("%s", text);
     g_assert_nonnull(strstr(text, "DEVICE_FEATURE: "));
-    g_assert_nonnull(strstr(text, row->says));
+    g_assert_nonnull(strstr(text, row->message));
     vfio_user_server_wait_client(rig->server, false);
 }
 

@@ -38,8 +38,8 @@
 #define PATIENCE "-global vfio-user-pci.x-timeout-ms=60000"
 
 /*
- * Bitmaps of 256 KiB at a time: QEMU sends 64 requests, starting again with
- * the first range.
+ * Bitmaps of 256 KiB of memory each: QEMU sends 64 requests before it waits
+ * for the first reply.
  */
 #define FEW 8
 #define VERSION "{\"capabilities\":{\"max_msg_fds\":8,\"migration\":" \

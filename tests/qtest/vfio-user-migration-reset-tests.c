@@ -123,7 +123,7 @@ static void test_loadvm(const void *opaque)
     vfio_user_mig_vm_check(vm, SEED);
 }
 
-/* A reset in S3 stops the VM, but QEMU does not notify devices. */
+/* A reset in S3 stops the VM, and QEMU does not notify devices. */
 static void test_loadvm_asleep(const void *opaque)
 {
     const VFIOUserModel *model = vfio_user_mig_model_of(opaque);

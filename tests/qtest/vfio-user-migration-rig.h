@@ -68,7 +68,7 @@ const VFIOUserModel *vfio_user_mig_model_of(const void *opaque);
  * vfio_user_mig_vm_new:
  * @models: one per device
  * @rules: of the first device's server; may be NULL
- * @timeout_ms: of a call; 0: long enough for any honest server
+ * @timeout_ms: of a call; 0: long enough for any well-behaved server
  *
  * Returns a VM that waits for an incoming migration.
  */
@@ -196,7 +196,6 @@ char *vfio_user_mig_why(VFIOUserMigVM *vm);
 /*
  * Fails the test unless query-migrate reports that @what ("saving", "loading")
  * @device failed, with a reason.  The log contains that message at most once.
- * @device has failed, and why.  The log has that once, or does not have it yet.
  */
 void vfio_user_mig_check_why(VFIOUserMigVM *vm, const char *what,
                              unsigned device);

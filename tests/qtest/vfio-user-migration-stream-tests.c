@@ -47,7 +47,7 @@ typedef struct Row {
     Deed deed;
     size_t at;                  /* offset in the record */
     uint32_t value;
-    const char *says;
+    const char *message;
 } Row;
 
 /* A row for one server. */
@@ -172,8 +172,8 @@ static void test_stream(const void *opaque)
     said = vfio_user_mig_file_refused(file, row->deed == NOTHING ? &other :
                                                                    c->model,
                                       file->length);
-    if (!strstr(said, row->says)) {
-        g_test_message("no message \"%s\"", row->says);
+    if (!strstr(said, row->message)) {
+        g_test_message("no message \"%s\"", row->message);
         g_test_fail();
     }
 }
@@ -201,8 +201,8 @@ static void test_from_newer(const void *opaque)
 }
 
 /*
- * Version 2 can read what this QEMU writes: the version and record kinds
- * match.
+ * A QEMU that reads version 2 can load what this QEMU writes: the stream has
+ * that version and only record kinds of that version.
  */
 static void test_to_older(const void *opaque)
 {

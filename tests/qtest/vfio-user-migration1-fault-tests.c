@@ -70,7 +70,7 @@ typedef struct Row {
     VFIOUserRule rules[4];      /* the last is empty */
     Source source;
     Destination destination;
-    const char *says;           /* additional message of the faulty side */
+    const char *message;        /* additional message of the faulty side */
 } Row;
 
 /* Faults of the source's server */
@@ -317,8 +317,8 @@ static void v1_check_row(const Row *row, bool at_destination)
     there = v1_check_destination(to, row->destination);
     here = vfio_user_mig_why(from);
     v1_check_said(at_destination ? there : here, vfio_user_server_path(faulty));
-    if (row->says) {
-        v1_check_said(at_destination ? there : here, row->says);
+    if (row->message) {
+        v1_check_said(at_destination ? there : here, row->message);
     }
     if (!at_destination) {
         vfio_user_mig_check_why(from, "saving", 0);

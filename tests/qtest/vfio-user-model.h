@@ -26,7 +26,7 @@
 typedef struct VFIOUserModelRegion {
     uint64_t size;
     uint32_t flags;             /* VFIO_REGION_INFO_FLAG_; MMAP: with a memfd */
-    uint32_t nr_areas;          /* 0: 0: the whole region, if mappable */
+    uint32_t nr_areas;          /* 0: the whole region, if mappable */
     struct vfio_region_sparse_mmap_area areas[VFIO_USER_MODEL_AREAS];
     uint64_t offset;            /* of the region in the mapped file */
     bool fd_per_area;           /* one per area, as older servers do */

@@ -20,7 +20,7 @@
 typedef struct VFIOUserMortal {
     QTestState *qts;
     pid_t pid;
-    bool killed;                /* by us */
+    bool killed;                /* by vfio_user_mortal_kill() */
     bool ended;
     int monitor;
     GString *received;          /* from the monitor, not yet parsed */

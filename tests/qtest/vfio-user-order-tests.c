@@ -223,7 +223,7 @@ static void test_order(const void *opaque)
     }
 }
 
-/* Posted writes are only given up if a direct path exists */
+/* Register writes are posted only if there is no direct path */
 
 static const struct Posting {
     const char *name;

@@ -1,7 +1,7 @@
 /*
  * Test rig: two VMs, each with a device and a server of its own
  *
- * See the header.  The test's thread only.
+ * See the header.  Test thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -37,7 +37,7 @@ typedef struct VFIOUserPersonality {
     /* Memory */
     bool short_unmap;           /* the DMA_UNMAP reply is only a header */
     uint64_t map_align;         /* ignores maps not aligned to this */
-    uint32_t most_maps;         /* 0: 0: no limit */
+    uint32_t most_maps;         /* 0: no limit */
 
     bool no_messages;           /* cannot do DMA by message */
 

@@ -519,7 +519,7 @@ static void test_vga(void)
 typedef struct BadInfo {
     const char *name;
     bool refused;               /* else accessed by message */
-    uint32_t at;                /* offset in the region info ... ... */
+    uint32_t at;                /* offset in the region info ... ... ... */
     VFIOUserData data;          /* ... where this data is written */
     VFIOUserRule rule;          /* or a rule that modifies the reply */
 } BadInfo;

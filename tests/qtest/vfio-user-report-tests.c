@@ -1,8 +1,8 @@
 /*
  * qtest of the vfio-user client: rate-limited errors
  *
- * A guest may repeat an action that its server rejects at any rate: QEMU
- * prints a few lines and the number of the others, without losing any.
+ * However often a guest repeats an action that its server rejects, QEMU prints
+ * only a few lines and the number of the other errors, and loses none.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -132,7 +132,7 @@ static void test_config(void)
     report_end(&g);
 }
 
-/* Refused interrupts cause no line each. */
+/* QEMU does not print a line for each interrupt that the server refuses. */
 static void test_interrupts(void)
 {
     Guest g;

@@ -49,8 +49,8 @@ struct VFIOUserServer {
     GArray *hits;               /* unsigned, matches per rule */
     GArray *log;                /* VFIOUserSeen */
     GQueue asks;                /* ServerAsk, not done */
-    int conn;                   /* -1: no client; only the thread changes it */
-    int twin;                   /* for requests, or -1; likewise */
+    int conn;                   /* only the thread sets it; -1: no client */
+    int twin;                   /* same, for requests; -1: none */
     pid_t client;
     bool quit;
     bool release;

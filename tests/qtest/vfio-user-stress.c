@@ -472,7 +472,8 @@ static void wind_down(Stress *s)
 }
 
 /*
- * Uses everything once, so that objects which are created once and kept exist.
+ * Uses everything once, which creates the objects that QEMU creates once and
+ * keeps.
  */
 static void warm_up(Stress *s)
 {

@@ -37,7 +37,6 @@ static void read_port(VFIOUserGuest *guest, unsigned cpu, uint16_t port,
 /*
  * Makes the first processor repeatedly write 16 bits of the configuration
  * space of the device at @slot, flipping bit 15 each time.
- * @slot, and turn bit 15 over each time.
  */
 static void toggle_config(VFIOUserGuest *guest, unsigned slot, uint8_t offset,
                           uint16_t value)
@@ -588,8 +587,8 @@ static void set_bandwidth(QTestState *qts, uint64_t bandwidth)
 }
 
 /*
- * Migrates to a dummy and continues; meanwhile the server writes to the code's
- * page.
+ * Migrates to /dev/null and continues the VM; meanwhile the server writes to
+ * the code's page.
  */
 static void save_and_continue(VFIOUserGuest *guest)
 {
