@@ -519,9 +519,9 @@ static void test_vga(void)
 typedef struct BadInfo {
     const char *name;
     bool refused;               /* else accessed by message */
-    uint32_t at;                /* offset in the region info ... ... ... */
-    VFIOUserData data;          /* ... where this data is written */
-    VFIOUserRule rule;          /* or a rule that modifies the reply */
+    uint32_t at;                /* offset in the region info */
+    VFIOUserData data;          /* data to write there */
+    VFIOUserRule rule;          /* if no data: modifies the reply */
 } BadInfo;
 
 /* Offsets in the region info with two areas. */
