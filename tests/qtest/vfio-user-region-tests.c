@@ -702,6 +702,7 @@ static void test_features(void)
     check_access(rig, 2, rig->bar[2].addr, PAGE, false);
 }
 
+/* A server that has nothing to map causes no warning. */
 static void test_no_warning(void)
 {
     g_autoptr(VFIOUserServer) server =
