@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The front door.  Each target installs what is missing, prepares QEMU's
-# source in build/BASE/source and goes on to meson.build, which says what is
+# The entry point.  Each target installs missing packages, prepares QEMU's
+# source in build/BASE/source and then uses meson.build, which defines what is
 # built and tested.  QEMU= names the base, a folder of base/.  SOURCE= names a
-# source of one, which stays until `make SOURCE=' goes back to Debian's.  JOBS=
-# limits the compilers that run at a time, TESTS= takes arguments of
-# `meson test'.
+# source tree or package of a base; it stays in use until `make SOURCE=' returns
+# to Debian's.  JOBS= limits the compilers that run at a time, TESTS= holds
+# arguments for `meson test'.
 
-# Debian's own tools, whatever else the machine has.
+# Use Debian's tools even if the user's PATH finds others first.
 export PATH := /usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL := C.UTF-8
 export PYTHONDONTWRITEBYTECODE := 1
@@ -15,12 +15,13 @@ unexport MAKEFLAGS MFLAGS CC CXX CFLAGS CXXFLAGS LDFLAGS PYTHONPATH
 
 export JOBS ?= $(shell nproc)
 
-# Of the environment these would come by accident.
+# QEMU and SOURCE are taken from the command line only: in the environment,
+# variables with these names are there for another reason.
 ifneq ($(origin QEMU),command line)
 QEMU :=
 endif
 ifeq ($(origin SOURCE),command line)
-# The path may have any character: neither make nor the shell expands it.
+# The path may contain any character, so neither make nor the shell expands it.
 override SOURCE := $(value SOURCE)
 export VFIO_USER_SOURCE := $(SOURCE)
 source := --source="$$VFIO_USER_SOURCE"
@@ -36,14 +37,14 @@ $(error qemu $(BASE) is not supported; supported are \
     $(subst $(empty) , and ,$(BASES)))
 endif
 
-# What demo and bench go by.
+# These are read by scripts/demo, scripts/bench* and scripts/build-guest.
 export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
 export VFIO_USER_QEMU := $(VFIO_USER_BUILD)/qemu-system-x86_64
 export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
 .PHONY: build demo check bench clean help
 
-# A source says itself which base it is of.
+# Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
 build demo check bench:
@@ -58,11 +59,11 @@ build: ## build QEMU with the client: build/10.0/qemu/qemu-system-x86_64
 	@scripts/prepare $(BASE) $(source)
 	@scripts/build $(BASE) qemu
 
-demo: ## boot a guest that drives a device of another process, and watch
+demo: ## show a Linux guest that drives a device of another process
 	@scripts/prepare $(BASE) $(source)
 	@scripts/build $(BASE) qemu
 ifneq ($(BASE),$(DEFAULT))
-	@# The other half of the story is the server of that one.
+	@# The demo uses the server that is built with the default base.
 	@scripts/prepare $(DEFAULT)
 	@scripts/build $(DEFAULT) qemu
 endif
@@ -72,7 +73,7 @@ check: ## run every test
 	@scripts/prepare $(BASE) $(source) check
 	@scripts/check $(QEMU) -- $(TESTS)
 
-bench: ## time an nvme; registers, DMA, maps, migration, against bare ones
+bench: ## measure NVMe reads, registers, DMA, maps and migration
 	@scripts/prepare $(BASE) $(source) bench
 	@scripts/build $(BASE) qemu
 	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \

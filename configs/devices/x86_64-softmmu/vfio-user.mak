@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The least that drives devices of vfio-user servers; for quick builds, to be
-# had with --without-default-devices --with-devices-x86_64=vfio-user.
+# The minimum that can use vfio-user servers, for quick builds: configure with
+# --without-default-devices --with-devices-x86_64=vfio-user.
 
 CONFIG_I440FX=y
 CONFIG_Q35=y
@@ -19,8 +19,8 @@ CONFIG_VIRTIO_BALLOON=y
 CONFIG_VIRTIO_MEM=y
 CONFIG_VGA_PCI=y
 
-# What the boards have without being asked, so that a VM of a full build migrates
-# to one of these.
+# Devices that the boards have by default; with them, a VM of a full build can
+# migrate to one of these builds.
 CONFIG_FDC_ISA=y
 CONFIG_HPET=y
 CONFIG_VMMOUSE=y
