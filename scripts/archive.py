@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's archive, by this machine's package client and its mirrors.
+"""Access to Debian's archive through this machine's apt and its mirrors.
 
-Sources, lists and state are of our own, so that any suite can be asked for and
-no root is needed.  Installs nothing.
+It keeps separate sources, lists and state, so that any suite can be used and
+root is not needed.  It installs nothing.
 """
 
 import re
@@ -17,7 +17,7 @@ A_DAY = 24 * 60 * 60
 
 
 class Failure(Exception):
-    """Why a command failed."""
+    """A command failed; the text is the reason."""
 
 
 def say(text: str) -> None:
@@ -30,7 +30,7 @@ def fail(text: str, status: int = 1) -> NoReturn:
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """Return what a command prints; a Failure has its first complaint."""
+    """Return what a command prints, or raise a Failure with its first error."""
     done = subprocess.run(command, cwd=cwd, text=True, capture_output=True,
                           stdin=subprocess.DEVNULL)
     if done.returncode != 0:
@@ -42,14 +42,14 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 
 
 def mirrors() -> dict[str, list[str]]:
-    """This machine's mirrors of Debian, those of its security updates apart."""
+    """This machine's mirrors of Debian: "main", and "security" updates."""
     release = dict(
         line.split("=", 1)
         for line in Path("/etc/os-release").read_text().splitlines()
         if "=" in line)
     codename = release.get("VERSION_CODENAME", "stable")
     suites = f"{codename}|oldstable|stable|testing|unstable|sid"
-    # Unlike `apt-get indextargets`, this works before any update.
+    # Unlike `apt-get indextargets`, this works before the first update.
     found = re.findall(
         rf"^'(\S+)/dists/(?:{suites})(-updates|-security|)/InRelease'",
         run("apt-get", "update", "--print-uris"), re.MULTILINE)
@@ -69,8 +69,8 @@ def recent(stamp: Path) -> bool:
 
 
 class Archive:
-    """Some suites of the archive: with kind deb their packages, with deb-src
-    their source packages.  Several objects can share one folder.
+    """Some suites of the archive: their packages (kind "deb") or their source
+    packages (kind "deb-src").  Several objects can share one folder.
     """
 
     def __init__(self, folder: Path, kind: str, suites: list[str],
@@ -88,7 +88,7 @@ class Archive:
         for option in (
             "APT::Sandbox::User=",
             "APT::Update::Error-Mode=any",
-            # The lists of the other objects are not garbage.
+            # Do not delete the lists of the other objects.
             "APT::Get::List-Cleanup=0",
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
@@ -110,11 +110,11 @@ class Archive:
             self.stamp.unlink(missing_ok=True)
 
     def expire(self) -> None:
-        """Have the next update() refresh the lists."""
+        """Make the next update() refresh the lists."""
         self.stamp.unlink(missing_ok=True)
 
     def update(self) -> None:
-        """Refresh the lists, once a day; without that the old ones must do."""
+        """Refresh the lists once a day; if that fails, use the old ones."""
         if recent(self.stamp):
             return
         say(f"refreshing the lists of {' '.join(self.suites)}")
@@ -122,7 +122,7 @@ class Archive:
             self.get("update")
         except Failure as failure:
             self.trouble = str(failure)
-            say(f"going on with the old lists: {failure}")
+            say(f"using the old lists: {failure}")
         else:
             self.stamp.touch()
 

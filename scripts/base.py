@@ -5,13 +5,13 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 BUILD = TOP / "build"
-# The exit status of a script that the archive does not give what it needs.
+# The exit status of a script if the archive does not have what it needs.
 UNAVAILABLE = 2
 NAMES = sorted(path.parent.name for path in (TOP / "base").glob("*/source"))
 
 
 class Base:
-    """One of them.  What is made of it lies in a folder of its own."""
+    """One version.  What is built for it is in build/NAME."""
 
     def __init__(self, name: str) -> None:
         if name not in NAMES:
@@ -25,12 +25,12 @@ class Base:
         self.build.mkdir(parents=True, exist_ok=True)
 
     def lines(self, key: str) -> list[list[str]]:
-        """The words of each line `key: ...' of base/NAME/source."""
+        """Return the words of each line `key: ...' of base/NAME/source."""
         lines = [line.split() for line in
                  (self.own / "source").read_text().splitlines()]
         return [words[1:] for words in lines if words[:1] == [f"{key}:"]]
 
     def version(self) -> str:
-        """The version or Debian revision that is unpacked, or nothing."""
+        """Return the unpacked version or Debian revision, or ""."""
         path = self.build / "source.version"
         return path.read_text().strip() if path.exists() else ""

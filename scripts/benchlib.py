@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the benchmarks share: where things are, and how a failure is told."""
+"""What the benchmarks share: paths, timeouts and failures."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ import subprocess
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / 'tests/bench'
 
-REPLY_SECONDS = 60      # for one thing asked
-STEP_SECONDS = 300      # for a whole round, whatever it hangs in
+REPLY_SECONDS = 60      # for one reply
+STEP_SECONDS = 300      # for a whole round
 
 CC = ['gcc', '-std=gnu11', '-O2', '-g', '-Wall']
 
-# A process that is started with this ends with the one that started it.
+# A process that is started with this is killed when its parent exits.
 TIED = ['setpriv', '--pdeathsig', 'KILL']
 
 
 class Failed(Exception):
-    """Nothing can be measured; the text says why and what to try."""
+    """Nothing can be measured; the text is the reason and what to try."""
 
 
 def run(*command):
@@ -36,7 +36,7 @@ def source_of(build):
         text = (build / 'config-host.mak').read_text()
         return Path(re.search(r'^SRC_PATH=(.*)$', text, re.M)[1])
     except (OSError, TypeError):
-        raise Failed(f'{build}: no build of QEMU is there; run make') from None
+        raise Failed(f'{build}: QEMU is not built there; run make') from None
 
 
 def facts():
@@ -48,4 +48,4 @@ def facts():
 
 
 def give_up(*_):
-    raise Failed(f'nothing came to an end within {STEP_SECONDS} s')
+    raise Failed(f'a measurement took more than {STEP_SECONDS} s')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the shell scripts share.  They source it first and then stand at the
-# top of the repo.
+# Functions that the shell scripts share.  Sourcing this file changes to the top
+# folder of the repository.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,21 +16,21 @@ fail() {
     exit 1
 }
 
-# need_space GIB: fail unless build/ has that much free
+# need_space GIB: fail unless build/ has this much free space
 need_space() {
     local free=$(($(stat -f -c '%a * %S' build) >> 20))
     ((free >= $1 << 10)) ||
         fail "build/ needs $1 GiB of free space and has $free MiB"
 }
 
-# quietly LOG COMMAND...: run it with its output in the log
+# quietly LOG COMMAND...: run the command and write its output to the log
 quietly() {
     local log=$1
     shift
     "$@" >"$log" 2>&1 </dev/null
 }
 
-# reason LOG: the line of a log that tells best what went wrong
+# reason LOG: print the line of a log that best explains a failure
 reason() {
     grep -m1 -E '^[EW]: |[Ee]rror|ERROR|No space' "$1" || tail -n1 "$1"
 }

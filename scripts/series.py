@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The series, the overlay, and trees of QEMU's source made of both.
+"""The series, the overlay, and QEMU's source trees that use both.
 
-build/BASE/pristine is what the source package holds.  Patches are applied to
-copies in a stage aside; a tree then gets the files that differ and no others,
-so that a build does again only what a change reaches.
+build/BASE/pristine holds the content of the source package.  Patches are applied
+to copies in a separate folder, the stage.  Only the files that differ are then
+copied to the tree, so that a build compiles only what a change affects.
 """
 
 import json
@@ -22,13 +22,13 @@ def fail(text: str) -> None:
 
 
 def entries(path: Path) -> list[str]:
-    """The lines of a list, without comments."""
+    """Return the lines of a list without comments."""
     return [name for line in path.read_text().splitlines()
             if (name := line.split("#")[0].strip())]
 
 
 def names(base: Base) -> list[str]:
-    """The patches in their order, by their paths below series/."""
+    """Return the patches in order, as paths below series/."""
     return entries(base.series)
 
 
@@ -40,7 +40,7 @@ def text(name: str) -> str:
 
 
 def removed(base: Base) -> set[str]:
-    """Files of QEMU's that ours replace; a patch would have to repeat them."""
+    """Return QEMU's files that are removed from all trees without a patch."""
     path = base.series.with_name("removed")
     files = set()
     for name in entries(path) if path.exists() else []:
@@ -52,8 +52,8 @@ def removed(base: Base) -> set[str]:
 
 
 def listed(*folders: str) -> list[str]:
-    """The files there that git sees, or would if they were added."""
-    # A checkout may belong to somebody else, as in a container.
+    """Return the files there that git tracks, or would track if added."""
+    # The checkout may belong to another user, for example in a container.
     found = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached",
          "--others", "--exclude-standard", "--", *folders],
@@ -63,30 +63,30 @@ def listed(*folders: str) -> list[str]:
 
 
 def overlay(base: Base) -> dict[str, str]:
-    """The files that go into QEMU's tree: by their paths there, those here."""
+    """Return the files for QEMU's tree: path in the tree to path here."""
     files = {path: path
              for path in listed("configs", "docs", "hw", "include", "tests")}
     own = f"base/{base.name}/"
     for path in listed(own):
         there = path.removeprefix(own)
         if there in files:
-            fail(f"{path} is a file of every base, too")
-        # What lies on top describes the base.
+            fail(f"{path} is also a file of every base")
+        # Files at the top of base/NAME describe the base.
         if "/" in there:
             files[there] = path
     return files
 
 
 def touched(name: str) -> set[str]:
-    """The files that a patch changes, adds or deletes."""
+    """Return the files that a patch changes, adds or deletes."""
     pairs = re.findall(r"^--- (?:a/)?(\S+).*\n\+\+\+ (?:b/)?(\S+)",
                        text(name), re.M)
     return {path for pair in pairs for path in pair if path != "/dev/null"}
 
 
 class Stage:
-    """The files that the series touches, with its first patches applied, for
-    one tree.
+    """The files that the series touches, for one tree, with the patches
+    applied that were pushed so far.
     """
 
     def __init__(self, base: Base, tree: str) -> None:
@@ -109,7 +109,8 @@ class Stage:
         shutil.rmtree(self.folder)
 
     def push(self, name: str) -> None:
-        """Apply the next patch; fuzz would hide that it needs a look."""
+        """Apply the next patch, without fuzz, so that it fails if the context
+        changed."""
         done = subprocess.run(
             ["patch", "-p1", "--batch", "--forward", "--fuzz=0",
              "--no-backup-if-mismatch", "--reject-file=-"],
@@ -123,19 +124,20 @@ class Stage:
                     else done.stdout.strip().split("\n")[-1]))
 
     def settle(self, links: dict[str, str]) -> set[str]:
-        """Give the tree the files of this stage and links to overlay files.
+        """Copy the files of this stage to the tree and add links to overlay
+        files.
 
         Returns the files that it changed.
         """
         state = self.tree.with_name(self.tree.name + ".state")
         before = set(json.loads(state.read_text())) if state.exists() else set()
         after = self.paths | self.removed | links.keys()
-        # Half way through, the tree may hold any of both.
+        # If this is interrupted, the tree may hold files of either list.
         state.write_text(json.dumps(sorted(before | after)))
         changed = {path for path in sorted(before | after)
                    if self.place(self.tree / path, path, links.get(path))}
         if before != after:
-            # QEMU's meson.build looks which files are there.
+            # QEMU's meson.build checks which files exist.
             os.utime(self.tree / "meson.build")
         state.write_text(json.dumps(sorted(after)))
         return changed
@@ -169,7 +171,7 @@ class Stage:
 
 
 def copy(here: Path, there: Path) -> None:
-    """Copy content and mode; the new time makes ninja look."""
+    """Copy content and mode, with a new time so that ninja notices."""
     there.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(here, there)
     shutil.copymode(here, there)
