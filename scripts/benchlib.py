@@ -14,6 +14,10 @@ SOURCES = ROOT / 'tests/bench'
 REPLY_SECONDS = 60      # for one reply
 STEP_SECONDS = 300      # for a whole round
 
+# The end of the descriptions that --help prints.
+EXIT_STATUS = ('Prints the results. The exit status is 0 if every target is met, '
+               '1 if one is missed, 2 if it could not measure.')
+
 CC = ['gcc', '-std=gnu11', '-O2', '-g', '-Wall']
 
 # A process that is started with this is killed when its parent exits.

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Functions that the shell scripts share.  Sourcing this file changes to the top
-# folder of the repository.
+# folder of the repository.  If the first argument of the script is --help or -h,
+# it prints the script's opening comment and exits instead.
 
 set -euo pipefail
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+    # The comment begins below the lines #!, SPDX and #.
+    sed -n '4,/^$/s/^# \{0,1\}//p' "$0"
+    exit
+fi
 cd "$(dirname "$0")/.."
 mkdir -p build
 
