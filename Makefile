@@ -87,5 +87,16 @@ clean: ## remove everything that was built or fetched
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
-	@echo 'QEMU=11.1 takes that instead of 10.0, SOURCE=/path any' \
-	    'tarball, .dsc or folder'
+	@echo
+	@printf '%-10s%-19s%s\n' Variable Default Meaning \
+	    QEMU= '$(DEFAULT); check: all' \
+	        'version of QEMU: $(subst $(empty) , or ,$(BASES))' \
+	    SOURCE= "Debian's package" \
+	        "tarball, .dsc or folder with QEMU's source" \
+	    JOBS= 'one per processor' 'number of compilers that run at a time' \
+	    TESTS= 'all tests' \
+	        "arguments for \`meson test' in make check"
+	@echo
+	@echo "Example: make check QEMU=11.1 JOBS=4 TESTS='--suite unit'"
+	@echo "SOURCE=/path stays in use until another one is given."
+	@echo "\`make SOURCE=' returns to Debian's package."
