@@ -1,8 +1,8 @@
 /*
  * vfio-user version capabilities: JSON in, struct or message out
  *
- * A table of what servers say and what is to come of it.  Starts no process
- * and opens no socket.
+ * A table of server replies and the expected results.  Starts no process and
+ * opens no socket.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -154,7 +154,7 @@ static void test_row(gconstpointer data)
     }
 }
 
-/* "Including terminating NUL", says the specification; some leave it out. */
+/* The specification requires a terminating NUL, but some servers omit it. */
 static void test_no_nul(void)
 {
     const char *json = "{\"capabilities\": {\"max_msg_fds\": 3}}garbage";
@@ -175,7 +175,7 @@ static void test_deep_nesting(void)
     error_free(err);
 }
 
-/* What the client says of itself, it understands. */
+/* The client can parse its own proposal. */
 static void test_round_trip(void)
 {
     g_autofree char *json = vfio_user_caps_to_json(&vfio_user_caps_proposed);

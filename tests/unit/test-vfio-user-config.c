@@ -1,9 +1,9 @@
 /*
  * vfio-user PCI configuration space checks
  *
- * A table of configuration spaces: what stands where, and whether that is a
- * device or a lie.  Numbers are those of the PCI specifications, not of the
- * headers that the code under test uses.  Starts no process, opens no socket.
+ * A table of configuration spaces: their content, and whether they are valid.
+ * Numbers come from the PCI specifications, not from the headers that the code
+ * under test uses.  Starts no process, opens no socket.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@
 #include "qapi/error.h"
 #include "hw/vfio/user/config.h"
 
-/* What stands in a configuration space; END ends a list. */
+/* A value in a configuration space; END terminates a list. */
 typedef struct Poke {
     enum { END, BYTE, WORD, LONG, HAS_LIST, CAPABILITY, EXTENDED, MSI_X } what;
     unsigned at;
@@ -24,7 +24,7 @@ typedef struct Poke {
 #define B(at, value) { BYTE, at, { value } }
 #define W(at, value) { WORD, at, { value } }
 #define L(at, value) { LONG, at, { value } }
-/* Status says that there is a list, and it begins at @first. */
+/* The status register announces a list, which begins at @first. */
 #define LIST(first) { HAS_LIST, 0x34, { first } }
 /* The header of a capability, and of an extended one. */
 #define CAP(at, id, next) { CAPABILITY, at, { id, next } }
@@ -41,7 +41,7 @@ typedef struct Row {
     const char *name;
     Poke pokes[20];
     uint64_t bars[VFIO_USER_CONFIG_BARS];
-    const char *error;          /* part of the message; NULL: fine */
+    const char *error;          /* part of the message; NULL: valid */
     bool extended;              /* 4096 bytes */
 } Row;
 
@@ -240,7 +240,7 @@ static void poke(uint8_t *config, const Poke *p)
     }
 }
 
-/* @size bytes, not one more: a checker of memory sees who reads further. */
+/* Allocates exactly @size bytes, so that a sanitizer detects reads beyond. */
 static uint8_t *make_config(const Row *row, size_t size)
 {
     uint8_t *config = g_malloc0(size);
@@ -279,7 +279,7 @@ static void test_row(gconstpointer data)
 
         check(row, config, 256);
     }
-    /* what is wrong below stays wrong with more above it, and good is good */
+    /* extended config space does not change the result for the lower part */
     {
         g_autofree uint8_t *config = make_config(row, 4096);
 
@@ -287,7 +287,7 @@ static void test_row(gconstpointer data)
     }
 }
 
-/* Nothing is read of a space that has another size than the two. */
+/* A space with any other size is refused before it is read. */
 static void test_sizes(void)
 {
     static const size_t sizes[] = { 0, 1, 14, 64, 255, 257, 4095, 4097, 8192 };
@@ -302,7 +302,7 @@ static void test_sizes(void)
     }
 }
 
-/* Bytes without sense: an answer, whichever, and nothing read outside. */
+/* Random bytes: any result is fine, but nothing is read beyond the space. */
 static void test_noise(void)
 {
     g_autofree uint8_t *config = g_malloc0(4096);
@@ -320,7 +320,7 @@ static void test_noise(void)
         }
         config[0x06] = 0x10;
         config[0x34] = g_test_rand_int_range(0x10, 0x40) * 4;
-        /* some capability that is looked into, most of the time */
+        /* usually a capability whose content is checked */
         config[config[0x34]] = g_test_rand_int_range(0, 0x20);
         g_assert_cmpint(vfio_user_config_check(config, 4096, bars, &err), ==,
                         !err);

@@ -1,7 +1,7 @@
 /*
  * vfio-user descriptors of a server
  *
- * Which descriptors are memory, and that closing others is not waited for.
+ * Which descriptors are memory, and that closing a descriptor never blocks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -96,7 +96,7 @@ static void test_all_kinds(void)
     peer_assert_counts(before);
 }
 
-/* A socket whose last close takes an hour, or until @peer is closed. */
+/* Returns a socket whose last close takes an hour, or until @peer is closed. */
 static int lingering(int *peer)
 {
     const struct linger linger = { 1, 3600 };
@@ -125,7 +125,7 @@ static int lingering(int *peer)
     return fd;
 }
 
-/* Who closed it is back, although it is not closed. */
+/* The call returns although the descriptor is not closed yet. */
 static void test_lingers(void)
 {
     PeerCounts before = peer_counts();

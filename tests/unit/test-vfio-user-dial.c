@@ -1,8 +1,8 @@
 /*
- * vfio-user: dialling a server
+ * vfio-user: connecting to a server
  *
- * What is said of a server that cannot be dialled, and who waits for whom.
- * That the hints fit what the kernel answers is for qtest.
+ * Hints for failures to connect, and timeouts.  qtests check that the hints
+ * match the errors that the kernel returns.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -48,7 +48,7 @@ static void test_hint(const void *opaque)
 #define SHORT_MS 20
 #define LONG_MS 60000
 
-/* A server that has room for one client to wait, in no file system. */
+/* A server in the abstract namespace with a backlog for one client. */
 typedef struct Place {
     char name[32];
     int fd;
@@ -95,7 +95,7 @@ static void test_answered(void)
     peer_assert_counts(before);
 }
 
-/* Its thread and whoever waits give up at the same time, in any order. */
+/* The connecting thread and its caller time out simultaneously, in any order. */
 static void test_late(void)
 {
     PeerCounts before = peer_counts();

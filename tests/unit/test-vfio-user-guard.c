@@ -1,9 +1,9 @@
 /*
  * vfio-user guards of mapped files
  *
- * Mappings of files that become shorter, accessed by several threads, some of
- * which block SIGBUS; and faults that are nobody's, which must end a program
- * as they always did.  Faults that end a program are made in a child.
+ * Mappings of files that are truncated, accessed by several threads, some of
+ * which block SIGBUS; and faults outside guarded mappings, which must still end
+ * the program.  Faults that end the program happen in a child process.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -88,7 +88,7 @@ static void test_read(void)
     g_assert_cmpint(qatomic_read(&m->hits), ==, 1);
     g_assert_cmphex(get(m, PAGES * PAGE - 1), ==, 0xff);
     g_assert_cmpint(qatomic_read(&m->hits), ==, 2);
-    /* what is there stays */
+    /* pages that still exist are unchanged */
     g_assert_cmphex(get(m, 0), ==, 1);
     g_assert_cmpint(qatomic_read(&m->hits), ==, 2);
     mapping_free(m, true);
@@ -107,7 +107,7 @@ static void test_write(void)
     mapping_free(m, true);
 }
 
-/* Added and removed in any order, and each fault is the right one's. */
+/* Guards are added and removed in any order; each fault hits the right one. */
 static void test_several(void)
 {
     Mapping *m[5];
@@ -130,7 +130,7 @@ static void test_several(void)
     mapping_free(m[1], true);
 }
 
-/* Threads that fault on the same pages while others come and go. */
+/* Threads fault on the same pages while other guards are added and removed. */
 static void *fault_all(void *opaque)
 {
     Mapping *m = opaque;
@@ -164,7 +164,7 @@ static void test_threads(void)
     }
 }
 
-/* As QEMU's main loop, which has a signalfd. */
+/* SIGBUS is blocked as in QEMU's main loop, which uses a signalfd. */
 static void test_blocked(void)
 {
     Mapping *m = mapping_new(true);
@@ -184,7 +184,7 @@ static void test_blocked(void)
     mapping_free(m, true);
 }
 
-/* Faults that are none of ours */
+/* Faults outside guarded mappings */
 
 static void die(void)
 {
@@ -216,8 +216,8 @@ static void exit_with_address(int sig, siginfo_t *info, void *context)
     _exit(info->si_code == BUS_ADRERR && info->si_addr ? 42 : 43);
 }
 
-/* Who had the signal first is told of what is not ours. */
-static void tell_first(void)
+/* The previous handler is called for faults outside guarded mappings. */
+static void die_with_handler(void)
 {
     struct sigaction action = {
         .sa_sigaction = exit_with_address,
@@ -237,7 +237,7 @@ static const struct {
     { "unguarded", die, SIGBUS },
     { "kill", die_of_kill, SIGBUS },
     { "removed", die_after_remove, SIGBUS },
-    { "told", tell_first, 0, 42 },
+    { "told", die_with_handler, 0, 42 },
 };
 
 static void test_deaths(void)
@@ -266,7 +266,7 @@ static void test_deaths(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    /* first: a child has not yet taken the signal over */
+    /* this is first, because no handler must be installed yet */
     g_test_add_func("/vfio-user/guard/deaths", test_deaths);
     g_test_add_func("/vfio-user/guard/read", test_read);
     g_test_add_func("/vfio-user/guard/write", test_write);

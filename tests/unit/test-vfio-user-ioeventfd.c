@@ -1,8 +1,8 @@
 /*
- * vfio-user ioeventfds: a reply in, entries or the reason why not out
+ * vfio-user ioeventfds: a reply in, entries or the reason for refusal out
  *
- * A table of what servers say of one entry and what is to come of it, and the
- * descriptors behind entries.  Starts no process and opens no socket.
+ * A table of entries in a server's reply and the expected results, and tests of
+ * the descriptors of entries.  Starts no process and opens no socket.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,13 +22,13 @@
 typedef struct Row {
     const char *name;
     size_t stride;
-    VFIOUserIOFd wire;          /* as it lies in the message */
+    VFIOUserIOFd wire;          /* the entry in the message */
     bool ports;
-    const char *why;            /* part of the reason; NULL: taken */
+    const char *why;            /* part of the reason; NULL: accepted */
     VFIOUserIoeventfd want;
 } Row;
 
-/* Two descriptors come with each. */
+/* Each reply has two descriptors. */
 static const Row rows[] = {
     { "plain", 40, { 16, 4, 1 }, false, NULL, { 16, .size = 4, .fd = 1 } },
     { "any-size", 40, { 16, 0 }, false, NULL, { 16 } },
@@ -134,7 +134,7 @@ static void test_row(const void *opaque)
     }
 }
 
-/* Which of some entries at one place are left. */
+/* Entries that overlap, and how many of them are accepted. */
 static const struct Clash {
     const char *name;
     VFIOUserIOFd wire[3];
@@ -178,7 +178,7 @@ static void test_clash(const void *opaque)
                   strstr(error_get_pretty(refusals.why), "conflicts"));
 }
 
-/* Replies of which the entries cannot be told. */
+/* Replies whose entries cannot be determined. */
 static const struct Nonsense {
     const char *name;
     VFIOUserRegionIOFds head;
@@ -222,7 +222,7 @@ static void test_none(void)
     g_assert_cmpuint(refusals.refused, ==, 0);
 }
 
-/* Every entry is found by its own write and by no other. */
+/* Every entry is found by a matching write and by no other write. */
 static void test_find(void)
 {
     const VFIOUserIOFdRegion region = { 0, REGION_SIZE };
@@ -254,7 +254,7 @@ static void test_find(void)
     g_assert_null(vfio_user_ioeventfds_find(table, 0x1000, 1, 0));
 }
 
-/* A signal never blocks, and tells who is none without being one. */
+/* A signal never blocks; "takes" detects an eventfd without signalling it. */
 static void test_signaller(void)
 {
     VFIOUserSignaller *s = vfio_user_signaller_new(&error_abort);
@@ -277,7 +277,7 @@ static void test_signaller(void)
     close(fd);
 }
 
-/* Of a memory that shrank under a mapping, the store is an error. */
+/* A store fails if the memory was truncated after it was mapped. */
 static void test_shadow(void)
 {
     int fd = memfd_create("memory", MFD_CLOEXEC);

@@ -1,8 +1,8 @@
 /*
- * vfio-user IOVA space: maps go in and out, whole and in part, are looked up
+ * vfio-user IOVA space: maps are added, removed, cut and looked up
  *
- * Against a model that has one cell a page.  Starts no process and opens no
- * socket.
+ * Compares it with a model that has one cell per page.  Starts no process and
+ * opens no socket.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -64,7 +64,7 @@ static void test_covers(void)
     const DMAMap readonly = make(11 * PAGE, 1, 0x71000, false);
     const DMAMap before = make(9 * PAGE, 2, 0x6f000, true);
     const DMAMap beyond = make(13 * PAGE, 2, 0x73000, true);
-    const DMAMap behind = make(14 * PAGE, 1, 0x74000, true);
+    const DMAMap after = make(14 * PAGE, 1, 0x74000, true);
 
     g_assert_true(vfio_user_iova_covers(&map, &map));
     g_assert_true(vfio_user_iova_covers(&map, &inside));
@@ -73,11 +73,11 @@ static void test_covers(void)
     g_assert_false(vfio_user_iova_covers(&map, &readonly));
     g_assert_false(vfio_user_iova_covers(&map, &before));
     g_assert_false(vfio_user_iova_covers(&map, &beyond));
-    g_assert_false(vfio_user_iova_covers(&map, &behind));
+    g_assert_false(vfio_user_iova_covers(&map, &after));
 }
 
 typedef struct RestRow {
-    uint64_t iova, pages;       /* what is taken from pages 10 to 19 */
+    uint64_t iova, pages;       /* removed from pages 10 to 19 */
     unsigned n;
     struct { uint64_t first, pages; } rest[2];
 } RestRow;
@@ -113,7 +113,7 @@ static void test_rest(void)
     }
 }
 
-/* The range ends where all addresses end. */
+/* The range ends at the last address. */
 static void test_rest_top(void)
 {
     const DMAMap map = make(TOP - PAGE, 2, 0x1000, true);
@@ -159,7 +159,7 @@ static void test_hold(void)
     g_assert_cmpuint(niov, ==, 0);
     vfio_user_iova_release(&v);
 
-    /* read-only from the second map on, a hole behind it, nothing at 0 */
+    /* the second map is read-only and followed by a hole; nothing is at 0 */
     g_assert_cmpint(vfio_user_iova_hold(&v, PAGE, 2 * PAGE + 1, true, &iov,
                                         &niov), ==, -EPERM);
     g_assert_cmpint(vfio_user_iova_hold(&v, 3 * PAGE, 4 * PAGE, false, &iov,
@@ -168,7 +168,7 @@ static void test_hold(void)
                     ==, -EFAULT);
     g_assert_cmpint(vfio_user_iova_hold(&v, 7 * PAGE, PAGE + 1, true, &iov,
                                         &niov), ==, -EFAULT);
-    /* and none of these holds anything */
+    /* none of the failed calls holds a range */
     g_assert_cmpuint(vfio_user_iova_count(&v), ==, 3);
     vfio_user_iova_destroy(&v);
 }
@@ -191,8 +191,8 @@ static void *remove_map(void *opaque)
 }
 
 /*
- * A map of the range has not gone until it is released, though nobody finds it
- * any more; others come and go.
+ * The removal of a map in a held range waits until the range is released,
+ * although the map is not found any more; other maps can be added and removed.
  */
 static void test_held(void)
 {
@@ -230,7 +230,7 @@ static void test_held(void)
     qemu_thread_join(&thread);
     g_assert_cmpuint(vfio_user_iova_count(&v), ==, 1);
 
-    /* nothing is in the way of a range of no bytes */
+    /* an empty range never waits */
     g_assert_cmpint(vfio_user_iova_hold(&v, 5 * PAGE, 0, true, &iov, &niov),
                     ==, 0);
     vfio_user_iova_remove(&v, &c);
@@ -252,7 +252,7 @@ static void *freeze(void *opaque)
     return NULL;
 }
 
-/* Frozen is what nobody writes to any more; to read it is no reason to wait. */
+/* Freezing waits for writers and refuses later writes; reads go on. */
 static void test_freeze(void)
 {
     const DMAMap map = make(PAGE, 1, 0x10000, true);
@@ -291,7 +291,7 @@ static void test_freeze(void)
     vfio_user_iova_destroy(&v);
 }
 
-/* The first map of a range, and so all of them in their order. */
+/* The first map of a range is found, and so all maps in order. */
 static void test_in_order(void)
 {
     const unsigned n = 5000;
@@ -314,7 +314,7 @@ static void test_in_order(void)
     vfio_user_iova_destroy(&v);
 }
 
-/* As the container clears a range: whole maps go, their rest comes back. */
+/* Clears a range as the container does: removes maps, adds what remains. */
 static void clear(VFIOUserIOVA *v, uint64_t iova, uint64_t size)
 {
     DMAMap map, rest[2];
@@ -333,7 +333,7 @@ static void clear(VFIOUserIOVA *v, uint64_t iova, uint64_t size)
 
 static void test_random(void)
 {
-    uint64_t cells[CELLS] = { };        /* where a page leads, 0: nowhere */
+    uint64_t cells[CELLS] = { };        /* host address of a page, 0: none */
     uint64_t next_host = PAGE;
     VFIOUserIOVA v;
 

@@ -1,8 +1,8 @@
 /*
  * vfio-user migration arcs
  *
- * Of both versions every pair of states against a table that is written out, so
- * not made by the code under test, and every way to its end.
+ * For both versions, compares every pair of states with a table that was written
+ * by hand, and follows every path to its end.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,16 +10,16 @@
 #include "qemu/osdep.h"
 #include "hw/vfio/user/migration-arcs.h"
 
-/* As numbers of the specification. */
+/* States, with the numbers of the specification. */
 enum { E = 0, S = 1, R = 2, C = 3, L = 4, P = 6 };
 
-/* By from and to: the end of the first arc, and how many there are. */
+/* Indexed by from and to: the end of the first arc, and the number of arcs. */
 typedef struct Version {
     const char *name;
     const VFIOUserMigArcs *arcs;
     uint8_t next[8][8];
     uint8_t length[8][8];
-    bool through_saving;        /* a way may lead through C */
+    bool through_saving;        /* a path may lead through C */
 } Version;
 
 static const Version versions[] = {
@@ -84,7 +84,7 @@ static void test_next(const void *opaque)
     }
 }
 
-/* With v1 PRE_COPY has no way out but STOP_COPY. */
+/* With v1, the only arc out of PRE_COPY leads to STOP_COPY. */
 static bool may_be_between(const Version *v, unsigned from, unsigned state)
 {
     return v->through_saving ? state != P && (state != C || from == P) :

@@ -1,8 +1,8 @@
 /*
  * vfio-user migration backlog
  *
- * Servers as numbers: what they bring about between two turns, and what QEMU
- * takes of it in one.  It stops the VM where less is pending than its
+ * Simulates servers: how much data they produce between two turns, and how much
+ * QEMU reads in one turn.  QEMU stops the VM when less is pending than its
  * threshold.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -19,21 +19,21 @@
 
 typedef struct Server {
     uint64_t has;               /* bytes at the beginning */
-    uint64_t grows;             /* bytes in a turn */
-    uint64_t takes;             /* bytes, at most, in a turn */
+    uint64_t grows;             /* bytes produced per turn */
+    uint64_t max_turn;          /* maximum of bytes read in a turn */
     uint64_t threshold;
-    uint64_t gives;             /* bytes of a read, at most; 0: any */
-    uint64_t trickles;          /* bytes that come about between two reads */
+    uint64_t max_read;          /* maximum of bytes in a read; 0: any */
+    uint64_t trickles;          /* bytes produced between two reads */
 } Server;
 
-/* What a turn brings, where each read asks for an equal part of it. */
+/* Does a turn, in which each read requests an equal part of the bytes. */
 static VFIOUserMigTurn turn_of(Server *s)
 {
-    uint64_t size = s->takes / READS;
+    uint64_t size = s->max_turn / READS;
     VFIOUserMigTurn turn = { };
 
     for (unsigned i = 0; i < READS && !turn.ended; i++) {
-        uint64_t bytes = MIN(s->has, MIN(size, s->gives ?: size));
+        uint64_t bytes = MIN(s->has, MIN(size, s->max_read ?: size));
 
         turn.bytes += bytes;
         turn.ended = !bytes;
@@ -43,7 +43,7 @@ static VFIOUserMigTurn turn_of(Server *s)
     return turn;
 }
 
-/* Turns until the VM is stopped, and what the server has then. */
+/* Returns the turns until the VM stops; s->has is what the server has then. */
 static unsigned turns(Server *s)
 {
     VFIOUserMigBacklog b = { };
@@ -63,7 +63,7 @@ static unsigned turns(Server *s)
     return n;
 }
 
-/* As long as it has something, whatever the threshold; not one turn longer. */
+/* A server is read until it has no more data, regardless of the threshold. */
 static void test_heard_out(void)
 {
     static const uint64_t thresholds[] = { 0, 1, MiB, 100 * MiB, INT64_MAX };
@@ -84,7 +84,7 @@ static void test_nothing(void)
     g_assert_cmpuint(turns(&s), ==, 1);
 }
 
-/* One that grows slower than it is read ends, with less than the threshold. */
+/* A server that grows slower than it is read ends below the threshold. */
 static void test_growing(void)
 {
     for (uint64_t grows = 1; grows < 15 * MiB; grows = grows * 3 + 1) {
@@ -95,32 +95,34 @@ static void test_growing(void)
     }
 }
 
-/* It ends at the limit, not earlier. */
+/* A server without an end is read up to the limit. */
 static void test_endless(void)
 {
     Server s = { UINT64_MAX / 2, 0, 16 * MiB, 1 };
 
-    g_assert_cmpuint(turns(&s), ==, LIMIT / s.takes + 1);
+    g_assert_cmpuint(turns(&s), ==, LIMIT / s.max_turn + 1);
 
-    /* as it does where the load comes later */
+    /* the same if the data come later */
     s = (Server) { 17 * MiB, 32 * MiB, 16 * MiB, 1 };
     g_assert_cmpuint(turns(&s), <, NEVER);
 }
 
-/* A server that gives little at a time is heard out, too. */
+/* A server that returns little data per read is also read to the end. */
 static void test_short_reads(void)
 {
     static const uint64_t thresholds[] = { 1, MiB, INT64_MAX };
 
     for (unsigned i = 0; i < ARRAY_SIZE(thresholds); i++) {
-        Server s = { 100 * MiB, 0, 16 * MiB, thresholds[i], .gives = 100000 };
+        Server s = {
+            100 * MiB, 0, 16 * MiB, thresholds[i], .max_read = 100000,
+        };
 
         turns(&s);
         g_assert_cmpuint(s.has, ==, 0);
     }
 }
 
-/* One that always has a little more is not listened to for ever. */
+/* A server that always has a little more is not read forever. */
 static void test_trickles(void)
 {
     Server s = { 100 * MiB, 0, 16 * MiB, 1 * MiB, .trickles = 10 };
@@ -149,7 +151,7 @@ static void test_told_once(void)
     g_assert_false(turn(&b, 1, 0, true));
 }
 
-/* An end is where counting begins again. */
+/* Counting restarts when the server has no more data. */
 static void test_ends_between(void)
 {
     VFIOUserMigBacklog b = { };
@@ -161,7 +163,7 @@ static void test_ends_between(void)
     }
 }
 
-/* Other devices have their turn unless this one is known to have more. */
+/* "more" is only set if the device is known to have more data. */
 static void test_more(void)
 {
     VFIOUserMigBacklog b = { };

@@ -1,9 +1,9 @@
 /*
  * Unit tests of the lock of a vfio-user device that is saved or loaded
  *
- * Who has the big QEMU lock waits first, within its budget, and no longer than
- * for a call.  There is no such lock here: each thread says whether it would
- * have it.
+ * A thread with the big QEMU lock is served first.  It waits within its budget,
+ * and not longer than for a call.  That lock does not exist here: each thread
+ * sets whether it would hold it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@
 #include "vfio-user-bql.h"
 #include "vfio-user-rig.h"
 
-#define MS 200                  /* the time-out where time is to pass */
+#define MS 200                  /* timeout of tests that let it expire */
 #define THREADS 4
 #define ROUNDS 2000
 
@@ -25,11 +25,11 @@ typedef struct Holder {
     QemuThread thread;
     Rig *rig;
     VFIOUserMigLock *lock;
-    bool holds;                 /* atomic: has the lock */
+    bool holds;                 /* atomic: holds the lock */
     unsigned *count;            /* protected by the lock */
-    unsigned seen;              /* of it, with the lock */
+    unsigned seen;              /* value of @count */
     int64_t held;               /* us for which the main thread waited */
-    int64_t at_least;           /* us, for @held */
+    int64_t at_least;           /* minimum of @held in us */
 } Holder;
 
 static void holder_start(Holder *h, void *(*run)(void *opaque))
@@ -58,7 +58,7 @@ static void *hold_for_a_while(void *opaque)
     return NULL;
 }
 
-/* Until the connection fails */
+/* Holds the lock until the connection fails. */
 static void *hold_for_long(void *opaque)
 {
     Holder *h = opaque;
@@ -92,7 +92,7 @@ static void *count_up(void *opaque)
 
 /* Tests */
 
-/* One at a time, with the big QEMU lock or without. */
+/* Only one thread holds the lock, with the big QEMU lock or without. */
 static void test_excludes(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -117,7 +117,7 @@ static void test_excludes(void)
     rig_assert_in_sync(rig);
 }
 
-/* The main thread comes before a thread that may have waited for longer. */
+/* The main thread is served before a thread that may have waited longer. */
 static void test_first(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -139,7 +139,7 @@ static void test_first(void)
     vfio_user_mig_lock_destroy(&lock);
 }
 
-/* Time for which another thread had the lock is time of the operation. */
+/* Waiting for another thread's lock is charged to the operation's budget. */
 static void test_charged(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -163,7 +163,7 @@ static void test_charged(void)
     rig_assert_in_sync(rig);
 }
 
-/* A server that has a thread wait for long is not waited for again. */
+/* The connection ends if a server makes the main thread wait too long. */
 static void test_late(void)
 {
     g_autoptr(Rig) rig = rig_new();

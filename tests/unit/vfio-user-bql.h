@@ -1,9 +1,9 @@
 /*
  * The big QEMU lock, for unit tests
  *
- * Unit tests have no such lock: each thread sets @locked to say that it holds
- * one.  This replaces the stub, which gives all threads the same answer.  To be
- * included by one file of a program.
+ * Unit tests do not have this lock: a thread sets @locked to pretend that it
+ * holds the lock.  This replaces the stub, which returns the same value in all
+ * threads.  Only one file of a program may include it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

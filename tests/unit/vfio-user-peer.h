@@ -1,10 +1,10 @@
 /*
  * The other end of a vfio-user connection, for unit tests
  *
- * Plain send and receive code on one end of a socket pair, without any of
- * the code under test but the wire's structures; and the counting of
- * descriptors and threads around a test.  No wait is without an end: what
- * takes longer than PEER_DEADLINE fails the test.
+ * Plain code to send and receive on one end of a socket pair.  Of the code
+ * under test it uses only the structures of the wire.  It also counts
+ * descriptors and threads around a test.  All waits are bounded: a test fails
+ * if one takes longer than PEER_DEADLINE.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,10 +17,10 @@
 #include "qapi/error.h"
 #include "hw/vfio/user/wire.h"
 
-/* Longer than anything takes on a loaded machine under a sanitizer, us. */
+/* Long enough for a loaded machine with a sanitizer, in us. */
 #define PEER_DEADLINE (60 * G_USEC_PER_SEC)
 
-/* Waits for what another thread does and says. */
+/* Waits until another thread makes the condition true. */
 #define peer_wait_until(condition)                                          \
     do {                                                                    \
         int64_t peer_end = g_get_monotonic_time() + PEER_DEADLINE;          \
@@ -30,7 +30,7 @@
         }                                                                   \
     } while (0)
 
-/* Frees @err, which is there and says @part. */
+/* Checks that @err is set and contains @part, and frees it. */
 static inline void peer_assert_error(Error *err, const char *part)
 {
     g_assert_nonnull(err);
@@ -69,7 +69,7 @@ static inline PeerCounts peer_counts(void)
 
 static inline void peer_assert_counts(PeerCounts before)
 {
-    /* some are closed in a thread, and one that ended takes a moment to go */
+    /* a thread may still close descriptors, and takes a moment to exit */
     peer_wait_until(peer_count_entries("/proc/self/fd") == before.fds);
     peer_wait_until(peer_count_entries("/proc/self/task") == before.threads);
 }
@@ -86,7 +86,7 @@ static inline bool peer_is_asleep(int tid)
 
 /* Sockets and bytes */
 
-/* A connected pair; the peer's end blocks, until the deadline. */
+/* Returns a connected pair; the peer's end blocks, up to the deadline. */
 static inline void peer_socketpair(int *client, int *peer)
 {
     struct timeval tv = { .tv_sec = PEER_DEADLINE / G_USEC_PER_SEC };
@@ -100,7 +100,7 @@ static inline void peer_socketpair(int *client, int *peer)
     setsockopt(sv[1], SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 }
 
-/* Sends all of @data; @fds go with its first byte. */
+/* Sends all of @data, and @fds with its first byte. */
 static inline void peer_send_bytes(int peer, const void *data, size_t size,
                                    const int *fds, size_t nfds)
 {
@@ -129,7 +129,7 @@ static inline void peer_send_bytes(int peer, const void *data, size_t size,
     }
 }
 
-/* Receives @size bytes, or less where the client has closed. */
+/* Receives @size bytes, or less if the client closed the connection. */
 static inline size_t peer_recv_bytes(int peer, void *data, size_t size,
                                      int *fds, size_t *nfds)
 {
@@ -184,7 +184,7 @@ static inline void peer_message_clear(PeerMessage *m)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PeerMessage, peer_message_clear)
 
-/* Returns false where the client has closed, between two messages. */
+/* Returns false if the client closed the connection between two messages. */
 static inline bool peer_recv(int peer, PeerMessage *m)
 {
     size_t len;
@@ -205,7 +205,7 @@ static inline bool peer_recv(int peer, PeerMessage *m)
     return true;
 }
 
-/* Sends @header, with its size set, and the payload behind it. */
+/* Sends @header, with its size set, followed by the payload. */
 static inline void peer_send(int peer, VFIOUserHeader header,
                              const void *payload, size_t size,
                              const int *fds, size_t nfds)
@@ -220,9 +220,9 @@ static inline void peer_send(int peer, VFIOUserHeader header,
     peer_send_bytes(peer, bytes, header.size, fds, nfds);
 }
 
-/* Descriptors that can be told apart */
+/* Descriptors with different inodes */
 
-/* Returns a new descriptor, the caller's. */
+/* Returns a new descriptor, which the caller owns. */
 static inline int peer_new_fd(void)
 {
     int fds[2];

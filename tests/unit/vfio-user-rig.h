@@ -2,8 +2,8 @@
  * A vfio-user proxy and its peer, for unit tests
  *
  * One struct with the connection under test, the server's end of it and what
- * the callbacks saw; calls that read a register whose value the offset tells;
- * and threads that make them.  The server's part is played by the test.
+ * the callbacks saw; calls that read a register whose value depends on its
+ * offset; and threads that make such calls.  The test itself acts as the server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +26,7 @@ struct Rig {
     VFIOUserProxy *proxy;
     int peer;                   /* the server's end */
 
-    /* Written by whoever reads the connection, read atomically. */
+    /* Written by the thread that reads the connection; read atomically. */
     unsigned requests;
     int request_tid;            /* thread of the last one */
     unsigned failed;            /* notifies */
@@ -35,12 +35,12 @@ struct Rig {
 
     /* Called at the start of a request, if set. */
     void (*on_request)(Rig *rig);
-    /* Answers requests in place of the rig, if set. */
+    /* Replies to requests in place of the rig, if set. */
     void (*serve)(Rig *rig, const VFIOUserMessage *msg);
     void *opaque;
 };
 
-/* The server's requests: what DMA finds at an address, the address tells. */
+/* The server's requests; the data at an address depend on the address. */
 
 static inline void rig_serve_dma(Rig *rig, const VFIOUserMessage *msg)
 {
@@ -58,7 +58,7 @@ static inline void rig_serve_dma(Rig *rig, const VFIOUserMessage *msg)
                               NULL, 0);
         return;
     }
-    data = g_malloc(rw.count + 1);      /* never NULL, not even for nothing */
+    data = g_malloc(rw.count + 1);      /* not NULL even if count is 0 */
     memset(data, rw.address, rw.count);
     iov = (struct iovec) { data, rw.count };
     vfio_user_proxy_reply(rig->proxy, &msg->header, &rw, sizeof(rw), &iov, 1);
@@ -136,7 +136,7 @@ static inline int rig_begin(Rig *rig, Read *r, uint64_t offset, Error **errp)
     return vfio_user_proxy_begin(rig->proxy, &r->call, errp);
 }
 
-/* Finishes @r; where that succeeds, with the value of its offset. */
+/* Finishes @r; if that succeeds, the value must match the offset. */
 static inline int rig_finish(Rig *rig, Read *r, Error **errp)
 {
     int ret = vfio_user_proxy_finish(rig->proxy, &r->call, errp);
@@ -159,7 +159,7 @@ static inline int rig_read(Rig *rig, uint64_t offset, Error **errp)
     int ret = rig_begin(rig, &r, offset, errp);
 
     if (ret < 0) {
-        vfio_user_call_clear(&r.call);      /* an early reply may be there */
+        vfio_user_call_clear(&r.call);      /* it may have an early reply */
         return ret;
     }
     return rig_finish(rig, &r, errp);
@@ -180,7 +180,7 @@ static inline VFIOUserCall rig_write_call(VFIOUserRegionRW *rw,
     };
 }
 
-/* Posts a write of 8 bytes: @offset. */
+/* Posts a write of 8 bytes, whose value is @offset. */
 static inline int rig_post(Rig *rig, uint64_t offset, Error **errp)
 {
     VFIOUserRegionRW rw = { .offset = offset };
@@ -224,7 +224,7 @@ static inline void rig_reply_read(Rig *rig, VFIOUserHeader header,
     rig_reply(rig, header, &reply, sizeof(reply));
 }
 
-/* Receives a read and answers it. */
+/* Receives a read and replies to it. */
 static inline void rig_answer_read(Rig *rig)
 {
     g_auto(PeerMessage) m = { };
@@ -267,7 +267,7 @@ static inline uint64_t rig_stat(Rig *rig, size_t offset)
 }
 #define RIG_STAT(rig, field) rig_stat(rig, offsetof(VFIOUserProxyStats, field))
 
-/* Fills the socket with posts; returns how many it took. */
+/* Fills the socket with posts; returns the number of posts. */
 static inline unsigned rig_fill_socket(Rig *rig)
 {
     Error *err = NULL;
@@ -289,9 +289,9 @@ static inline void rig_recv_posts(Rig *rig, unsigned n)
     }
 }
 
-/* Birth and death */
+/* Creation and destruction */
 
-/* A rig that is DOWN. */
+/* Returns a rig in state DOWN. */
 static inline Rig *rig_new_down(void)
 {
     g_autoptr(QIOChannelSocket) ioc = NULL;
@@ -306,7 +306,7 @@ static inline Rig *rig_new_down(void)
     return rig;
 }
 
-/* Has VERSION on its way; the server has to answer it. */
+/* Sends VERSION; the server must reply. */
 static inline void rig_propose(Rig *rig, VFIOUserCall *call)
 {
     static const VFIOUserVersion version = { 0, 1 };
@@ -344,7 +344,7 @@ static inline void rig_hang_up(Rig *rig)
 static inline void rig_free(Rig *rig)
 {
     vfio_user_proxy_close(rig->proxy);
-    /* the main loop may have a turn to come */
+    /* the main loop may still run a callback of the proxy */
     peer_wait_until(qatomic_load_acquire(&OBJECT(rig->proxy)->ref) == 1);
     object_unref(OBJECT(rig->proxy));
     if (rig->peer >= 0) {
@@ -355,7 +355,7 @@ static inline void rig_free(Rig *rig)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Rig, rig_free)
 
-/* Reads once more with an honest server: nothing has got out of step. */
+/* Does a normal read, to check that messages are still in sync. */
 static inline void rig_assert_in_sync(Rig *rig)
 {
     Read r;
@@ -367,7 +367,7 @@ static inline void rig_assert_in_sync(Rig *rig)
     g_assert_cmpint(qatomic_read(&rig->lost), ==, 0);
 }
 
-/* The connection is gone, said once, and the cause says @part. */
+/* Checks that the loss was reported once, and that the cause has @part. */
 static inline void rig_assert_lost(Rig *rig, const char *part)
 {
     Error *err = NULL;
@@ -378,7 +378,7 @@ static inline void rig_assert_lost(Rig *rig, const char *part)
     g_test_message("%s", rig->cause);
     g_assert_nonnull(strstr(rig->cause, part));
 
-    /* later calls fail at once and say the same */
+    /* later calls fail at once with the same message */
     g_assert_cmpint(rig_read(rig, 0, &err), ==, -ECONNRESET);
     peer_assert_error(err, rig->cause);
     err = NULL;
@@ -398,7 +398,7 @@ typedef struct Caller {
     QemuThread thread;
     int tid;
     unsigned done;              /* rounds */
-    int ret;                    /* of the last */
+    int ret;                    /* of the last round */
     Error *err;
 } Caller;
 
@@ -414,7 +414,7 @@ static void *caller_read(void *opaque)
     return NULL;
 }
 
-/* Posts @rounds times, which may change meanwhile. */
+/* Posts @rounds times; @rounds may change in the meantime. */
 static inline void *caller_post(void *opaque)
 {
     Caller *c = opaque;
@@ -441,7 +441,7 @@ static inline void caller_wait_asleep(Caller *c)
                     peer_is_asleep(qatomic_read(&c->tid)));
 }
 
-/* Joins and wants success. */
+/* Joins the thread and checks that it succeeded. */
 static inline void caller_join(Caller *c)
 {
     qemu_thread_join(&c->thread);
@@ -451,7 +451,7 @@ static inline void caller_join(Caller *c)
     g_assert_cmpint(c->ret, ==, 0);
 }
 
-/* Joins and wants @ret and an error that says @part. */
+/* Joins the thread and checks that it failed with @ret and @part. */
 static inline void caller_join_error(Caller *c, int ret, const char *part)
 {
     qemu_thread_join(&c->thread);
@@ -475,7 +475,7 @@ static void rig_run_test(gconstpointer data)
     peer_assert_counts(before);
 }
 
-/* The program's main loop, which has a turn whenever one asks for it. */
+/* The program's main loop, which runs callbacks as they are scheduled. */
 static void *rig_main_loop(void *opaque)
 {
     for (;;) {
@@ -498,8 +498,8 @@ static inline void rig_init(int argc, char **argv, const RigTest *tests,
 {
     module_call_init(MODULE_INIT_QOM);
     signal(SIGPIPE, SIG_IGN);
-    rcu_disable_atfork();       /* subtests of GLib fork and exec */
-    /* what the client reports belongs to the log, but in such a subtest */
+    rcu_disable_atfork();       /* GLib's subprocess tests fork and exec */
+    /* the client's reports go to the log, except in such a subprocess */
     g_setenv("QTEST_SILENT_ERRORS", "1", false);
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < n; i++) {
