@@ -95,7 +95,7 @@ static void test_answered(void)
     peer_assert_counts(before);
 }
 
-/* The connecting thread and its caller time out simultaneously, in any order. */
+/* The connecting thread and its caller time out together, in any order. */
 static void test_late(void)
 {
     PeerCounts before = peer_counts();

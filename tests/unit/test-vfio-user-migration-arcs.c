@@ -1,8 +1,8 @@
 /*
  * vfio-user migration arcs
  *
- * For both versions, compares every pair of states with a table that was written
- * by hand, and follows every path to its end.
+ * For both versions, compares every pair of states with a table that was
+ * written by hand, and follows every path to its end.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,8 +1,9 @@
 /*
  * vfio-user migration stream
  *
- * What is written is read back; what is changed in a head, bit by bit, what is
- * left out, said twice or made up is refused with a message.
+ * Records that were written can be read back.  Records with any changed byte
+ * in the head, and records that are missing, repeated or invalid, are refused
+ * with a message.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +15,7 @@
 
 #define HEAD VFIO_USER_MIG_HEAD_SIZE
 
-static const VFIOUserMigIdentity somebody = {
+static const VFIOUserMigIdentity identity = {
     .version = 2, .vendor = 0x1234, .device = 0xfeed, .sub_vendor = 0x5678,
     .sub_device = 0x9abc, .class_revision = 0x01080201, .config_size = 256,
 };
@@ -67,7 +68,7 @@ static void test_round(void)
                      3 * VFIO_USER_MIG_MAX_RECORD);
 }
 
-/* Each byte of a head, changed to whatever, is noticed. */
+/* Any change of any byte of a head is detected. */
 static void test_changed(void)
 {
     for (unsigned record = 0; record < VFIO_USER_MIG_OPTIONAL; record++) {
@@ -159,7 +160,7 @@ static void test_unknown(void)
     }
 }
 
-/* What begins with "Op". */
+/* Unknown records whose kind begins with "Op" are optional. */
 static void test_optional(void)
 {
     static const uint32_t words[] = { 0x4f700000, 0x4f706178, 0x4f70ffff };
@@ -187,13 +188,13 @@ static void test_hello(void)
     uint8_t bytes[VFIO_USER_MIG_HELLO_SIZE];
     unsigned i;
 
-    vfio_user_mig_put_hello(&somebody, bytes);
-    g_assert_true(vfio_user_mig_check_hello(&somebody, bytes, &error_abort));
+    vfio_user_mig_put_hello(&identity, bytes);
+    g_assert_true(vfio_user_mig_check_hello(&identity, bytes, &error_abort));
     for (i = 0; i < sizeof(bytes); i++) {
         Error *err = NULL;
 
         bytes[i] ^= 0x10;
-        assert_refused(vfio_user_mig_check_hello(&somebody, bytes, &err), &err,
+        assert_refused(vfio_user_mig_check_hello(&identity, bytes, &err), &err,
                        i < 4 ? "migration v" : "another device");
         bytes[i] ^= 0x10;
     }
@@ -206,10 +207,10 @@ static void test_beginning(void)
 
     vfio_user_mig_put_beginning(bytes);
     g_assert_true(vfio_user_mig_check_beginning(bytes, &error_abort));
-    /* of who wrote it, and the lowest of who can read it */
+    /* the writer's version, and the lowest version that can read the stream */
     stl_be_p(bytes + 8, 0xffff0003);
     g_assert_true(vfio_user_mig_check_beginning(bytes, &error_abort));
-    /* what the first version had there, a record HELLO */
+    /* version 1 had a record HELLO there */
     stl_be_p(bytes + 8, 1);
     assert_refused(vfio_user_mig_check_beginning(bytes, &err), &err,
                    "version 1 and requires a QEMU that reads version 1; this"
@@ -224,9 +225,9 @@ static void test_beginning(void)
 }
 
 /*
- * Version 2 as it was released, of a server with migration v2: both directions
- * between it and this QEMU.  It reads nothing but the number 2 behind the magic
- * number, and knows no optional records.
+ * Version 2 as it was released, for a server with migration v2.  Streams must
+ * work in both directions between version 2 and this QEMU.  Version 2 accepts
+ * only the number 2 after the magic number, and has no optional records.
  */
 static const uint8_t version_2[] = {
     'v', 'f', 'i', 'o', 'u', 's', 'e', 'r', 0, 0, 0, 2,
@@ -253,14 +254,14 @@ static void test_version_2_written(void)
     uint8_t bytes[sizeof(version_2)];
     uint64_t position = VFIO_USER_MIG_BEGINNING_SIZE;
 
-    /* of payload other than HELLO's nothing is to be written here */
+    /* heads and HELLO are written over this; other payloads are kept */
     memcpy(bytes, version_2, sizeof(bytes));
     vfio_user_mig_put_beginning(bytes);
     for (unsigned i = 0; i < ARRAY_SIZE(version_2_heads); i++) {
         vfio_user_mig_put_head(&position, version_2_heads[i].record,
                                version_2_heads[i].size, bytes + position);
         if (i == 0) {
-            vfio_user_mig_put_hello(&somebody, bytes + position -
+            vfio_user_mig_put_hello(&identity, bytes + position -
                                                VFIO_USER_MIG_HELLO_SIZE);
         }
     }
@@ -281,7 +282,7 @@ static void test_version_2_read(void)
         g_assert_cmpuint(head.size, ==, version_2_heads[i].size);
         if (i == 0) {
             g_assert_true(vfio_user_mig_check_hello(
-                              &somebody, version_2 + position - head.size,
+                              &identity, version_2 + position - head.size,
                               &error_abort));
         }
     }
@@ -332,7 +333,7 @@ static GByteArray *make_stream(GRand *rand)
     return stream;
 }
 
-/* One change: of a byte, by a cut, by what is removed, or said twice. */
+/* Changes a byte, cuts the end, or removes or repeats a part. */
 static void change(GByteArray *stream, GRand *rand)
 {
     guint at = g_rand_int_range(rand, 0, stream->len);
@@ -360,7 +361,7 @@ static void change(GByteArray *stream, GRand *rand)
     }
 }
 
-/* However it is changed, the heads that are accepted are how it began. */
+/* After any change, only unchanged heads from the beginning are accepted. */
 static void test_fuzz(void)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(g_test_rand_int());

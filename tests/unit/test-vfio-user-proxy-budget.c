@@ -1,9 +1,9 @@
 /*
  * Unit tests of the vfio-user connection: with the big QEMU lock
  *
- * What an operation may wait in all, what ends the connection, and what does
- * not wait at all.  There is no such lock here: each thread says whether it
- * would have it.  The test itself is the server, or a thread of it.
+ * How long an operation may wait in total, what ends the connection, and what
+ * does not wait at all.  That lock does not exist here: each thread sets
+ * whether it would hold it.  The test itself is the server, or a thread of it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,13 +14,13 @@
 #include "vfio-user-bql.h"
 #include "vfio-user-rig.h"
 
-#define MS 200                  /* the time-out where time is to pass */
-#define MAX_LATE 127            /* notifies that are not answered */
+#define MS 200                  /* timeout of tests that let it expire */
+#define MAX_LATE 127            /* notifies without a reply */
 #define MAX_QUEUED 4096         /* messages that wait for the socket */
 
 /* The server */
 
-/* Answers @rounds reads, each after @offset ms. */
+/* Replies to @rounds reads, each after @offset ms. */
 static void *answer_late(void *opaque)
 {
     Caller *c = opaque;
@@ -43,7 +43,7 @@ static void *answer_late(void *opaque)
     return NULL;
 }
 
-/* Reads @n times; what the last one said. */
+/* Reads @n times; returns the result of the last read. */
 static int read_some(Rig *rig, unsigned n, Error **errp)
 {
     int ret = 0;
@@ -66,7 +66,7 @@ static unsigned fill_socket(Rig *rig)
 
 /* Budgets */
 
-/* Each of the replies is in time, their sum is not. */
+/* Each reply is in time, but the sum of the waits exceeds the budget. */
 static void check_sum(VFIOUserBudgetFactor factor, unsigned calls)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -99,13 +99,13 @@ static void test_sum(void)
     check_sum(VFIO_USER_BUDGET_REALIZE, 100);
 }
 
-/* In place of the main loop, which does not hold the lock in this test. */
-static void have_turn(Rig *rig)
+/* Acts as an iteration of the main loop, which does not hold the lock here. */
+static void run_main_loop(Rig *rig)
 {
     proxy_budget_renew(rig->proxy);
 }
 
-/* Operations, one after another, do not add up, nor does what is not waited. */
+/* Separate operations do not add up, and other time does not count. */
 static void test_each(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -117,18 +117,21 @@ static void test_each(void)
         VFIO_USER_BUDGET_GUARD(rig->proxy, VFIO_USER_BUDGET_ORDINARY);
         g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
         g_usleep(MS * 1000);
-        have_turn(rig);
+        run_main_loop(rig);
     }
     /* without a budget, a call is an operation */
     g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
-    have_turn(rig);
+    run_main_loop(rig);
     g_assert_cmpint(read_some(rig, 2, NULL), ==, 0);
     caller_join(&server);
     vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
     rig_assert_in_sync(rig);
 }
 
-/* Without a turn between them they do, and a large one brings what it waits. */
+/*
+ * Operations add up if the main loop does not run in between; a larger budget
+ * extends the sum by what is waited within it.
+ */
 static void check_turn(bool budget)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -164,7 +167,7 @@ static void test_turn(void)
     check_turn(false);
 }
 
-/* Whoever waits is told that others wait, until they have had their turn. */
+/* Each wait calls held_up, until the main loop has run. */
 static unsigned held_up;
 
 static void count_held_up(void *opaque)
@@ -178,7 +181,7 @@ static void test_held_up(void)
     Caller server = { .run = answer_late, .rounds = 4 };
     VFIOUserProxyOps ops = *rig->proxy->ops;
 
-    have_turn(rig);             /* the handshake may have asked for one */
+    run_main_loop(rig);         /* the handshake may have scheduled it */
     held_up = 0;
     ops.held_up = count_held_up;
     rig->proxy->ops = &ops;
@@ -189,7 +192,7 @@ static void test_held_up(void)
         g_assert_cmpint(rig_read(rig, i, NULL), ==, 0);
         g_assert_cmpuint(held_up, >, before);
         if (i == 1) {
-            have_turn(rig);
+            run_main_loop(rig);
         }
     }
     caller_join(&server);
@@ -197,7 +200,7 @@ static void test_held_up(void)
     vfio_user_proxy_close(rig->proxy);
 }
 
-/* A call that is late is so by itself, with a budget or without. */
+/* A single call times out by itself, with a budget or without. */
 static void check_late(bool budget)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -209,7 +212,7 @@ static void check_late(bool budget)
                                VFIO_USER_BUDGET_RESET);
         g_assert_cmpint(rig_read(rig, 0, &err), ==, -ETIMEDOUT);
         peer_assert_error(err, "REGION_READ: no reply within 20 ms");
-        /* nobody waits again */
+        /* later calls fail at once */
         vfio_user_proxy_set_timeout(rig->proxy, PEER_DEADLINE / 1000);
         g_assert_cmpint(rig_read(rig, 0, NULL), ==, -ECONNRESET);
     }
@@ -222,7 +225,10 @@ static void test_late(void)
     check_late(true);
 }
 
-/* A thread without the lock is not charged, nor does its late call end it. */
+/*
+ * A thread without the lock is not charged, and its timeout does not end the
+ * connection.
+ */
 static void test_unlocked(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -243,7 +249,7 @@ static void test_unlocked(void)
     caller_join(&caller);
 }
 
-/* Likewise, as soon as nobody wants its reply any more. */
+/* A call without the lock fails as soon as its reply is unwanted. */
 static bool unwanted;
 
 static bool is_canceled(void *opaque)
@@ -278,7 +284,7 @@ typedef struct Hold {
     QemuEvent end;
 } Hold;
 
-/* Blocks the main loop until it is told to go on. */
+/* Blocks the main loop until hold_end(). */
 static gboolean hold_main_loop(void *opaque)
 {
     Hold *hold = opaque;
@@ -304,7 +310,7 @@ static void hold_end(Hold *hold, Rig *rig)
     qemu_event_destroy(&hold->end);
 }
 
-/* Unless the main loop waits for it. */
+/* A timeout ends the connection if the main loop waits for the caller. */
 static void test_main_loop_waits(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -320,7 +326,7 @@ static void test_main_loop_waits(void)
     hold_end(&hold, rig);
 }
 
-/* Calls without the lock that are answered in time, one after another */
+/* Makes calls without the lock; each reply is in time. */
 static void *read_on(void *opaque)
 {
     Caller *c = opaque;
@@ -338,7 +344,7 @@ static void test_main_loop_waits_long(void)
 
     vfio_user_proxy_set_timeout(rig->proxy, MS);
     caller_start(&server, rig, MS / 4);
-    /* while the main loop runs they have no end */
+    /* while the main loop runs, their sum is not limited */
     caller_start(&caller, rig, 0);
     peer_wait_until(qatomic_read(&server.done) >= 8);
     g_assert_cmpint(vfio_user_proxy_state(rig->proxy), ==, VFIO_USER_UP);
@@ -352,7 +358,7 @@ static void test_main_loop_waits_long(void)
     hold_end(&hold, rig);
 }
 
-/* The main loop calls another server, which answers when it is told to. */
+/* The main loop calls another server, whose reply the test sends. */
 static gboolean call_in_main_loop(void *opaque)
 {
     Rig *other = opaque;
@@ -363,7 +369,7 @@ static gboolean call_in_main_loop(void *opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* That is not the main loop waiting for the caller. */
+/* The main loop waits for another server, not for the caller. */
 static void test_main_loop_calls(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -382,7 +388,7 @@ static void test_main_loop_calls(void)
     peer_wait_until(other->proxy->parent_obj.ref == 1);
 }
 
-/* A socket that is full is waited for as a reply is. */
+/* Waiting for a full socket is limited like waiting for a reply. */
 static void test_no_room(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -393,7 +399,7 @@ static void test_no_room(void)
     rig_assert_lost(rig, "not sent within 20 ms");
 }
 
-/* What does not wait */
+/* Messages that do not wait */
 
 static int notify(Rig *rig, const int *fds, size_t nfds, Error **errp)
 {
@@ -409,7 +415,7 @@ static int notify(Rig *rig, const int *fds, size_t nfds, Error **errp)
     return vfio_user_proxy_notify(rig->proxy, &call, errp);
 }
 
-/* Notifies that the server reads and does not answer: it has time for that. */
+/* Notifies without a reply end the connection only after the timeout. */
 static void test_unanswered(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -423,7 +429,7 @@ static void test_unanswered(void)
         g_assert_cmphex(h.flags, ==, i < MAX_LATE ? VFIO_USER_TYPE_COMMAND
                                                   : VFIO_USER_NO_REPLY);
     }
-    /* calls go on */
+    /* calls still work */
     rig_assert_in_sync(rig);
 
     vfio_user_proxy_set_timeout(rig->proxy, 1);
@@ -433,7 +439,7 @@ static void test_unanswered(void)
     rig_assert_lost(rig, "DEVICE_SET_IRQS: 127 requests were not answered");
 }
 
-/* Returns how many were taken without waiting until one was not. */
+/* Sends notifies until one fails; returns the number of successful ones. */
 static unsigned queue_notifies(Rig *rig, Error **errp)
 {
     unsigned n = 0;
@@ -444,7 +450,7 @@ static unsigned queue_notifies(Rig *rig, Error **errp)
     return n;
 }
 
-/* A server that does not read: as many as the queue has, and no waiting. */
+/* The server does not read: the queue fills up, then the connection ends. */
 static void test_unread(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -458,7 +464,7 @@ static void test_unread(void)
     rig_assert_lost(rig, "DEVICE_SET_IRQS: not sent: the server does not read");
 }
 
-/* The same with posts: all of them arrive, in order, once there is room. */
+/* Queued posts all arrive in order once there is room. */
 static void test_queued_posts(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -481,7 +487,7 @@ static void test_queued_posts(void)
     rig_assert_in_sync(rig);
 }
 
-/* Descriptors are those that were given, though closed in the meantime. */
+/* Queued messages keep their descriptors if the caller closes its own. */
 static void test_queued_fds(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -502,7 +508,7 @@ static void test_queued_fds(void)
     rig_assert_in_sync(rig);
 }
 
-/* What is queued goes before a later call, and after a reply that waits. */
+/* Queued messages are sent before later calls and after waiting replies. */
 static void test_queue_order(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -523,7 +529,7 @@ static void test_queue_order(void)
     rig_assert_in_sync(rig);
 }
 
-/* A thread that has the writer's turn and waits does not make another wait. */
+/* While a thread waits as the writer, threads with the lock do not wait. */
 static void test_writer_waits(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -541,7 +547,7 @@ static void test_writer_waits(void)
     rig_assert_in_sync(rig);
 }
 
-/* Nothing is left of a queue whose connection is closed. */
+/* Closing the connection frees the queue. */
 static void test_queue_dropped(void)
 {
     g_autoptr(Rig) rig = rig_new();

@@ -1,10 +1,11 @@
 /*
  * vfio-user connection with a server that breaks the rules
  *
- * Late, early, wrong, endless and missing messages: a server may cost the
- * client its connection, never more, and what the protocol lets pass must not
- * even cost that.  Tests are named after what the server does wrong.  The test
- * itself is the server; descriptors and threads are counted around every test.
+ * Late, early, wrong, endless and missing messages: a server may only make the
+ * client lose its connection, and not even that if the protocol permits what
+ * the server does.  Tests are named after what the server does wrong.  The
+ * test itself is the server; descriptors and threads are counted around every
+ * test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,9 +15,9 @@
 #include "vfio-user-rig.h"
 
 #define ALL_IDS 255
-#define MAX_LATE 127            /* that many cost the connection */
+#define MAX_LATE 127            /* this many end the connection */
 
-/* Long enough to be seen in the middle of, ms. */
+/* Timeout in ms, long enough to act while a call waits. */
 #define SOON 500
 
 static void set_timeout(Rig *rig, unsigned ms)
@@ -25,7 +26,7 @@ static void set_timeout(Rig *rig, unsigned ms)
                                 ms ?: PEER_DEADLINE / 1000);
 }
 
-/* Waits until the client has dealt with everything sent so far. */
+/* Waits until the client has processed everything sent so far. */
 static void fence(Rig *rig)
 {
     VFIOUserHeader header = {
@@ -41,7 +42,7 @@ static void fence(Rig *rig)
 
 /* Late */
 
-/* Reads, and gets no answer in time; returns the request's header. */
+/* Lets a read time out; returns the request's header. */
 static VFIOUserHeader time_out(Rig *rig)
 {
     Error *err = NULL;
@@ -62,7 +63,7 @@ static void test_late_reply(void)
         VFIOUserHeader late = time_out(rig), next;
         Read r;
 
-        /* the id stays taken until the late reply has come */
+        /* the id is not reused until the late reply has arrived */
         rig_begin(rig, &r, 2, &error_abort);
         next = rig_recv_header(rig, VFIO_USER_REGION_READ);
         g_assert_cmpuint(next.id & 0xff, !=, late.id & 0xff);
@@ -73,7 +74,7 @@ static void test_late_reply(void)
     rig_assert_in_sync(rig);
 }
 
-/* It is dropped, and checked even so. */
+/* A late reply is dropped, but it is checked nevertheless. */
 static void test_late_violation(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -85,7 +86,7 @@ static void test_late_violation(void)
     rig_assert_lost(rig, "reply to REGION_READ names another command");
 }
 
-/* A second reply, when its id is already in use again. */
+/* A second reply arrives when its slot is already in use again. */
 static void test_reply_twice(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -121,7 +122,7 @@ static void let_time_out(Rig *rig, Read *reads, int n)
     set_timeout(rig, 0);
 }
 
-/* Ids of calls that timed out come back with their replies. */
+/* The ids of calls that timed out are free again after their replies. */
 static void test_many_late(void)
 {
     g_autofree Read *reads = g_new(Read, MAX_LATE);
@@ -141,7 +142,7 @@ static void test_many_late(void)
     }
 }
 
-/* The connection ends before they use all ids up, and nobody waits for one. */
+/* The connection ends before all ids are used up; no call waits for one. */
 static void test_too_many_late(void)
 {
     g_autofree Read *reads = g_new(Read, MAX_LATE);
@@ -169,7 +170,7 @@ static void test_timeout_factor(void)
     peer_assert_error(err, "DEVICE_RESET: no reply within 21 ms");
 }
 
-/* A reply one byte at a time. */
+/* The reply arrives one byte at a time. */
 static void test_slow_reply(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -210,9 +211,9 @@ static void *caller_notify(void *opaque)
 }
 
 /*
- * A reply to a request that waits for room in the socket: the id is free
- * again, is claimed by another call and must stay that one's when the first
- * is given up.
+ * A reply arrives for a request that still waits for room in the socket.  The
+ * id is then free, and another call claims it.  That call must keep the id when
+ * the first one times out.
  */
 static void early_reply(void *(*run)(void *))
 {
@@ -270,8 +271,8 @@ static void test_early_reply_to_note(void)
 
 typedef enum Death {
     HANGS_UP,
-    UNREAD,                     /* closes with requests unread */
-    IN_REPLY,                   /* hangs up in the middle of one */
+    UNREAD,                     /* closes without reading requests */
+    IN_REPLY,                   /* closes in the middle of a reply */
     DEATHS
 } Death;
 
@@ -288,7 +289,7 @@ static void die(Rig *rig, Death death, VFIOUserHeader last)
     rig_hang_up(rig);
 }
 
-/* With calls in flight: callers asleep and calls that nobody waits for yet. */
+/* Calls are in flight: of sleeping callers, and calls without a waiter. */
 static void test_dies(void)
 {
     enum { THREADS = 4 };
@@ -347,13 +348,13 @@ static void test_dies_in_handshake(void)
     g_assert_cmpint(vfio_user_proxy_finish(rig->proxy, &call, &err), ==,
                     -ECONNRESET);
     peer_assert_error(err, "VERSION: the server closed the connection");
-    /* it never was up: whoever tried to connect knows */
+    /* "lost" is not called because the connection was never up */
     g_assert_cmpuint(rig->lost, ==, 0);
 }
 
-/* Deaf */
+/* Not reading */
 
-/* Small messages go whole or not at all: a post times out, nothing is lost. */
+/* Small messages are sent whole or not at all, so a timeout is harmless. */
 static void test_reads_nothing(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -368,7 +369,7 @@ static void test_reads_nothing(void)
     rig_assert_in_sync(rig);
 }
 
-/* A message that was cut short ends the connection. */
+/* A message that was sent only in part ends the connection. */
 static void test_reads_half(void)
 {
     g_autofree uint8_t *data = g_malloc0(MiB);
@@ -386,8 +387,8 @@ static void test_reads_half(void)
 }
 
 /*
- * Asks and does not read the answers: they time a request out, which has to
- * go behind them, and are not lost.
+ * The server sends requests and does not read the replies.  A post times out
+ * because it must be sent after them; the replies are not lost.
  */
 static void test_reads_no_replies(void)
 {
@@ -424,19 +425,16 @@ static void *ask_much(void *opaque)
     return NULL;
 }
 
-/*
- * Waits until the client reads no more, asleep: whoever reads does not turn
- * in circles.
- */
+/* Waits until the client stops reading; the reader must sleep and not spin. */
 static void assert_not_read(Rig *rig)
 {
     peer_wait_until(qatomic_read(&rig->requests) >= 8 * MiB / (MUCH + 32));
     peer_wait_until(peer_is_asleep(qatomic_read(&rig->request_tid)));
-    /* and some that the socket took */
+    /* some replies are in the socket */
     g_assert_cmpuint(qatomic_read(&rig->requests), <, 9 * MiB / MUCH);
 }
 
-/* Asks for more than may be kept: it is not read until it reads. */
+/* Too many requests: the client does not read until the server reads. */
 static void test_asks_too_much(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -451,7 +449,7 @@ static void test_asks_too_much(void)
     rig_assert_in_sync(rig);
 }
 
-/* The same while one caller reads and another waits to write. */
+/* The same while one caller is the reader and another waits to write. */
 static void test_asks_too_much_of_caller(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -493,7 +491,7 @@ static void *flood_replies(void *opaque)
     return NULL;
 }
 
-/* Replies to no call, without end: they are dropped, and a call ends. */
+/* Endless replies to no call: they are dropped, and calls still time out. */
 static void test_floods_replies(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -531,8 +529,8 @@ static void *drain(void *opaque)
 }
 
 /*
- * Requests of @count bytes without a pause: calls end, and posts get through,
- * whether replies are sent as fast as they are asked for or queue up.
+ * Requests of @count bytes without a pause: calls time out and posts are sent,
+ * whether the replies can be sent at once or queue up.
  */
 static void floods_requests(unsigned count)
 {

@@ -1,8 +1,8 @@
 /*
  * Unit tests of the vfio-user connection: small writes that wait
  *
- * Threads post small writes while they cannot go out; the test plays the
- * server and looks at what comes, in how many messages, and how often each.
+ * Threads post small writes while nothing can be sent.  The test acts as the
+ * server and checks which writes arrive, in how many messages, and how often.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,7 +31,7 @@ static void *write_small(void *opaque)
     return NULL;
 }
 
-/* Starts @n of them, who have to wait. */
+/* Starts @n writers, which must wait. */
 static void writers_start(Writers *w, Rig *rig, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -98,7 +98,7 @@ static void recv_single(Rig *rig, Seen *seen)
     see(seen, rw.offset, data);
 }
 
-/* Nobody is in the way. */
+/* A single write is sent at once. */
 static void test_alone(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -116,7 +116,7 @@ static void start_all(Rig *rig)
     writers_start(rig->opaque, rig, WRITERS);
 }
 
-/* While a request is answered all of them wait, and go in one message. */
+/* During a request all writers wait, and are then sent in one message. */
 static void test_held_back(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -137,7 +137,7 @@ static void start_one(Rig *rig)
     writers_start(rig->opaque, rig, 1);
 }
 
-/* One that waited alone goes as it is. */
+/* A write that waited alone is sent as an ordinary write. */
 static void test_one_held_back(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -152,7 +152,7 @@ static void test_one_held_back(void)
     writers_join(&writers, 1);
 }
 
-/* A server that reads nothing: the first waits for room, the rest for it. */
+/* The server does not read: one writer waits for room, the others for it. */
 static void test_no_room(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -168,7 +168,7 @@ static void test_no_room(void)
     rig_assert_in_sync(rig);
 }
 
-/* Nothing goes out of those that were too late, and nobody hangs. */
+/* Writes that time out are not sent, and no writer hangs. */
 static void test_too_late(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -189,7 +189,7 @@ static void test_too_late(void)
     rig_assert_in_sync(rig);
 }
 
-/* A connection that ends takes all of them along. */
+/* All writers fail when the connection ends. */
 static void test_lost(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -216,7 +216,7 @@ static void *write_many(void *opaque)
     return NULL;
 }
 
-/* However they meet, none is lost and none goes twice. */
+/* With many concurrent writes, none is lost and none is sent twice. */
 static void test_many(void)
 {
     enum { ROUNDS = 2000 };

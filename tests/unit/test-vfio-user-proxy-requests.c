@@ -1,10 +1,10 @@
 /*
  * vfio-user connection: the server's requests
  *
- * Which thread serves them, what goes out before the answer, and what becomes
- * of an answer for which there is no room.  The test itself is the server,
- * threads of it are the callers; descriptors and threads are counted around
- * every test.
+ * Which thread serves the requests, what is sent before the reply, and what
+ * happens to a reply for which there is no room.  The test itself is the
+ * server, its threads are the callers; descriptors and threads are counted
+ * around every test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,9 +13,9 @@
 #include "qemu/error-report.h"
 #include "vfio-user-rig.h"
 
-/* Who serves */
+/* The thread that serves */
 
-/* With nobody calling the receive thread serves. */
+/* If there is no call, the receive thread serves. */
 static void test_request(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -62,7 +62,7 @@ static void test_request_refused(void)
     g_assert_cmpuint(m.size, ==, 0);
 }
 
-/* A request with No_reply gets none, nor does a refused one. */
+/* A request with No_reply gets no reply, even if it is refused. */
 static void test_request_no_reply(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -79,7 +79,7 @@ static void test_request_no_reply(void)
     rig_recv_dma_read(rig, 5, 5, 5);
 }
 
-/* Needed to answer a call: the one who waits for the answer serves it. */
+/* During a call, the thread that waits for its reply serves requests. */
 static void test_request_in_call(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -90,7 +90,7 @@ static void test_request_in_call(void)
     caller_start(&caller, rig, 0x123);
     header = rig_recv_header(rig, VFIO_USER_REGION_READ);
     caller_wait_asleep(&caller);
-    /* the receive thread may have been there first, but not for long */
+    /* at first, the receive thread may still be the reader */
     peer_wait_until(({
         rig_send_dma_read(rig, id, id, 100);
         rig_recv_dma_read(rig, id, id, 100);
@@ -108,8 +108,8 @@ static void test_request_in_call(void)
 }
 
 /*
- * What comes with a reply in one piece is read ahead by the caller, and no
- * byte follows that would wake anybody.
+ * Requests that arrive together with a reply are read ahead by the caller.
+ * They must be served although no later byte wakes a thread.
  */
 static void test_read_ahead(void)
 {
@@ -151,7 +151,7 @@ static void test_read_ahead(void)
 
 /* The writer's turn */
 
-/* Posts until @rounds, then reads once. */
+/* Posts @rounds times, then reads once. */
 static void *caller_post_and_read(void *opaque)
 {
     Caller *c = opaque;
@@ -163,18 +163,18 @@ static void *caller_post_and_read(void *opaque)
     return NULL;
 }
 
-/* Waits until the poster, who posts all the time, gets no further. */
+/* Waits until the poster, which posts without a pause, is blocked. */
 static void hold_poster_back(Rig *rig)
 {
     Caller *poster = rig->opaque;
     unsigned done = qatomic_read(&poster->done);
 
     caller_wait_asleep(poster);
-    /* one may have been on its way */
+    /* one post may have been in progress */
     g_assert_cmpuint(qatomic_read(&poster->done) - done, <=, 1);
 }
 
-/* Between a request's arrival and its reply no command goes out. */
+/* Between the arrival of a request and its reply, no command is sent. */
 static void test_held_back(void)
 {
     enum { REQUESTS = 100 };
@@ -210,7 +210,7 @@ static void test_held_back(void)
     caller_join(&poster);
 }
 
-/* Starts the poster, who has to wait. */
+/* Starts the poster, which must wait. */
 static void start_poster(Rig *rig)
 {
     Caller *poster = rig->opaque;
@@ -222,7 +222,7 @@ static void start_poster(Rig *rig)
     g_assert_cmpuint(qatomic_read(&poster->done), ==, 0);
 }
 
-/* Nor before the end of one that gets no reply, and then it does. */
+/* A post waits for the end of a request without reply and is then sent. */
 static void test_held_back_no_reply(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -274,7 +274,7 @@ static VFIOUserHeader recv_large_write(Rig *rig)
     return m.header;
 }
 
-/* Messages that the socket cannot take at once do not mix. */
+/* Messages that are sent in several parts do not mix. */
 static void test_writers(void)
 {
     enum { THREADS = 4, ROUNDS = 5 };
@@ -297,7 +297,7 @@ static void test_writers(void)
     }
 }
 
-/* Both sides send a megabyte, and the server reads only when it has sent. */
+/* Both sides send a megabyte, and the server reads only after it has sent. */
 static void test_both_full(void)
 {
     g_autofree uint8_t *payload = g_malloc(sizeof(VFIOUserDMARW) + MiB);
@@ -322,7 +322,7 @@ static void test_both_full(void)
     }
 }
 
-/* Replies for which there is no room are sent when there is some. */
+/* Replies for which there is no room are sent when there is room. */
 static void test_queued(void)
 {
     enum { REQUESTS = 200 };
@@ -334,7 +334,7 @@ static void test_queued(void)
         rig_send_dma_read(rig, i, i, i * 50);
     }
     peer_wait_until(qatomic_read(&rig->requests) == REQUESTS);
-    /* a request behind them: it waits for its turn */
+    /* a later post waits for its turn */
     caller_start(&poster, rig, 1);
     caller_wait_asleep(&poster);
 
@@ -347,7 +347,7 @@ static void test_queued(void)
     rig_assert_in_sync(rig);
 }
 
-/* The same with a caller who has the reader's turn, and keeps it. */
+/* The same with a caller that is the reader all the time. */
 static void test_queued_by_caller(void)
 {
     enum { REQUESTS = 200 };

@@ -1,9 +1,10 @@
 /*
  * vfio-user connection: the second refusal of a server that does not drain
  *
- * What rust-vmm's crate vfio_user sends behind the refusal of a command that it
- * does not know is dropped, with one warning; what only resembles it, or comes
- * elsewhere, ends the connection.  The test itself is the server.
+ * rust-vmm's crate vfio_user sends a second, stray message after the refusal
+ * of an unknown command.  It is dropped with one warning.  Messages that only
+ * resemble it, or arrive at another time, end the connection.  The test itself
+ * is the server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +18,7 @@
 
 #define REFUSAL (VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR)
 
-/* Asks for region io fds, which the server refuses; returns its header. */
+/* Requests region io fds, which the server refuses; returns the header. */
 static VFIOUserHeader refuse(Rig *rig, const char *optional, uint32_t argsz)
 {
     const VFIOUserRegionIOFds msg = { .argsz = argsz, .index = 1 };
@@ -46,7 +47,7 @@ static void send_header(Rig *rig, VFIOUserHeader header)
     peer_send_bytes(rig->peer, &header, sizeof(header), NULL, 0);
 }
 
-/* One warning for all of them, and it names command and property. */
+/* There is one warning for all strays, with the command and the property. */
 static void test_dropped(void)
 {
     if (g_test_subprocess()) {
@@ -58,7 +59,7 @@ static void test_dropped(void)
                 .id = ARGSZ + i, .flags = i % 2 ? VFIO_USER_ERROR : REFUSAL,
                 .error = i ? EINVAL : 0,
             });
-            if (i != 3) {       /* two strays without a call between */
+            if (i != 3) {       /* once two strays without a call between */
                 rig_assert_in_sync(rig);
             }
         }
@@ -71,7 +72,7 @@ static void test_dropped(void)
     g_test_trap_assert_stderr_unmatched("*refused *refused *refused *");
 }
 
-/* A server that drains sends none: nothing is expected later on. */
+/* A server that drains the payload sends no stray; a late one is refused. */
 static void test_none(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -93,7 +94,7 @@ static void test_twice(void)
     rig_assert_lost(rig, "no such command");
 }
 
-/* Its refusal came too late; what follows is dropped all the same. */
+/* The refusal is late; the stray after it is still dropped. */
 static void test_late(void)
 {
     const VFIOUserRegionIOFds msg = { .argsz = ARGSZ };
@@ -132,13 +133,13 @@ static void test_descriptor(void)
     close(fd);
 }
 
-/* What is no stray */
+/* Messages that are not strays */
 
 typedef struct Other {
     const char *name;
     VFIOUserHeader header;
-    uint32_t argsz;             /* ARGSZ where 0 */
-    bool mandatory;             /* the command that was refused */
+    uint32_t argsz;             /* 0: ARGSZ */
+    bool mandatory;             /* the refused command is not optional */
     const char *rule;
 } Other;
 
@@ -160,7 +161,7 @@ static const Other others[] = {
       .rule = "no such command" },
     { "shorter", { ARGSZ, .size = 15, .flags = REFUSAL },
       .rule = "no such command" },
-    /* a payload that looks like a command that there is */
+    /* a payload that looks like a valid command */
     { "known-command", { ARGSZ, VFIO_USER_DMA_READ, .flags = REFUSAL },
       .argsz = VFIO_USER_DMA_READ << 16 | ARGSZ,
       .rule = "a command that only the server sends" },

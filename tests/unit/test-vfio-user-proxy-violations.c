@@ -1,10 +1,10 @@
 /*
- * vfio-user connection: what a server may not say, and what it may say oddly
+ * vfio-user connection: invalid messages, and unusual but harmless ones
  *
- * A table of messages that break a rule: each ends the connection and is named
- * with the rule.  And replies that are odd but harmless: they may not even
- * cost the connection.  The test itself is the server; descriptors and threads
- * are counted around every test.
+ * A table of messages that violate a rule: each ends the connection, and the
+ * error has the message and the rule.  Also unusual but harmless replies, which
+ * must not end the connection.  The test itself is the server; descriptors and
+ * threads are counted around every test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,9 +15,9 @@
 
 typedef struct Violation {
     const char *name;
-    VFIOUserHeader header;      /* .size 0: that of header and payload */
+    VFIOUserHeader header;      /* .size 0: size of header and payload */
     size_t size;                /* of the payload */
-    bool to_call;               /* with the id of the call in flight */
+    bool to_call;               /* uses the id of the call in flight */
     bool handshake;
     bool fd;
     const char *rule;
@@ -139,7 +139,7 @@ static void test_violation(gconstpointer data)
     peer_assert_counts(before);
 }
 
-/* Odd */
+/* Unusual */
 
 static const struct {
     uint32_t flags;
@@ -158,7 +158,7 @@ static const struct {
     { VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR, ENOENT, 32, true, -ENOENT },
     { VFIO_USER_TYPE_COMMAND | VFIO_USER_ERROR, EINVAL, 0, false, -EINVAL },
     { VFIO_USER_TYPE_COMMAND | VFIO_USER_ERROR, 0, 16, false, -EIO },
-    /* no error: the field means nothing */
+    /* without the error flag, the error field is ignored */
     { VFIO_USER_TYPE_REPLY, EINVAL, 32, false, 0 },
     { VFIO_USER_TYPE_REPLY | VFIO_USER_NO_REPLY, 0, 32, true, 0 },
 };
@@ -180,7 +180,7 @@ static void test_error_replies(void)
         VFIOUserHeader header;
         Error *err = NULL;
 
-        /* of what may be dropped, the most */
+        /* the largest payload that is dropped, which needs another command */
         if (error_replies[i].size == 70000) {
             call.command = VFIO_USER_REGION_READ;
             call.head_size = sizeof(VFIOUserRegionRW);
@@ -205,7 +205,7 @@ static void test_error_replies(void)
     rig_assert_in_sync(rig);
 }
 
-/* Replies that nobody asked for are dropped, and so are their descriptors. */
+/* Replies to no call are dropped together with their descriptors. */
 static void test_unasked(void)
 {
     if (g_test_subprocess()) {
@@ -225,12 +225,12 @@ static void test_unasked(void)
     }
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
-    /* said, and only once */
+    /* reported only once */
     g_test_trap_assert_stderr("*reply that matches no call*");
     g_test_trap_assert_stderr_unmatched("*matches no call*matches no call*");
 }
 
-/* Some servers answer posts: no call's reply, and not worth a word. */
+/* Some servers reply to posts; that is not reported. */
 static void test_answers_posts(void)
 {
     if (g_test_subprocess()) {

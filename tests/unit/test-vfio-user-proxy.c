@@ -1,10 +1,10 @@
 /*
  * vfio-user connection: calls and posts
  *
- * With a server that keeps to the protocol: whose reply is it, who reads, who
- * wakes up, and what is left when the connection is closed.  The test itself
- * is the server, threads of it are the callers; descriptors and threads are
- * counted around every test.
+ * With a server that follows the protocol: replies reach the right call, which
+ * thread reads, which thread wakes up, and nothing is left after the connection
+ * is closed.  The test itself is the server, its threads are the callers;
+ * descriptors and threads are counted around every test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +29,7 @@ static void test_call(void)
     g_assert_cmpuint(RIG_STAT(rig, calls) - calls, ==, 1000);
 }
 
-/* Eight threads at once; the replies of a round come in any order. */
+/* Eight threads call at once; the replies of a round arrive in any order. */
 static void test_shuffled(void)
 {
     enum { THREADS = 8, ROUNDS = 100 };
@@ -73,7 +73,7 @@ static void *answer_reads(void *opaque)
     return NULL;
 }
 
-/* Many more calls at once than there are ids. */
+/* There are many more concurrent calls than ids. */
 static void test_pipelined(void)
 {
     enum { CALLS = 1000 };
@@ -91,7 +91,7 @@ static void test_pipelined(void)
     caller_join(&server);
 }
 
-/* All ids are taken; callers wait for one, some asleep, one of them reading. */
+/* All ids are in use; callers wait for one, asleep or as the reader. */
 static void test_no_id_left(void)
 {
     enum { SLOTS = 255, THREADS = 6, ROUNDS = 20 };
@@ -131,7 +131,7 @@ static void test_no_id_left(void)
     }
 }
 
-/* Who waits behind the reader takes his turn when he goes. */
+/* When the reader leaves, a waiting caller becomes the reader. */
 static void test_next_reader(void)
 {
     enum { THREADS = 4 };
@@ -146,7 +146,7 @@ static void test_next_reader(void)
             headers[i] = rig_recv_header(rig, VFIO_USER_REGION_READ);
             caller_wait_asleep(&callers[i]);
         }
-        /* one at a time, each when the one before has gone */
+        /* one at a time, each after the previous one has left */
         for (int i = 0; i < THREADS; i++) {
             int j = (i + round) % THREADS;
 
@@ -156,7 +156,7 @@ static void test_next_reader(void)
     }
 }
 
-/* A reply of the largest size, and descriptors both ways. */
+/* A reply of the largest size. */
 static void test_large_reply(void)
 {
     g_autofree uint8_t *payload = g_malloc0(sizeof(VFIOUserRegionRW) + MiB);
@@ -181,7 +181,7 @@ static void test_large_reply(void)
     }
 }
 
-/* Receives a message; done is the number of its descriptors. */
+/* Receives a message; "done" is the number of its descriptors. */
 static void *recv_one(void *opaque)
 {
     Caller *c = opaque;
@@ -221,7 +221,7 @@ static void test_fds(void)
         g_assert_cmpuint(peer_inode(call.reply_fds[i]), ==,
                          peer_inode(fds[i]));
     }
-    /* one is taken, the others go with the call */
+    /* one is taken, the others are closed with the call */
     taken = call.reply_fds[2];
     call.reply_nfds = 2;
     vfio_user_call_clear(&call);
@@ -230,7 +230,7 @@ static void test_fds(void)
     vfio_user_close_fds(fds, 3);
 }
 
-/* With a message that takes many attempts to send they go once. */
+/* The descriptors of a message that is sent in parts are sent once. */
 static void test_fds_of_long_message(void)
 {
     g_autofree uint8_t *data = g_malloc0(MiB);
@@ -252,7 +252,7 @@ static void test_fds_of_long_message(void)
     close(fd);
 }
 
-/* Posts and notes */
+/* Posts and notifies */
 
 static void test_post(void)
 {
@@ -286,7 +286,7 @@ static void notify(Rig *rig, int error)
     peer_send(rig->peer, header, NULL, 0, NULL, 0);
 }
 
-/* Its id comes back with the reply: there may be any number. */
+/* The reply frees the id, so the number of notifies is not limited. */
 static void test_notify(void)
 {
     g_autoptr(Rig) rig = rig_new();
@@ -330,7 +330,7 @@ static void *serve_reads(void *opaque)
     return NULL;
 }
 
-/* Callers read for themselves: the receive thread sleeps meanwhile. */
+/* Callers read the replies; the receive thread sleeps meanwhile. */
 static void test_wakeups(void)
 {
     enum { CALLS = 2000 };
@@ -350,8 +350,8 @@ static void test_wakeups(void)
 }
 
 /*
- * A server that takes its time costs no wake-up but the caller's own, be it
- * one that has @asked for something or not.
+ * A slow reply wakes up only the caller, whether the server @asked for DMA
+ * before or not.
  */
 static void wakeups_asleep(bool asked)
 {
@@ -389,7 +389,7 @@ static void test_wakeups_asked(void)
     wakeups_asleep(true);
 }
 
-/* Neither a caller who waits nor nobody at all has the receive thread run. */
+/* The receive thread does not run while a caller waits or nothing happens. */
 static void test_wakeups_idle(void)
 {
     g_autoptr(Rig) idle = rig_new();
@@ -435,13 +435,13 @@ static void test_close(void)
     g_assert_cmpint(rig_post(rig, 1, &err), ==, -ECONNRESET);
     peer_assert_error(err, "connection is closed");
     vfio_user_proxy_close(rig->proxy);
-    /* it is not lost but given up, and the server sees the end */
+    /* the connection is not lost but closed, and the server sees the end */
     g_assert_cmpuint(rig->lost, ==, 0);
     rig_recv_header(rig, VFIO_USER_REGION_READ);
     g_assert_false(peer_recv(rig->peer, &(PeerMessage) { }));
 }
 
-/* In the states before UP, and with nothing ever sent. */
+/* The connection is closed in a state before UP. */
 static void test_close_early(void)
 {
     g_autoptr(Rig) down = rig_new_down();

@@ -1,10 +1,10 @@
 /*
  * vfio-user region information checks
  *
- * A table of replies and of the files that come with them: who breaks the
- * protocol, what can be mapped, what cannot.  Numbers are those of the
- * specification, not of the headers that the code under test uses.  Starts no
- * process, opens no socket.
+ * A table of replies and of their files: which of them violate the protocol,
+ * which can be mapped, which cannot.  Numbers come from the specification, not
+ * from the headers that the code under test uses.  Starts no process, opens no
+ * socket.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,16 +27,16 @@
 #define MSIX 3
 
 #define PAGE 0x1000
-#define MANY 65                 /* areas: one more than is taken */
+#define MANY 65                 /* areas: one more than is accepted */
 
-/* A capability; SPARSE has areas.  At 0: none. */
+/* A capability; SPARSE has areas.  If @at is 0, there is none. */
 typedef struct Cap {
     uint32_t at;
     uint16_t id;
     uint32_t next;
-    uint32_t nr_areas;          /* as it says */
+    uint32_t nr_areas;          /* the field of the capability */
     uint64_t words[8];          /* of areas: offset, size, ... */
-    uint32_t there;             /* areas; 0: as many as it says */
+    uint32_t present;           /* areas in the reply; 0: nr_areas */
 } Cap;
 
 typedef enum File {
@@ -56,18 +56,18 @@ typedef struct Row {
     uint64_t offset;
     Cap caps[3];
     uint32_t asked;             /* argsz of the request; 0: ASKED */
-    uint32_t argsz;             /* as it says; 0: as it is */
-    uint32_t cap_offset;        /* 0: that of caps[0] */
-    uint32_t length;            /* of the reply; 0: all of it */
-    uint32_t index;             /* 0: the one asked for */
+    uint32_t argsz;             /* the field; 0: size of the whole reply */
+    uint32_t cap_offset;        /* 0: offset of caps[0] */
+    uint32_t length;            /* bytes of the reply; 0: all of it */
+    uint32_t index;             /* 0: the requested index */
     File file;
-    uint64_t file_size;         /* 0: as long as the region needs */
-    const char *violation;      /* part of the message; NULL: fine */
-    const char *unmappable;
-    bool nothing;               /* it has no bytes to be mapped */
+    uint64_t file_size;         /* 0: as required by the region */
+    const char *violation;      /* part of the message; NULL: valid */
+    const char *unmappable;     /* part of the message; NULL: mappable */
+    bool empty;                 /* it has no bytes that can be mapped */
 } Row;
 
-#define ZERO UINT32_MAX         /* a 0 that is meant */
+#define ZERO UINT32_MAX         /* stands for a real 0 */
 
 static const Row rows[] = {
     { "whole", PAGE, RW | MMAP },
@@ -95,11 +95,11 @@ static const Row rows[] = {
     { "area-empty-anywhere", 4 * PAGE, RW | MMAP | CAPS, 0,
       { { 32, SPARSE, 0, 3, { 5, 0, UINT64_MAX, 0, 2 * PAGE, PAGE } } } },
     { "area-empty", 4 * PAGE, RW | MMAP | CAPS, 0,
-      { { 32, SPARSE, 0, 1, { PAGE, 0 } } }, .nothing = true },
+      { { 32, SPARSE, 0, 1, { PAGE, 0 } } }, .empty = true },
     { "areas-empty", 4 * PAGE, RW | MMAP | CAPS, 0,
-      { { 32, SPARSE, 0, 2, { PAGE, 0, 7, 0 } } }, .nothing = true },
+      { { 32, SPARSE, 0, 2, { PAGE, 0, 7, 0 } } }, .empty = true },
     { "no-areas", 4 * PAGE, RW | MMAP | CAPS, 0,
-      { { 32, SPARSE, 0, 0 } }, .nothing = true },
+      { { 32, SPARSE, 0, 0 } }, .empty = true },
     { "caps-in-front-of-areas", 4 * PAGE, RW | MMAP | CAPS, 0,
       { { 32, TYPE, 56 }, { 48, 77, 0 },
         { 56, SPARSE, 48, 1, { PAGE, PAGE } } } },
@@ -111,7 +111,7 @@ static const Row rows[] = {
     { "caps-later", PAGE, RW | MMAP | CAPS, .asked = 32, .argsz = 65536,
       .cap_offset = 0x7fffffff },
 
-    /* the structure lies */
+    /* invalid structure */
     { "index", PAGE, RW, .index = 3, .violation = "about region 3" },
     { "size-of-8-exbibytes", 1ull << 63, RW, .violation = "impossible" },
     { "offset-of-8-exbibytes", PAGE, RW, 1ull << 63,
@@ -252,7 +252,7 @@ static unsigned cap_end(const Cap *cap)
 {
     switch (cap->id) {
     case SPARSE:
-        return cap->at + 16 + 16 * (cap->there ?: cap->nr_areas);
+        return cap->at + 16 + 16 * (cap->present ?: cap->nr_areas);
     case TYPE:
         return cap->at + 16;
     default:
@@ -276,7 +276,7 @@ static void put_cap(uint8_t *reply, const Cap *cap)
     }
 }
 
-/* Exactly the bytes that are there: a checker sees who reads further. */
+/* Allocates exactly *@length bytes: a sanitizer detects reads beyond. */
 static uint8_t *make_reply(const Row *row, size_t *length)
 {
     g_autofree uint8_t *reply = g_malloc0(8192);
@@ -370,8 +370,8 @@ static void test_row(gconstpointer data)
     if (row->violation || row->asked || !(row->flags & MMAP)) {
         return;
     }
-    g_assert_cmpint(vfio_user_region_info_is_empty(reply), ==, row->nothing);
-    if (row->nothing) {
+    g_assert_cmpint(vfio_user_region_info_is_empty(reply), ==, row->empty);
+    if (row->empty) {
         return;
     }
     err = NULL;
@@ -383,7 +383,7 @@ static void test_row(gconstpointer data)
     }
 }
 
-/* Bytes without sense: an answer, whichever, and nothing read outside. */
+/* Random bytes: any result is fine, but nothing is read beyond the reply. */
 static void test_noise(void)
 {
     const VFIOUserRegionInfo asked = { .argsz = ASKED, .index = INDEX };

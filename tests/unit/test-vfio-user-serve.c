@@ -1,8 +1,8 @@
 /*
- * vfio-user requests of the server, against memory of the test
+ * vfio-user requests of the server, with memory of the test
  *
- * What DMA_READ and DMA_WRITE move, and that a request which cannot be granted
- * as a whole moves nothing.  The test itself is the server.
+ * What DMA_READ and DMA_WRITE transfer, and that a request that cannot be
+ * granted as a whole transfers nothing.  The test itself is the server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,12 +16,15 @@
 
 #define PAGE 0x1000ull
 #define BASE 0x100000ull        /* address of the first map */
-#define RO (BASE + 2 * MiB)     /* one that must not be written to */
+#define RO (BASE + 2 * MiB)     /* a read-only page */
 #define HOLE (RO + PAGE)
-#define SLOW (HOLE + PAGE)      /* one that is slow to be read */
+#define SLOW (HOLE + PAGE)      /* a page that is slow to read */
 #define OTHER (SLOW + PAGE)
 
-/* 1 MiB in maps of one page, backwards in memory; 1 MiB in one; one page. */
+/*
+ * Maps: 1 MiB in pages that are in reverse order in memory, 1 MiB in one map,
+ * and one read-only page.
+ */
 typedef struct Fixture {
     Rig *rig;
     VFIOUserServe serve;
@@ -61,7 +64,7 @@ static void serve(Rig *rig, const VFIOUserMessage *msg)
     g_assert_cmpuint(f->held, ==, 0);
 }
 
-/* Where the byte at BASE + @at is in the fixture's memory. */
+/* Returns the offset of the byte at BASE + @at in the fixture's memory. */
 static size_t place(size_t at)
 {
     size_t page = at / PAGE;
@@ -115,7 +118,7 @@ static void fixture_free(Fixture *f)
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Fixture, fixture_free)
 
-/* Returns the errno of the answer, 0 for none; its data go to @data. */
+/* Sends a request; returns the reply's errno or 0, and its data in @data. */
 static uint32_t dma(Fixture *f, uint16_t command, uint64_t address,
                     uint64_t count, const void *bytes, size_t size,
                     uint8_t *data)
@@ -221,7 +224,7 @@ static void test_refused(void)
     rig_assert_in_sync(f->rig);
 }
 
-/* Sent before a reply is taken: each is answered, in order, from its memory. */
+/* Several requests are sent before the replies are read; they stay in order. */
 static void test_in_flight(void)
 {
     g_autoptr(Fixture) f = fixture_new();
@@ -243,12 +246,12 @@ static void test_in_flight(void)
     }
 }
 
-/* Memory that takes its time */
+/* Slow memory */
 
 static struct {
     void *page;
-    sem_t read;                 /* somebody reads it */
-    sem_t ready;                /* and gets it */
+    sem_t read;                 /* a thread reads the page */
+    sem_t ready;                /* the read may continue */
 } slow;
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -286,8 +289,8 @@ static void slow_destroy(void)
 }
 
 /*
- * The socket is full, so the answer is copied.  Nobody else waits for that:
- * neither who wants the connection nor who maps or unmaps other memory.
+ * The socket is full, so the reply is copied.  No other thread waits for the
+ * copy, be it for the connection or to map or unmap other memory.
  */
 static void test_slow(void)
 {
@@ -324,7 +327,7 @@ static bool may_dma(void *device)
     return qatomic_read((bool *)device);
 }
 
-/* What would be granted is refused while the device may not reach memory. */
+/* Valid requests are refused while the device may not do DMA. */
 static void test_may_not(void)
 {
     g_autoptr(Fixture) f = fixture_new();

@@ -1,8 +1,8 @@
 /*
  * vfio-user byte stream
  *
- * Bytes and descriptors cut at every place where a socket may cut them.  The
- * other end is in the same thread: nothing here waits.  Descriptors are
+ * Bytes and descriptors split at every place where a socket may split them.
+ * The other end is in the same thread, so nothing waits.  Descriptors are
  * counted around every test.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -45,7 +45,7 @@ static void pair_free(Pair *pair)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Pair, pair_free)
 
-/* Appends a message of @size bytes, header included, that tells its @id. */
+/* Appends a message of @size bytes with the header; its bytes depend on @id. */
 static void append_message(GByteArray *bytes, uint16_t id, uint32_t size)
 {
     VFIOUserHeader header = {
@@ -99,9 +99,9 @@ static void assert_empty(Pair *pair)
 static const uint32_t sizes[] = { 16, 17, 40, 16 };
 
 /*
- * A descriptor goes with byte @at of four messages.  The bytes before it and
- * those from it to the end of its message are sent at once, or, with
- * @one_byte, all one by one with an attempt to take after each.
+ * Sends four messages with a descriptor at byte @at.  The bytes of a message
+ * before the descriptor and those from it on are sent at once.  With @one_byte,
+ * all bytes are sent one by one, with an attempt to take a message after each.
  */
 static void descriptor_at(size_t at, bool one_byte)
 {
@@ -174,7 +174,7 @@ static void test_boundaries(void)
     }
 }
 
-/* The most that may come, twice, all there before the first read. */
+/* Two messages with the maximum of descriptors arrive before the first read. */
 static void test_back_to_back(void)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
@@ -210,7 +210,7 @@ static void test_back_to_back(void)
     assert_empty(&pair);
 }
 
-/* One descriptor too many, in as many parts as it takes; none is kept. */
+/* Too many descriptors, in one or several parts; none of them is kept. */
 static void test_too_many(void)
 {
     static const size_t parts[][4] = {
@@ -242,7 +242,7 @@ static void test_too_many(void)
     close(fd);
 }
 
-/* What came and was not taken is closed; what was stolen is not. */
+/* Descriptors that nobody took are closed; those that were stolen are not. */
 static void test_nobody_takes(void)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
@@ -251,7 +251,7 @@ static void test_nobody_takes(void)
     VFIOUserMessage msg;
     int stolen;
 
-    /* how the sender reads its own files is none of our business */
+    /* the flags of the sender's files must not change */
     g_assert_cmpint(fcntl(fds[1], F_SETFL, O_NONBLOCK), ==, 0);
     append_message(bytes, 1, 20);
     append_message(bytes, 2, 20);
@@ -270,7 +270,7 @@ static void test_nobody_takes(void)
     g_assert_true(fcntl(fds[1], F_GETFL) & O_NONBLOCK);
     close(stolen);
 
-    /* read ahead, with descriptors, when the stream goes */
+    /* one message with descriptors is read ahead when the stream is freed */
     take(&pair, 2, 20, 2);
     g_assert_cmpint(vfio_user_stream_take(pair.stream, &msg, &error_abort),
                     ==, 0);
@@ -279,7 +279,7 @@ static void test_nobody_takes(void)
 
 /* Long messages and look-ahead */
 
-/* Sends all of @bytes, taking messages of @want bytes as they come. */
+/* Sends all of @bytes; takes messages with the sizes @want as they arrive. */
 static void pump(Pair *pair, GByteArray *bytes, const uint32_t *want,
                  size_t nwant)
 {
@@ -306,7 +306,7 @@ static void pump(Pair *pair, GByteArray *bytes, const uint32_t *want,
 
 static void test_long(void)
 {
-    /* the buffer's size, its neighbours, and the largest in use */
+    /* the size of the buffer, sizes next to it, and the largest in use */
     static const uint32_t want[] = {
         16, 64 * KiB - 1, 64 * KiB, 64 * KiB + 1, 17, 100000, 64 * KiB + 16,
         1 * MiB + 32, 16, 16, 1 * MiB + 32, 40,
@@ -326,7 +326,7 @@ static void test_look_ahead(void)
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     g_auto(Pair) pair = pair_new();
 
-    /* sizes that put a message across the buffer's end now and then */
+    /* sizes for which some messages cross the end of the buffer */
     for (size_t i = 0; i < 3000; i++) {
         want[i] = i % 100 == 50 ? 60000 : 16 + i * 37 % 500;
         append_message(bytes, i, want[i]);
@@ -334,7 +334,7 @@ static void test_look_ahead(void)
     pump(&pair, bytes, want, 3000);
 }
 
-/* The descriptors of a long message, and of the short one behind it. */
+/* The descriptors of a long message and of the short one after it. */
 static void test_long_descriptors(void)
 {
     const uint32_t size = 100000;
@@ -356,7 +356,7 @@ static void test_long_descriptors(void)
     vfio_user_close_fds(fds, ARRAY_SIZE(fds));
 }
 
-/* A header stays where it is until its message is taken. */
+/* A header can be peeked at repeatedly until its message is taken. */
 static void test_peek(void)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
@@ -375,7 +375,7 @@ static void test_peek(void)
                                               &error_abort), ==, 1);
         g_assert_cmpuint(header.id, ==, 9);
         g_assert_cmpuint(header.size, ==, 100000);
-        /* the second time the message has memory of its own */
+        /* the second time, the message has its own memory */
         g_assert_cmpint(vfio_user_stream_take(pair.stream, &msg,
                                               &error_abort), ==, 0);
     }
@@ -386,8 +386,8 @@ static void test_peek(void)
 
 /* The end */
 
-/* The peer closes behind @sent bytes of a message of @size bytes. */
-static void end_behind(uint32_t size, size_t sent)
+/* The peer closes after @sent bytes of a message of @size bytes. */
+static void end_after(uint32_t size, size_t sent)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     g_auto(Pair) pair = pair_new();
@@ -417,14 +417,14 @@ static void test_end(void)
     };
 
     for (size_t sent = 0; sent <= 40; sent++) {
-        end_behind(40, sent);
+        end_after(40, sent);
     }
     for (size_t i = 0; i < ARRAY_SIZE(some); i++) {
-        end_behind(100000, some[i]);
+        end_after(100000, some[i]);
     }
 }
 
-/* A server killed with bytes unread: an error, not an end. */
+/* A server that is killed with unread bytes is an error, not an end. */
 static void test_reset(void)
 {
     g_auto(Pair) pair = pair_new();
@@ -499,7 +499,7 @@ static void test_send_to_nobody(void)
     peer_assert_error(err, "");
 }
 
-/* Other sockets than UNIX ones carry bytes, and say that they carry no more. */
+/* A TCP socket transfers bytes, and reports that it cannot pass descriptors. */
 static void test_tcp(void)
 {
     g_autoptr(QIOChannelSocket) ioc = NULL;
@@ -526,7 +526,7 @@ static void test_tcp(void)
     close(listener);
 
     g_assert_false(vfio_user_stream_passes_fds(pair.stream));
-    /* none of an array is none */
+    /* an array with 0 descriptors is allowed */
     g_assert_cmpint(vfio_user_stream_send(pair.stream, &iov, 1, no_fds, 0,
                                           &error_abort), ==, 5);
     g_assert_cmpint(recv(pair.peer, back, 5, MSG_WAITALL), ==, 5);

@@ -1,7 +1,7 @@
 /*
  * Unit test for the vfio-user wire format
  *
- * Holds the structures and the table of commands against numbers that were
+ * Compares the structures and the table of commands with numbers that were
  * copied from the specification by hand, not computed from wire.h.  Opens no
  * socket; one thread.
  *
@@ -94,7 +94,7 @@ static const struct {
     OFFSET(VFIOUserDirtyPages, argsz, 0),
     OFFSET(VFIOUserDirtyPages, flags, 4),
 
-    /* the text says 40 but sums up members of 32, and servers use 32 */
+    /* the specification says 40 but lists members of 32; servers use 32 */
     SIZE(VFIOUserBitmapRange, 32),
     OFFSET(VFIOUserBitmapRange, iova, 0),
     OFFSET(VFIOUserBitmapRange, size, 8),
@@ -130,7 +130,7 @@ static void test_flags(void)
     g_assert_cmphex(VFIO_USER_DMA_WRITEABLE, ==, 2);
 }
 
-/* Least payloads, in bytes, as the specification draws them. */
+/* Minimum sizes of the payloads in bytes, from the specification. */
 static const struct {
     const char *name;
     uint16_t number;
@@ -164,7 +164,7 @@ static void check_shape(const VFIOUserShape *shape, uint32_t min, bool data)
 {
     g_assert_cmpuint(shape->min, ==, min);
     g_assert_cmpuint(shape->max, >=, shape->min);
-    /* what a message may cost in memory, its data excluded */
+    /* the maximum memory of a message without its data */
     g_assert_cmpuint(shape->max, <=, 65 * 1024);
     g_assert_cmpint(shape->data, ==, data);
     g_assert_cmpuint(shape->fds, <=, VFIO_USER_MAX_FDS);
@@ -188,7 +188,7 @@ static void test_table(void)
         check_shape(&info->request, commands[i].request,
                     commands[i].request_data);
         check_shape(&info->reply, commands[i].reply, commands[i].reply_data);
-        /* a server's request is answered from guest memory, never by fd */
+        /* replies to a server have guest memory, never descriptors */
         g_assert(!info->from_server ||
                  (!info->request.fds && !info->reply.fds));
     }

@@ -3,7 +3,8 @@
  *
  * One struct with the connection under test, the server's end of it and what
  * the callbacks saw; calls that read a register whose value depends on its
- * offset; and threads that make such calls.  The test itself acts as the server.
+ * offset; and threads that make such calls.  The test itself acts as the
+ * server.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
