@@ -1,9 +1,9 @@
 /*
- * The device of the benchmarks that have no guest look at it
+ * The device of the benchmarks in which no guest uses it
  *
- * A PCI function without BARs and interrupts: what its servers say to whoever
- * asks, and the socket that they are behind. What is measured is their own,
- * and so is any region behind the fixed ones. One thread.
+ * A PCI function without BARs and interrupts. This has its replies to all
+ * requests that are not measured, and the listening socket. The servers add
+ * what is measured, and regions after the fixed ones. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -46,7 +46,7 @@ static inline void answer_error(Device *d, Header header, int error)
     send_message(d->conn, header, NULL, 0, NULL, 0, -1);
 }
 
-/* The payload of a message. Returns false where the client has gone. */
+/* Receives the payload of a message. Returns false if the client has gone. */
 static inline bool receive_payload(Device *d, const Header *header)
 {
     if (header->size < sizeof(*header) ||
@@ -77,8 +77,8 @@ static inline void access_config(Device *d, Header header)
 }
 
 /*
- * What a client asks that nobody measures. What is unknown is answered with
- * an error, which is how a client finds out what a server can do.
+ * Replies to requests that are not measured. The reply to unknown requests is
+ * an error; from these a client learns what the server supports.
  */
 static inline void describe(Device *d, Header header)
 {
@@ -119,7 +119,7 @@ static inline void describe(Device *d, Header header)
     }
 }
 
-/* Tells whoever started us that clients may come. */
+/* Listens at @path and prints "ready". */
 static inline int listen_at(const char *path)
 {
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -136,9 +136,9 @@ static inline int listen_at(const char *path)
 }
 
 /*
- * Serves one client after another, for ever.
- * @obey: a line on stdin is there to be read
- * @serve: a message is; returns false where the client has gone
+ * Serves one client after another, forever.
+ * @obey: reads and executes a line of stdin
+ * @serve: reads and serves a message; returns false if the client has gone
  */
 static inline void run_device(Device *d, int listener, void (*obey)(Device *),
                               bool (*serve)(Device *))

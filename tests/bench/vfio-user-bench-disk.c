@@ -3,10 +3,10 @@
  *
  *     disk DEVICE BYTES SPAN MS [random]
  *
- * reads BYTES at a time, one request after another and past the page cache,
- * within the first SPAN bytes of the device, from start to end over and over
- * or here and there, for MS milliseconds. Prints how many reads that were and
- * how many nanoseconds they took.
+ * reads BYTES at a time, one request after another, without the page cache. It
+ * reads the first SPAN bytes of the device repeatedly from start to end, or in
+ * random order, for MS milliseconds. Prints the number of reads and the
+ * nanoseconds they took.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,7 +28,7 @@ static uint64_t now(void)
     return t.tv_sec * UINT64_C(1000000000) + t.tv_nsec;
 }
 
-/* xorshift64: any order will do that nobody can read ahead of */
+/* xorshift64: any order is fine that defeats read-ahead */
 static uint64_t next(uint64_t *state)
 {
     *state ^= *state << 13;

@@ -1,12 +1,12 @@
 /*
  * The floor of the register benchmark: a bare vfio-user client
  *
- * Negotiates the version on a plain socket, then does one REGION_READ after
- * another, or posts one No_reply REGION_WRITE after another, and prints what
- * one took as JSON. It waits as the client in QEMU does, polling the socket
- * for a bounded time before it sleeps, and does nothing else that a client
- * must do: no ids, no threads, no requests of the server. What remains is what
- * kernel and server need. One thread.
+ * Negotiates the version on a plain socket, then sends one REGION_READ after
+ * another, or posts one REGION_WRITE with No_reply after another, and prints
+ * the time of one as JSON. It waits as the client in QEMU does, polling the
+ * socket for a bounded time before it sleeps. It does nothing else that a
+ * client must do: no ids, no threads, no requests of the server. What remains
+ * is the time that the kernel and the server need. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -148,7 +148,7 @@ static void region_post(Floor *f, uint64_t offset, uint32_t value)
     send_all(f, &q, sizeof(q));
 }
 
-/* The time of one batch in ns; what separates posts is not part of it. */
+/* Returns the time of one batch in ns. */
 static uint64_t time_reads(Floor *f)
 {
     uint64_t begin = now_ns();
@@ -163,6 +163,7 @@ static uint64_t time_reads(Floor *f)
     return now_ns() - begin;
 }
 
+/* The read after a batch of posts is not part of the time. */
 static uint64_t time_posts(Floor *f)
 {
     static uint32_t value;

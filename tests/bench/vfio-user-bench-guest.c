@@ -1,18 +1,19 @@
 /*
- * The guest of the register benchmark, on no firmware and no system
+ * The guest of the register benchmark, without firmware or operating system
  *
  * Finds the device of vfio-user-bench.h, or QEMU's edu in its place, on PCI
- * bus 0 and does what single letters on the first serial port say:
+ * bus 0 and executes commands, which are single letters on the first serial
+ * port:
  *
- *   i    vendor and device id, then the size of BAR 0
- *   r    times batches of 32-bit reads; what the last one read, then the time
- *        of each batch in ticks of the time-stamp counter
- *   w    the same for writes by message; what is read back after the last one
+ *   i    print vendor and device id, then the size of BAR 0
+ *   r    measure batches of 32-bit reads; print the last value read, then the
+ *        time of each batch in ticks of the time-stamp counter
+ *   w    the same for writes by message; the value is read back after the last
  *   d    the same for writes to the doorbell
- *   h    halts with interrupts off, for ever
+ *   h    halt forever with interrupts off
  *
- * Each is answered with one line of hexadecimal words; "none" is the answer
- * to all when the device is not there. One processor, no interrupts.
+ * The reply to each is one line of hexadecimal words, or "none" if there is no
+ * such device. One processor, no interrupts.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -46,7 +47,7 @@ static const uint32_t known_ids[] = {
     ID(0x1234, 0x11e8),         /* edu */
 };
 
-/* volatile: each access is one of the device's registers */
+/* volatile: each access must reach a register of the device */
 static volatile uint32_t *const bar = (volatile uint32_t *)BAR_ADDRESS;
 static uint32_t ticks[BENCH_SAMPLES];
 
@@ -166,7 +167,7 @@ static uint32_t read_batch(uint32_t *taken)
     return value;
 }
 
-/* The read that ends a batch of posts lets the server catch up, untimed. */
+/* The read after a batch of posts waits for the server and is not measured. */
 static uint32_t post_batch(uint32_t *taken)
 {
     static uint32_t value;
@@ -210,7 +211,7 @@ void main(void)
 {
     uint32_t id, bar_size = find_device(&id);
 
-    /* The timer comes up ticking, which would wake an idle QEMU. */
+    /* The timer runs after reset, which would wake up an idle QEMU. */
     outb(TIMER_CONTROL, TIMER_ONE_SHOT);
 
     for (;;) {

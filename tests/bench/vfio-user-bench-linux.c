@@ -1,8 +1,8 @@
 /*
  * The register benchmark in a Linux guest
  *
- * Times batches of 32-bit reads of the first register of a BAR, of which it has
- * the resource file. One that can be mapped is mapped, and a read is one
+ * Measures batches of 32-bit reads of the first register of a BAR, through the
+ * BAR's resource file in sysfs. If the file can be mapped, a read is one
  * instruction, as in a driver; I/O ports are read by system call. Prints
  * median, p10 and p90 of one read in ns. One thread.
  *

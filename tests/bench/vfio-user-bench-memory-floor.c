@@ -1,10 +1,10 @@
 /*
  * The floor of the memory benchmark: a bare vfio-user client
  *
- * Does what a client must do and no more: maps pages by descriptor, one
- * message behind the other, as many under way as the client in QEMU has; or
- * shows its memory by message and answers for it, from there and to there
- * without another copy, until the server closes. One thread.
+ * Does only what a client must do. It either maps pages by descriptor, with as
+ * many messages in flight as the client in QEMU has; or it maps its memory
+ * without a descriptor and serves DMA requests, without another copy of the
+ * data, until the server closes the connection. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,8 +15,8 @@
 #include "vfio-user-bench-wire.h"
 
 #define PAGE 4096
-#define UNDER_WAY 255
-#define POLL_NS 100000          /* as long as the client in QEMU, at most */
+#define IN_FLIGHT 255
+#define POLL_NS 100000          /* the maximum of the client in QEMU */
 #define HUGE (2ull << 20)
 
 static void receive_reply(int conn, uint16_t command)
@@ -28,7 +28,7 @@ static void receive_reply(int conn, uint16_t command)
         header.flags != FLAGS_REPLY || header.command != command ||
         header.size > sizeof(header) + sizeof(payload) ||
         !recv_bytes(conn, payload, header.size - sizeof(header), NULL)) {
-        errx(1, "no proper answer to command %u", command);
+        errx(1, "bad reply to command %u", command);
     }
 }
 
@@ -50,10 +50,10 @@ static void send_map(int conn, uint16_t id, uint64_t iova, uint64_t offset,
                  sizeof(map), NULL, 0, fd);
 }
 
-/* Returns how many answers have come, once there is one. */
-static unsigned receive_answers(int conn)
+/* Waits for replies; returns the number of replies received. */
+static unsigned receive_replies(int conn)
 {
-    static uint8_t buf[UNDER_WAY * sizeof(Header)];
+    static uint8_t buf[IN_FLIGHT * sizeof(Header)];
     static size_t filled;
     const uint64_t sleep_at = now_ns() + POLL_NS;
     unsigned n;
@@ -72,7 +72,7 @@ static unsigned receive_answers(int conn)
         const Header *header = (const Header *)buf + i;
 
         if (header->flags != FLAGS_REPLY || header->command != CMD_DMA_MAP) {
-            errx(1, "no proper answer to a map");
+            errx(1, "bad reply to a map");
         }
     }
     filled -= n * sizeof(Header);
@@ -80,7 +80,7 @@ static unsigned receive_answers(int conn)
     return n;
 }
 
-/* Pages that are next to each other nowhere but in the device's view. */
+/* Maps pages that are adjacent only in the device's address space. */
 static void map_pages(int conn, unsigned n)
 {
     int fd = memfd_create("bench", MFD_CLOEXEC);
@@ -89,12 +89,12 @@ static void map_pages(int conn, unsigned n)
         err(1, "memfd");
     }
     for (unsigned i = 0, answered = 0; answered < n;) {
-        if (i < n && i - answered < UNDER_WAY) {
+        if (i < n && i - answered < IN_FLIGHT) {
             send_map(conn, i, (uint64_t)i * PAGE, (uint64_t)(n - i - 1) * PAGE,
                      PAGE, fd);
             i++;
         } else {
-            answered += receive_answers(conn);
+            answered += receive_replies(conn);
         }
     }
 }
@@ -106,13 +106,13 @@ static uint8_t *allocate(uint64_t size)
     if (!memory) {
         err(1, "no memory");
     }
-    /* as QEMU treats a guest's */
+    /* as QEMU does for guest memory */
     madvise(memory, size, MADV_HUGEPAGE);
     memset(memory, 0, size);
     return memory;
 }
 
-/* Returns false where the server has gone. */
+/* Returns false if the server has gone. */
 static bool serve(int conn, uint8_t *memory, uint64_t size)
 {
     Header header;

@@ -1,15 +1,15 @@
 /*
  * The device of the memory benchmark: a vfio-user server that measures
  *
- * A PCI function without BARs and interrupts, which maps what it is told of,
- * and moves data by message when it is told to. What it measures it measures
- * here, for any client alike: from the first DMA_MAP that arrives to the last
- * answer that is sent; from the first request for data to the last answer that
- * is received. One request is under way at a time. It serves one client after
- * another, takes orders on stdin and answers each with a line:
+ * A PCI function without BARs and interrupts, which maps memory for DMA_MAP
+ * and transfers data by message on command. All measurements are made here, in
+ * the same way for every client: from the arrival of the first DMA_MAP to the
+ * last reply sent; from the first request for data to the last reply received.
+ * There is one request in flight at a time. The server serves one client after
+ * another, reads commands on stdin and replies to each with a line:
  *
  *     maps                               number of maps, ns they took
- *     read|write ADDRESS TOTAL CHUNK     ns it took
+ *     read|write ADDRESS TOTAL CHUNK     ns the transfer took
  *
  * One thread.
  *
@@ -53,7 +53,7 @@ static void map(Server *s, Header header, int fd)
     s->last_map_ns = now_ns();
 }
 
-/* Returns false where the client has gone. */
+/* Returns false if the client has gone. */
 static bool serve(Device *d)
 {
     Server *s = (Server *)d;
@@ -78,7 +78,7 @@ static bool serve(Device *d)
     return true;
 }
 
-/* One request, and its answer. */
+/* Sends a request and receives the reply. */
 static void move(Server *s, uint16_t command, uint64_t address, uint64_t count)
 {
     bool write = command == CMD_DMA_WRITE;
@@ -95,7 +95,7 @@ static void move(Server *s, uint16_t command, uint64_t address, uint64_t count)
         header.size != size ||
         !recv_bytes(conn, &rw, sizeof(rw), NULL) || rw.count != count ||
         (!write && !recv_bytes(conn, data, count, NULL))) {
-        errx(1, "no proper answer to command %u", command);
+        errx(1, "bad reply to command %u", command);
     }
 }
 
@@ -121,7 +121,7 @@ static void obey(Device *d)
         }
         printf("%" PRIu64 "\n", now_ns() - begin);
     } else {
-        errx(1, "not understood: %s", line);
+        errx(1, "unknown command: %s", line);
     }
     fflush(stdout);
 }

@@ -1,11 +1,11 @@
 /*
  * The floor of the migration benchmark: a bare vfio-user client
  *
- * Does what a client must do and no more: reads a device's state and drops it,
- * or writes one that it reads from a file in memory, or fetches dirty bits
- * range by range, into and from memory that it uses again and again.  It waits
- * as the client in QEMU does, polling for a bounded time before it sleeps.  The
- * server measures.  One thread.
+ * Does only what a client must do: reads a device's state and drops it, writes
+ * a state that it reads from a file in memory, or fetches dirty bitmaps range
+ * by range.  It always uses the same buffers.  It waits as the client in QEMU
+ * does, polling for a bounded time before it sleeps.  The server measures.
+ * One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,15 +18,15 @@
 #include "vfio-user-bench-wire.h"
 #include "vfio-user-bench-migration.h"
 
-#define POLL_NS 100000          /* as long as the client in QEMU, at most */
-#define PAUSE_US 50000          /* between fetches; in QEMU there is one, too */
+#define POLL_NS 100000          /* the maximum of the client in QEMU */
+#define PAUSE_US 50000          /* between fetches, as in QEMU */
 
 typedef struct Floor {
     int conn;
     uint16_t next_id;
     const uint8_t *mapped;      /* the region's data; NULL: by message */
     uint8_t *memory;            /* BENCH_MAX_DATA */
-    int stream;                 /* from which a state is loaded */
+    int stream;                 /* a state is loaded from this file */
 } Floor;
 
 static void receive(Floor *f, void *buf, size_t size)
@@ -47,7 +47,7 @@ static void receive(Floor *f, void *buf, size_t size)
     }
 }
 
-/* Returns the bytes of payload that were answered, @most at most. */
+/* Returns the bytes of the reply's payload, at most @most. */
 static size_t call(Floor *f, uint16_t command, const void *head, size_t size,
                    const void *data, size_t data_size, void *reply,
                    size_t most)
@@ -60,13 +60,13 @@ static size_t call(Floor *f, uint16_t command, const void *head, size_t size,
     got = header.size - sizeof(header);
     if (header.flags != FLAGS_REPLY || header.command != command ||
         got > most) {
-        errx(1, "no proper answer to command %u", command);
+        errx(1, "bad reply to command %u", command);
     }
     receive(f, reply, got);
     return got;
 }
 
-/* As call(), of which the answer is read in two pieces. */
+/* As call(), but the reply is received in two parts, @reply and f->memory. */
 static size_t call_for_data(Floor *f, uint16_t command, const void *head,
                             size_t size, void *reply, size_t reply_size)
 {
@@ -78,7 +78,7 @@ static size_t call_for_data(Floor *f, uint16_t command, const void *head,
     got = header.size - sizeof(header) - reply_size;
     if (header.flags != FLAGS_REPLY || header.command != command ||
         got > BENCH_MAX_DATA) {
-        errx(1, "no proper answer to command %u", command);
+        errx(1, "bad reply to command %u", command);
     }
     receive(f, reply, reply_size);
     receive(f, f->memory, got);
@@ -93,7 +93,7 @@ static void negotiate(Floor *f)
          BENCH_MAX_DATA);
 }
 
-/* A state that was saved, of zeros. */
+/* Creates a saved state of zeros. */
 static void open_stream(Floor *f, uint64_t size)
 {
     f->stream = memfd_create("bench", MFD_CLOEXEC);

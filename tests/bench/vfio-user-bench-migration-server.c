@@ -1,27 +1,25 @@
 /*
  * The device of the migration benchmark: a vfio-user server that measures
  *
- * A device with nothing but state, which it has in memory and hands out or
- * takes back as its version of migration has it, and with a record of
- * dirty pages that is the same each time. What it measures it measures here,
- * for any client alike:
+ * A device that consists of state only, which is in memory and is saved and
+ * loaded with migration v1 or v2, and with dirty bitmaps that are always the
+ * same. All measurements are made here, in the same way for every client:
  *
- *     state    from when the first of it is asked for, or comes, to when the
- *              client has got, or been told of, the last of it
- *     fetch    from the first request for dirty bits since the record was
- *              begun to the last answer
+ *     state    from the first request for the state, or its first data, to the
+ *              reply to the last one
+ *     fetch    from the first request for a dirty bitmap after tracking was
+ *              started to the last reply
  *
- * The pages of the last request are not worth mentioning if the range of the
- * last request is not: then all that a client does with the bits counts. It
- * serves one client after another, takes orders on stdin and answers each with
- * a line:
+ * If the last range of a fetch is small, the time includes almost everything
+ * that the client does with the bitmaps. The server serves one client after
+ * another, reads commands on stdin and replies to each with a line:
  *
- *     state        ns it took last time, or 0; forgets it
- *     sum          of the state, which is zeros when it is about to be loaded
- *     fetches      ns of each; forgets them
- *     ranges       of the last one, the first of them: address:size ...
- *     dirty EVERY  from now on all pages of every so many words are dirty; 0,
- *                  as at first: none are
+ *     state        ns of the last transfer, or 0; resets it
+ *     sum          checksum of the state, which is zeros before it is loaded
+ *     fetches      ns of each fetch; resets them
+ *     ranges       the first ranges of the last fetch: address:size ...
+ *     dirty EVERY  from now on, all pages of one of EVERY words of a bitmap are
+ *                  dirty; 0, the default: no page is dirty
  *
  * One thread.
  *
@@ -53,7 +51,7 @@ typedef struct Server {
 
     uint8_t *state;
     uint64_t size;
-    uint64_t at;                /* of it is saved, or loaded */
+    uint64_t at;                /* bytes of the state saved or loaded so far */
     uint32_t device_state;
     uint64_t chunk;             /* in @data */
     Span moved;
@@ -81,7 +79,7 @@ static void end(Span *span)
     span->end = now_ns();
 }
 
-/* @payload, then bytes of which the server has one copy. */
+/* Sends @payload followed by @data, without copying it. */
 static void answer_data(Server *s, Header header, const void *payload,
                         size_t size, const void *data, size_t data_size)
 {
@@ -204,7 +202,7 @@ static void write_register(Server *s, Header header, RegionRW rw)
     }
 }
 
-/* Returns false where the client has gone. */
+/* Returns false if the client has gone. */
 static bool access_region(Server *s, Header header)
 {
     Device *d = &s->device;
@@ -258,7 +256,7 @@ static void read_state(Server *s, Header header)
     end(&s->moved);
 }
 
-/* Returns false where the client has gone. */
+/* Returns false if the client has gone. */
 static bool write_state(Server *s, Header header)
 {
     int conn = s->device.conn;
@@ -281,7 +279,7 @@ static bool write_state(Server *s, Header header)
     return true;
 }
 
-/* Dirty pages, of both */
+/* Dirty pages, for both versions */
 
 static void start_record(Server *s)
 {
@@ -324,10 +322,10 @@ static void answer_dirty_pages(Server *s, Header header)
     answer(&s->device, header, NULL, 0);
 }
 
-/* With the bits of what is unmapped, where they are asked for. */
+/* The reply has the dirty bitmap of the unmapped range if it was requested. */
 static void answer_unmap(Server *s, Header header)
 {
-    DirtyPages m;               /* this has the same layout */
+    DirtyPages m;               /* has the same layout */
 
     if (header.size < sizeof(header) + sizeof(m)) {
         describe(&s->device, header);
@@ -368,7 +366,7 @@ static void answer_feature(Server *s, Header header)
     answer(&s->device, header, s->device.payload, size);
 }
 
-/* Everything */
+/* All requests */
 
 static void greet(Server *s, Header header)
 {
@@ -413,7 +411,7 @@ static bool serve(Device *d)
         return false;
     }
     if (fd >= 0) {
-        close(fd);              /* the memory is nothing to us */
+        close(fd);              /* guest memory is not used */
     }
     if (header.command == CMD_REGION_READ ||
         header.command == CMD_REGION_WRITE) {
@@ -461,7 +459,7 @@ static void obey(Device *d)
             memset(s->bits + i, 0xff, 8);
         }
     } else {
-        errx(1, "not understood: %s", line);
+        errx(1, "unknown command: %s", line);
     }
     printf("\n");
     fflush(stdout);
@@ -495,7 +493,7 @@ int main(int argc, char **argv)
     if (argc != 4 || (strcmp(argv[2], "mapped") && strcmp(argv[2], "message") &&
                       strcmp(argv[2], "stream"))) {
         errx(2, "usage: %s SOCKET mapped|message|stream BYTES\n"
-             "mapped, message: migration v1, and how its data go",
+             "mapped, message: migration v1 and how the data are transferred",
              argv[0]);
     }
     s.v2 = !strcmp(argv[2], "stream");

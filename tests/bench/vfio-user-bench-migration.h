@@ -1,8 +1,8 @@
 /*
- * What the programs of the migration benchmark agree on
+ * What the server and the client of the migration benchmark share
  *
- * The messages of both versions, and where things are in the migration
- * region of the first. Knows neither server nor client.
+ * The messages of migration v1 and v2, and the layout of the migration region
+ * of v1.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,13 +14,13 @@
 
 #define BENCH_PAGE 4096
 
-/* Migration v1: registers, then the data, in a region of its own */
+/* Migration v1: a separate region with registers, followed by the data */
 #define MIG_REGION 9
 #define MIG_STATE 0
 #define MIG_PENDING 8
 #define MIG_OFFSET 16
 #define MIG_SIZE 24
-#define MIG_DATA 4096           /* in the region */
+#define MIG_DATA 4096           /* offset in the region */
 #define MIG_DATA_SIZE (1 << 20)
 
 enum { STATE1_RUNNING = 1, STATE1_SAVING = 2 };
@@ -32,13 +32,13 @@ enum { DIRTY_START = 1, DIRTY_STOP = 2, DIRTY_GET_BITMAP = 4 };
 typedef struct __attribute__((packed)) DirtyPages {
     uint32_t argsz;
     uint32_t flags;
-    uint64_t iova;              /* these of GET_BITMAP alone */
+    uint64_t iova;              /* from here on: only with GET_BITMAP */
     uint64_t size;
     uint64_t page_size;
     uint64_t bitmap_size;       /* bytes */
 } DirtyPages;
 
-/* Migration v2: numbers of <linux/vfio.h> */
+/* Migration v2: values of <linux/vfio.h> */
 enum {
     FEATURE_MIGRATION = 1,
     FEATURE_STATE = 2,
@@ -77,7 +77,7 @@ typedef struct __attribute__((packed)) Logging {
             uint64_t page_size;
             uint32_t ranges;
             uint32_t reserved;
-            uint64_t first[2];  /* of the ranges: iova, length */
+            uint64_t first[2];  /* iova and length of the first range */
         } start;
         struct {
             uint64_t iova;
@@ -92,7 +92,7 @@ typedef struct __attribute__((packed)) MigData {
     uint32_t size;
 } MigData;
 
-/* Bytes of bits for @size bytes of memory */
+/* Returns the bytes of the bitmap for @size bytes of memory. */
 static inline uint64_t bitmap_bytes(uint64_t size)
 {
     return (size / BENCH_PAGE + 63) / 64 * 8;

@@ -1,13 +1,13 @@
 /*
  * The device of the register benchmark: a vfio-user server on libvfio-user
  *
- * One PCI function with a BAR of 4 KiB that is reached by message only; its
+ * One PCI function with a BAR of 4 KiB that is accessed by message only; its
  * registers are in vfio-user-bench.h, and the doorbell is an eventfd. A second
- * BAR has the other registers as I/O ports. It has no interrupt and does no
- * DMA. With --sleep it sleeps in poll between messages and signals, with --poll
- * it asks for them again and again while a client is there. It serves one
- * client after another, tells on stdout when it is ready and, at SIGTERM, what
- * it counted, and removes its socket. One thread.
+ * BAR has the other registers as I/O ports. There are no interrupts and no
+ * DMA. With --sleep the server sleeps in poll between messages and signals;
+ * with --poll it polls for them as long as a client is connected. It serves
+ * one client after another and prints "ready" when it listens. On SIGTERM it
+ * prints its counters and removes its socket. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,7 +30,7 @@
 #include "libvfio-user.h"
 #include "vfio-user-bench.h"
 
-/* A polling server looks for SIGTERM once in so many turns. */
+/* A polling server checks for SIGTERM once in this many iterations. */
 #define TURNS_PER_SIGNAL_CHECK 4096
 
 typedef struct Bench {
@@ -77,7 +77,7 @@ static ssize_t access_bar(vfu_ctx_t *ctx, char *buf, size_t count,
 
 static vfu_ctx_t *create(const char *path, Bench *b)
 {
-    /* Without ATTACH_NB the library would sleep in recvmsg, deaf to SIGTERM. */
+    /* Without ATTACH_NB, the library would sleep in recvmsg despite SIGTERM. */
     vfu_ctx_t *ctx = vfu_create_ctx(VFU_TRANS_SOCK, path,
                                     LIBVFIO_USER_FLAG_ATTACH_NB, b,
                                     VFU_DEV_TYPE_PCI);
@@ -109,8 +109,8 @@ static vfu_ctx_t *create(const char *path, Bench *b)
 }
 
 /*
- * SIGTERM gets in only here, where it cannot be missed between a look at
- * the flag and the sleep.
+ * SIGTERM is unblocked only here, so that it cannot be missed between the check
+ * of the flag and the sleep.
  */
 static void await(int fd, int doorbell, bool sleeps)
 {
@@ -127,7 +127,7 @@ static void await(int fd, int doorbell, bool sleeps)
     }
 }
 
-static void answer_door(Bench *b)
+static void read_doorbell(Bench *b)
 {
     uint64_t count;
 
@@ -148,7 +148,7 @@ static void serve(vfu_ctx_t *ctx, bool polls)
         } else if (++turns % TURNS_PER_SIGNAL_CHECK == 0) {
             await(vfu_get_poll_fd(ctx), b->doorbell, false);
         }
-        answer_door(b);
+        read_doorbell(b);
         if (terminated) {
             return;
         }
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
     }
     if (!mode || optind != argc - 1) {
         errx(2, "usage: %s --sleep|--poll [--doorbell] [--write-us N] SOCKET\n"
-             "--doorbell: with an eventfd, so that no write is posted\n"
+             "--doorbell: with an ioeventfd; then no write is posted\n"
              "--write-us: each register write takes N (< 1000000) "
              "microseconds", argv[0]);
     }

@@ -1,10 +1,11 @@
 /*
- * How the bare guest of the register benchmark starts
+ * Startup code of the bare guest of the register benchmark
  *
- * The image is 64 KiB in place of the BIOS, at the top of the first 4 GiB. The
- * processor begins 16 bytes below their end in real mode, goes to flat 32-bit
- * protected mode here, and from there to main, in ROM, with its stack and
- * variables in RAM. No interrupt is ever taken and no firmware is there.
+ * The image has 64 KiB and replaces the BIOS at the top of the first 4 GiB.
+ * The processor starts in real mode, 16 bytes below the end of the image. It
+ * switches to flat 32-bit protected mode and calls main, which is in ROM;
+ * stack and variables are in RAM. There are no interrupts and there is no
+ * firmware.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,9 +23,9 @@ start:
         ljmpl   $8, $flat
 
         /*
-         * Bit 0 of the access byte says "accessed" already: the processor
-         * would write it to a table that is in ROM, which under KVM is a write
-         * that nobody completes.
+         * Bit 0 of the access bytes, "accessed", is already set. Otherwise the
+         * processor would write it to this table in ROM, and under KVM this
+         * write would never complete.
          */
         .balign 8
 gdt:    .quad   0

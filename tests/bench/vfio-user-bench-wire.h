@@ -1,8 +1,8 @@
 /*
  * Messages of the benchmarks
  *
- * What their servers and bare clients say to each other, and plain blocking
- * code that sends and receives it. Knows nothing of QEMU. One thread.
+ * The messages between servers and bare clients, and plain blocking code to
+ * send and receive them. It is independent of QEMU. One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -87,7 +87,7 @@ static inline uint64_t now_ns(void)
     return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-/* Sends a message whose size is set here; @data stays the caller's. */
+/* Sends a message; sets the size in its header. */
 static inline void send_message(int conn, Header header, const void *head,
                                 size_t head_size, const void *data,
                                 size_t data_size, int fd)
@@ -132,7 +132,7 @@ static inline void send_message(int conn, Header header, const void *head,
     }
 }
 
-/* Returns false where the peer has closed. A descriptor goes to @fd, if any. */
+/* Returns false if the peer closed. Stores a received descriptor in *@fd. */
 static inline bool recv_bytes(int conn, void *buf, size_t size, int *fd)
 {
     while (size) {

@@ -1,9 +1,9 @@
 /*
- * What the programs of the register benchmark agree on
+ * What the programs of the register benchmark share
  *
- * Server, bare program and bare guest include it: the device's registers and
- * how many accesses are timed, so that all of them measure the same thing.
- * The guest is built without a C library, so nothing else belongs here.
+ * Server, bare client and guests include it: the device's registers and the
+ * number of accesses, so that all of them measure the same thing. The bare
+ * guest is built without a C library, so nothing else may be added here.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,12 +19,13 @@
 #define BENCH_PORTS_SIZE 256    /* BAR 1: the same registers as I/O ports */
 #define BENCH_COUNTER 0x0       /* read: the number of reads before this one */
 #define BENCH_SCRATCH 0x4       /* read, write: the last value written */
-#define BENCH_DOORBELL 0x8      /* write: an ioeventfd's, any value */
+#define BENCH_DOORBELL 0x8      /* write: ioeventfd for any value */
 
 /*
- * A sample is the time of one batch: a clock read costs a guest more than a
- * register of a device inside QEMU. A batch of posted writes stays below what
- * the smallest socket buffer takes without blocking the sender.
+ * A sample is the time of one batch, because in a guest, reading the clock
+ * takes longer than an access to a device inside QEMU. A batch of posted
+ * writes fits into the smallest socket buffer, so that the sender does not
+ * block.
  */
 #define BENCH_BATCH 16
 #define BENCH_WARMUP 125        /* batches before the first sample */
