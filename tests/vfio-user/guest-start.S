@@ -1,17 +1,17 @@
 /*
- * How a processor of the bare guest starts
+ * Startup code of the bare guest's processors
  *
- * The first one begins at the reset vector, 16 bytes below 4 GiB, the others at
- * F000:0000 when the first has sent them there: the same code, in real mode.
- * Each goes to flat 32-bit protected mode and calls main with the number of its
- * local APIC, on a stack of its own.
+ * The first processor starts at the reset vector, 16 bytes below 4 GiB; it
+ * starts the others at F000:0000, which is the same code.  Each processor
+ * switches from real mode to flat 32-bit protected mode and calls main with
+ * the ID of its local APIC, on its own stack.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #define APIC_ID 0xfee00020      /* its upper 8 bits */
 #define STACKS 0x10000
-#define STACK_BITS 12           /* of the size of one */
+#define STACK_BITS 12           /* log2 of the size of a stack */
 
         .section .start, "ax"
         .code16
@@ -26,8 +26,8 @@ start:
         ljmpl   $8, $flat
 
         /*
-         * The access bytes say "accessed" already: the processor would write
-         * that to a table in ROM, a write that KVM does not complete.
+         * The "accessed" bits are already set.  Otherwise the processor would
+         * write them to this table in ROM, which KVM does not complete.
          */
         .balign 8
 gdt:    .quad   0
@@ -53,9 +53,10 @@ flat:
         jmp     1b
 
         /*
-         * Interrupts.  KVM cannot emulate an iret in protected mode, which it
-         * has to on some machines.  A far return drops the flags, so who halts
-         * has to enable interrupts each time.
+         * Interrupts.  On some machines KVM must emulate instructions, and it
+         * cannot emulate iret in protected mode.  The far return does not
+         * restore the flags, so interrupts must be enabled again before each
+         * halt.
          */
         .globl  msi_entry
 msi_entry:
@@ -71,7 +72,7 @@ intx_entry:
         popal
         lretl   $4
 
-        /* Returns a constant that guests change where they have copied this. */
+        /* Returns a constant; guests copy this code and change the constant. */
         .globl  constant, constant_value, constant_end
 constant:
         movl    $0, %eax

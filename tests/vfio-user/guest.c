@@ -1,9 +1,10 @@
 /*
- * A bare guest that does what tests say
+ * A bare guest that executes orders of tests
  *
- * No firmware and no system: up to four processors in flat 32-bit mode, each of
- * which takes orders from its mailbox, see vfio-user-guest-layout.h.  It has no
- * variables of its own, so a reset starts it anew with the orders that it had.
+ * There is no firmware and no operating system.  Up to four processors run in
+ * flat 32-bit mode, and each executes orders from its mailbox; see
+ * vfio-user-guest-layout.h.  The guest has no variables, so after a reset it
+ * starts again with the same orders.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +25,7 @@
 #define APIC_SPURIOUS_ON 0x1ff          /* enabled, vector 0xff */
 #define APIC_COMMAND 0x300
 #define APIC_INIT 0xc4500               /* to all others */
-#define APIC_STARTUP 0xc46f0            /* likewise, at F000:0000 */
+#define APIC_STARTUP 0xc46f0            /* to all others, at F000:0000 */
 #define APIC_LINT0 0x350
 #define APIC_EXTINT 0x700               /* LINT0 is the PICs' pin */
 
@@ -34,16 +35,16 @@
 #define PIC_INIT 0x11                   /* three more bytes follow */
 #define PIC_8086 0x01
 #define PIC_EOI 0x20
-#define PIC_LEVELS 0x4d1                /* which IRQs from 8 on are levels */
+#define PIC_LEVELS 0x4d1                /* level-triggered IRQs from 8 on */
 
-typedef volatile uint8_t Word8;         /* volatile: each access counts */
-typedef volatile uint16_t Word16;       /* volatile: likewise */
-typedef volatile uint32_t Word32;       /* volatile: likewise */
+typedef volatile uint8_t Word8;         /* volatile: registers */
+typedef volatile uint16_t Word16;       /* volatile: registers */
+typedef volatile uint32_t Word32;       /* volatile: registers */
 
-typedef volatile VFIOUserGuestMemory Memory;    /* volatile: the test's, too */
-typedef volatile VFIOUserGuestCpu Cpu;          /* volatile: likewise */
-typedef volatile VFIOUserGuestOrder Order;      /* volatile: likewise */
-typedef volatile VFIOUserGuestWindow Window;    /* volatile: likewise */
+typedef volatile VFIOUserGuestMemory Memory;    /* volatile: shared with test */
+typedef volatile VFIOUserGuestCpu Cpu;          /* volatile: shared with test */
+typedef volatile VFIOUserGuestOrder Order;      /* volatile: shared with test */
+typedef volatile VFIOUserGuestWindow Window;    /* volatile: shared with test */
 
 static Memory *const memory = (Memory *)VFIO_USER_GUEST_MEMORY;
 
@@ -134,7 +135,7 @@ static void memory_write(uint32_t address, unsigned size, uint32_t value)
     }
 }
 
-/* Two ports make one access, so the processors take turns. */
+/* An access to config space uses two ports, so a lock is needed. */
 static uint16_t config_begin(uint32_t address)
 {
     while (__atomic_exchange_n(&memory->config_lock, 1, __ATOMIC_ACQUIRE)) {
@@ -210,7 +211,7 @@ static void write_both_order(const Order *order)
     *second = value2;
 }
 
-/* Bytes of memory, or a port's words: one instruction that repeats itself */
+/* Copies memory, or 32-bit words from a port, with one REP instruction. */
 static void copy_order(const Order *order)
 {
     uint32_t from = order->address, to = order->address2, n = order->value;
@@ -222,7 +223,7 @@ static void copy_order(const Order *order)
     }
 }
 
-/* Code that changes, as kernels change theirs */
+/* Calls modified code, as kernels do. */
 static void call_order(Order *order)
 {
     Word8 *to = (Word8 *)order->address;
@@ -309,7 +310,7 @@ static void set_gate(unsigned vector, void (*entry)(void))
     };
 }
 
-/* Its eight IRQs have the vectors from @vector on; those in @mask are off. */
+/* The eight IRQs use the vectors from @vector on; IRQs in @mask are masked. */
 static void pic_init(uint16_t port, uint8_t vector, uint8_t cascade,
                      uint8_t mask)
 {
@@ -374,7 +375,7 @@ static void carry_out(Cpu *cpu, uint32_t command)
 
 static void start_others(void)
 {
-    memory->config_lock = 0;            /* a reset comes at any time */
+    memory->config_lock = 0;            /* a reset may happen at any time */
     apic_write(APIC_SPURIOUS, APIC_SPURIOUS_ON);
     apic_write(APIC_COMMAND, APIC_INIT);
     apic_write(APIC_COMMAND, APIC_STARTUP);
@@ -391,9 +392,9 @@ void main(unsigned number)
     for (;;) {
         uint32_t command;
 
-        /* under TCG, QEMU's RCU waits for processors to come to this */
+        /* under TCG, QEMU's RCU waits until processors get here */
         pause();
-        /* a test that finds it at rest behind its word "idle" is right */
+        /* a test that sets "idle" and then reads "resting" can rely on it */
         cpu->resting = false;
         __sync_synchronize();
         command = cpu->order.command;

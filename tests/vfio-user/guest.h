@@ -1,5 +1,5 @@
 /*
- * What the bare guest's assembly and its C know of each other
+ * What the bare guest's assembly and C code share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,10 +7,10 @@
 #ifndef TESTS_VFIO_USER_GUEST_H
 #define TESTS_VFIO_USER_GUEST_H
 
-/* A function, up to the label behind it: returns the number before that */
+/* A function up to its end; returns the number at constant_value */
 extern const unsigned char constant[], constant_value[], constant_end[];
 
-/* Interrupts: what a gate leads to, and what that calls */
+/* Interrupts: entry points for gates, and the functions that these call */
 void msi_entry(void);
 void intx_entry(void);
 void take_msi(void);

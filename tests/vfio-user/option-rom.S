@@ -1,8 +1,8 @@
 /*
- * An option ROM that firmware finds, calls and believes
+ * An option ROM that firmware accepts and calls
  *
- * It leaves a mark in RAM.  The last byte, which makes the sum of all of them 0,
- * is put in by the test.
+ * It writes a mark to RAM.  The test adds the last byte, the checksum, which
+ * makes the sum of all bytes 0.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
         .code16
         .globl  start
 start:
-        .byte   0x55, 0xaa              /* it is one */
+        .byte   0x55, 0xaa              /* signature */
         .byte   VFIO_USER_OPTION_ROM_SIZE / 512
 
         /* initialization, in real mode */
