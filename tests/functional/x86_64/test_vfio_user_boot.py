@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """SeaBIOS boots from a disk that a second QEMU exports.
 
-The boot sector has SeaBIOS read a sector of the disk and write it to another
-place, and prints the line that it starts with: what is printed, and what is
-there in the end, can only have come through the device.
+The boot sector makes SeaBIOS read a sector of the disk and write it to another
+place, and prints the first line of the sector.  What is printed and what is
+written can only have come through the device.
 """
 
 import os
@@ -14,13 +14,13 @@ from vfio_user_export import MIB, Disk
 from vfio_user_machine import BOOT, FIRMWARE, QEMU, Peer, Scene
 
 SECTOR = 512
-# The sectors that it reads and writes.
+# The sectors that are read and written.
 FROM, TO = 9000, 10000
 LINE = 32
 
-# Where the BIOS loads the boot sector, and the boot sector another.
+# The addresses of the boot sector and of the sector that it reads.
 CODE, BUFFER = 0x7c00, 0x7e00
-# The disk address packet of int 13h is the last thing in there.
+# The disk address packet of int 13h is at the end of the boot sector.
 PACKET = CODE + SECTOR - 2 - 16
 CONSOLE = 0xe9
 
@@ -55,7 +55,7 @@ def boot_sector() -> bytes:
 
 
 class BootDisk(Disk):
-    """An nvme with the boot sector, and a line to be printed by it."""
+    """An NVMe device with the boot sector and a line to print."""
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene, "disk", "00:04.0", half=8 * MIB)

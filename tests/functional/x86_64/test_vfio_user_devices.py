@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux guest moves data through devices that a second QEMU exports.
+"""A Linux guest transfers data through devices that a second QEMU exports.
 
-Checksums are taken on both sides: what a device has moved is compared with
-what the host's file or socket has.  vfio_user_machine.py says what the
-environment has to name.
+Checksums on both sides compare the data in the guest with the data in the file or
+socket on the host.  The environment is described in vfio_user_machine.py.
 """
 
 from collections.abc import Callable
@@ -13,9 +12,9 @@ from vfio_user_export import LONG, MIB, Card, Disk, Exported
 from vfio_user_machine import Guest, Scene
 from vfio_user_models import CARDS, DISKS, NVME
 
-# In the kernel's log: something was late, was done again or did not work.
+# In the kernel's log: something was late, was repeated or failed.
 COMPLAINTS = "timeout|timed out|polled|reset adapter|I/O error|DMAR:.*fault"
-# This is neither: a driver says how long it would wait.
+# A driver prints this, the time for which it would wait, without an error.
 HARMLESS = "FW provided TM TaskAbort/Reset timeout"
 
 PLUGS = 20
@@ -34,8 +33,8 @@ class Exports(TestCase):
         return guest
 
     def end(self, guest: Guest, *devices: Exported) -> None:
-        """Nobody had anything to complain of; a server ends with its client.
-        """
+        """End the guest; check that there were no errors and that the servers
+        exit with their client."""
         self.assertEqual(
             guest.sh(f"dmesg | grep -v '{HARMLESS}' | "
                      f"grep -iE '{COMPLAINTS}' || true"), "")
@@ -57,7 +56,7 @@ class Exports(TestCase):
                 in (guest, *(device.server for device in devices))]
 
     def check_disks(self, *disks: Disk, jobs: int = 4) -> None:
-        """What was there to be copied is what everybody saw ever after."""
+        """Check that the copied data are the same everywhere."""
         for disk in disks:
             disk.begin(jobs)
         for disk in disks:
@@ -65,7 +64,7 @@ class Exports(TestCase):
                 self.assertEqual(sums, sums[:1] * 4)
 
     def check_echo(self, card: Card) -> None:
-        """What the guest got and sent back is what was sent to it."""
+        """Check that the guest received what was sent, and sent it back."""
         sums = card.finish()
         self.assertEqual(sums, sums[:1] * 3)
 
@@ -74,14 +73,14 @@ class Exports(TestCase):
             self.assertEqual(device.bind(), device.model.driver)
 
     def check_interrupts(self, *devices: Exported) -> None:
-        """None was found by a timer of its driver; not all have a use for
-        every vector."""
+        """Check that each device raised interrupts; some do not use every
+        vector."""
         for device in devices:
             self.assertGreater(max(device.interrupts().values()), 0,
                                device.ident)
 
     def test_disks(self):
-        """Every model of a disk, one after another and all at once."""
+        """Every model of a disk, one at a time and all at once."""
         with Scene() as scene:
             disks = [Disk(scene, name, f"00:{slot:02x}.0", model, 8 * MIB)
                      for slot, (name, model) in enumerate(DISKS.items(), 4)]
@@ -98,7 +97,7 @@ class Exports(TestCase):
             self.end(guest, *disks)
 
     def test_cards(self):
-        """Every model of a network card, likewise."""
+        """Every model of a network card, one at a time and all at once."""
         with Scene() as scene:
             cards = [Card(scene, name, f"00:{slot:02x}.0", model, 2 * MIB)
                      for slot, (name, model) in enumerate(CARDS.items(), 4)]
@@ -121,7 +120,7 @@ class Exports(TestCase):
             self.end(guest, *cards)
 
     def test_nvme_and_e1000e(self):
-        """Each alone and both at once, on two vCPUs; a reset between."""
+        """Each alone and both at once with two vCPUs, and after a reset."""
         with Scene() as scene:
             disk = Disk(scene, "disk", "00:04.0")
             card = Card(scene, "card", "00:05.0")
@@ -150,7 +149,7 @@ class Exports(TestCase):
             self.end(guest, disk, card)
 
     def check_reset(self, reset: Callable[[Disk], None]) -> None:
-        """An nvme that the guest resets by itself, idle and at work."""
+        """The guest resets an NVMe device that is idle or in use."""
         with Scene() as scene:
             disk = Disk(scene, "disk", "00:04.0")
             guest = self.start(scene, disk, args=["-smp", "2"])
@@ -170,19 +169,18 @@ class Exports(TestCase):
             self.end(guest, disk)
 
     def test_function_level_reset(self):
-        """The server's registers are then at their defaults.  The driver
-        writes those again that it finds changed, and finds the BARs as they
-        were.
+        """The server resets its registers.  The driver restores those that have
+        changed, and the BARs keep their addresses.
         """
         self.check_reset(Disk.reset)
 
     def test_controller_reset(self):
-        """Only what is in its BARs is reset, and its vectors are set up
-        anew."""
+        """Only the registers in the BARs are reset, and the driver sets up its
+        vectors again."""
         self.check_reset(Disk.reset_controller)
 
     def test_two_nvme(self):
-        """Two of a kind, with a server each, at the same time."""
+        """Two devices of the same model with separate servers."""
         with Scene() as scene:
             disks = [Disk(scene, "first", "00:04.0"),
                      Disk(scene, "second", "00:05.0")]
@@ -197,11 +195,11 @@ class Exports(TestCase):
             self.end(guest, *disks)
 
     def test_iommu(self):
-        """The server sees what the guest maps, for as long as it does.
+        """The server has exactly the maps that the guest currently has.
 
-        That of QEMU 10.0 takes 16 maps at a time, each of one page here: so
-        the guest has no more than four requests of two pages on their way,
-        beside two pairs of queues and what is shared with their doorbells.
+        The server of QEMU 10.0 accepts 16 maps at a time, each of one page here.
+        So the guest uses at most four requests of two pages at a time, in addition
+        to two pairs of queues and the pages for their shadow doorbells.
         """
         with Scene() as scene:
             disk = Disk(scene, "disk", "00:04.0")
@@ -225,11 +223,11 @@ class Exports(TestCase):
             self.end(guest, disk)
 
     def test_private_memory(self):
-        """As far as QEMU's server goes, which does no DMA by message.
+        """Guest memory is not shared, but QEMU's server cannot do DMA by message.
 
-        It ignores maps that come without descriptor and then finds no memory
-        where the queues are.  Registers work; the first command of the driver
-        is never answered, and it gives up.
+        It ignores maps without a descriptor, so it finds no memory for the queues.
+        Registers work, but the driver's first command never completes, and the
+        driver gives up.
         """
         with Scene() as scene:
             disk = Disk(scene, "disk", "00:04.0")
@@ -257,7 +255,7 @@ class Exports(TestCase):
                 disk.guest = guest
                 disk.plug(bus)
                 disk.appear()
-                disk.begin_for_ever()
+                disk.begin_until_failure()
                 disk.unplug()
                 disk.finish_failed()
                 self.assertEqual(disk.server.wait(), 0)
@@ -266,10 +264,10 @@ class Exports(TestCase):
             self.end(guest)
 
     def test_plug_pc(self):
-        """Twenty times, each time in the middle of reads and writes."""
+        """Plug and unplug repeatedly, each time during reads and writes."""
         self.check_plugs("pci.0", "00:04.0")
 
     def test_plug_q35(self):
-        """The same in a slot of PCI Express."""
+        """The same in a PCI Express slot."""
         self.check_plugs("root", "01:00.0", machine="q35", args=[
             "-device", "pcie-root-port,id=root,chassis=1,slot=1,addr=4"])

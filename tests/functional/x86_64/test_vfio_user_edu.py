@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux guest plays with QEMU's edu, which a second QEMU exports.
+"""A Linux guest uses QEMU's edu device, which a second QEMU exports.
 
-There is no driver for it; the guest's shell does what one would do, through
-/dev/mem and uio.  docs/specs/edu.txt of QEMU tells the registers.
+There is no driver for it.  The guest's shell does the work of a driver through
+/dev/mem and uio.  QEMU's docs/specs/edu.rst describes the registers.
 """
 
 from unittest import TestCase
@@ -22,13 +22,13 @@ BUFFER = 0x40000
 PCI_COMMAND, PCI_MSI = 0x04, 0x40
 MEMORY_AND_MASTER = 6
 
-# Memory of the guest that its kernel is told to leave alone.
+# Guest memory that the kernel does not use because of its arguments.
 SPARE = 240 << 20
 KERNEL = "memmap=1M$240M iomem=relaxed"
 
 
 class Edu(Exported):
-    """The device, by register."""
+    """The device, with access to its registers."""
 
     def __init__(self, scene: Scene) -> None:
         super().__init__(scene, "edu", "00:04.0", Model("edu"))
@@ -41,7 +41,7 @@ class Edu(Exported):
         self.base = int(resource.split()[0], 16)
 
     def config(self, at: int, size: int, value: int) -> None:
-        """Write a little of its configuration space."""
+        """Write to its configuration space."""
         data = "".join(f"\\x{byte:02x}" for byte
                        in value.to_bytes(size, "little"))
         self.guest.sh(f"printf '{data}' | dd of={self.folder}/config bs=1"
@@ -81,7 +81,7 @@ class EduTest(TestCase):
         self.assertEqual(edu.read(FACTORIAL), 3628800)
 
     def check_dma(self, edu: Edu) -> None:
-        """Out of the guest's memory, and back into it elsewhere."""
+        """Copy guest memory to the device and back to another address."""
         for word in range(4):
             edu.poke(SPARE + 4 * word, 0xc0ffee00 + word)
             edu.poke(SPARE + 0x1000 + 4 * word, 0)
@@ -92,7 +92,7 @@ class EduTest(TestCase):
             [0xc0ffee00, 0xc0ffee01, 0xc0ffee02, 0])
 
     def check_msi(self, edu: Edu) -> None:
-        """An MSI is a write to where the guest wants it."""
+        """Raise MSIs; each is a write to an address of the guest's choice."""
         target = SPARE + 0x2000
         edu.poke(target, 0)
         edu.config(PCI_MSI + 4, 8, target)
@@ -108,7 +108,7 @@ class EduTest(TestCase):
         edu.config(PCI_MSI + 2, 2, 0x80)
 
     def check_intx(self, edu: Edu) -> None:
-        """The driver of uio masks what it passes on."""
+        """Raise INTx; uio's driver masks the interrupt before it reports it."""
         edu.guest.sh("modprobe uio_pci_generic; echo 1234 11e8 "
                      ">/sys/bus/pci/drivers/uio_pci_generic/new_id")
         edu.config(PCI_COMMAND, 2, MEMORY_AND_MASTER)

@@ -2,7 +2,7 @@
 """A Linux guest drives the GPIO card of libvfio-user's sample.
 
 Run it with `pytest-3 tests/functional/x86_64/test_vfio_user_gpio.py`.
-vfio_user_machine.py says what the environment has to name.
+The environment is described in vfio_user_machine.py.
 """
 
 import os
@@ -15,8 +15,8 @@ from vfio_user_machine import Access, Scene
 
 
 class GpioIdio16(TestCase):
-    """libvfio-user's sample, which answers each read of the first register
-    with a third of the number of such reads before.
+    """libvfio-user's sample.  A read of its first register returns the number of
+    previous reads of this register divided by three.
     """
 
     def setUp(self):
@@ -24,24 +24,23 @@ class GpioIdio16(TestCase):
         self.reads = 0
 
     def sample(self):
-        """What the sample's next answer has to be."""
+        """Return the value that the sample must return next."""
         value = self.reads // 3 & 0xff
         self.reads += 1
         return value
 
     def check_bound(self, bound):
-        """Its driver has the card and has silenced it."""
+        """Check that the driver has bound and disabled interrupts."""
         self.assertEqual(bound, ("pci-idio-16", [
             Access("wrote", 0, FILTER_CONTROL),
             Access("wrote", 0, IRQ_CONTROL),
             Access("wrote", 0, IN_0_7)]))
 
     def check_outputs(self, gpio):
-        """What the guest sets is what the server logs.
+        """Compare what the guest sets with the server's log.
 
-        The sample forgets what was written.  So each write of the driver
-        holds what it has just read with one bit changed: whole bytes go to
-        the guest's driver and come back.
+        The sample does not store what was written.  So each write of the driver
+        has the value that it has just read, with one bit changed.
         """
         for line in range(16):
             for value in (1, 0):
@@ -54,7 +53,7 @@ class GpioIdio16(TestCase):
                                   Access("wrote", new, offset)])
 
     def check_reads(self, gpio):
-        """What the guest reads is what the server logs."""
+        """Compare what the guest reads with the server's log."""
         for line in range(8):
             value = self.sample()
             self.assertEqual(gpio.get(line),
@@ -91,7 +90,7 @@ class GpioIdio16(TestCase):
         self.drive_on("q35")
 
     def test_reset(self):
-        """A guest that was reset finds the card again and drives it."""
+        """After a reset, the guest finds the card again and uses it."""
         with Scene() as scene:
             gpio = Gpio(scene)
             gpio.guest.boot()
@@ -107,7 +106,7 @@ class GpioIdio16(TestCase):
             self.assertEqual(after, before, "(descriptors, threads)")
 
     def test_stopped_server(self):
-        """While a vCPU waits for a register, the monitor answers."""
+        """While a vCPU waits for a register, the monitor responds."""
         with Scene() as scene:
             gpio = Gpio(scene)
             gpio.guest.boot()
@@ -122,7 +121,7 @@ class GpioIdio16(TestCase):
             self.assertEqual(gpio.finish_peek(), self.sample())
 
     def test_killed_server(self):
-        """The guest loses its device in the middle of a read, and goes on."""
+        """The guest loses its device during a read, and continues to run."""
         with Scene() as scene:
             gpio = Gpio(scene)
             gpio.guest.boot()
@@ -133,7 +132,7 @@ class GpioIdio16(TestCase):
             self.assertEqual(gpio.finish_peek(), 0xff)
             self.assertEqual(gpio.guest.sh("echo alive"), "alive")
             self.assertEqual(gpio.guest.quit(), 0)
-            told = [line for line in gpio.guest.log.lines
-                    if "connection lost" in line]
-            self.assertEqual(len(told), 1, gpio.guest.log.lines)
-            self.assertIn(str(gpio.server.path), told[0])
+            reports = [line for line in gpio.guest.log.lines
+                       if "connection lost" in line]
+            self.assertEqual(len(reports), 1, gpio.guest.log.lines)
+            self.assertIn(str(gpio.server.path), reports[0])

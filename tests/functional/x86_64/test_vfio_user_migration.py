@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux guest migrates with the disk that it works on.
+"""A Linux guest migrates with a disk that it uses.
 
-The work in the guest judges each word that it reads; here its sums are compared
-with what they must be, and what the guest got with what the servers gave.
+The program in the guest checks each word that it reads.  The tests check the sums
+that it prints, and compare what the guest received with what the servers provided.
 """
 
 from unittest import TestCase, skipUnless
 
-from vfio_user_disk import (CHUNK, DISK, STORAGE, WORDS, DiskServer, Sides,
-                            Told)
+from vfio_user_disk import (CHUNK, DISK, STORAGE, WORDS, Change, DiskServer,
+                            Sides)
 from vfio_user_machine import NEWEST, QEMU, Scene
 from vfio_user_state import StateSides
 
-# A file of every guest, copied to the disk behind its first chunk.
+# A file of every guest, copied to the disk after its first chunk.
 COPIED = 16
 COPY = (f"dd if=/bin/busybox of={DISK} bs={CHUNK} seek=1 count={COPIED} "
         "conv=fsync 2>/dev/null")
@@ -26,7 +26,7 @@ MASK = (1 << 64) - 1
 
 class Migration(TestCase):
     def start(self, sides: Sides) -> None:
-        """Have the disk appear, with a copy that the guest remembers."""
+        """Wait for the disk and copy a file to it."""
         guest = sides.guest
         guest.sh("modprobe virtio_pci; modprobe virtio_blk")
         guest.sh(f"until [ -b {DISK} ]; do usleep 10000; done")
@@ -35,50 +35,50 @@ class Migration(TestCase):
         self.check_copy(sides)
 
     def check_copy(self, sides: Sides) -> None:
-        """In the guest's memory, and on the disk; it is in both then."""
+        """Check the copy in the page cache and on the disk."""
         self.assertEqual(sides.guest.sh(COPY_SUM), self.copy)
         sides.guest.sh(DROP)
         self.assertEqual(sides.guest.sh(COPY_SUM), self.copy)
 
     def check_numbers(self, sides: Sides) -> int:
-        """Every number came once, and in order; return the one to come."""
+        """Check that every number arrived once and in order; return the next."""
         first, end, total = sides.finish("numbers")
         self.assertEqual(total, (first + end - 1) * (end - first) // 2 & MASK)
         return end
 
     def check_storage(self, sides: Sides) -> None:
-        """The disk has what was written in the last round."""
+        """Check that the disk has the data of the last round."""
         rounds, total = sides.finish("storage")
         words = sum((rounds - 1 << 32) + (chunk << 16) for chunk in STORAGE)
         rest = len(STORAGE) * sum(range(WORDS))
         self.assertEqual(total, (WORDS * words + rest) & MASK)
 
-    def check_way(self, servers: list[DiskServer], end: int) -> None:
-        """Each server gave out numbers while the migration went on, and the
-        next one went on where it stopped."""
-        goes_on = 0
+    def check_servers(self, servers: list[DiskServer], end: int) -> None:
+        """Check that each server provided numbers during the migration, and that
+        the next server continued at the number where it stopped."""
+        next_number = 0
         for number, server in enumerate(servers):
-            told = server.told()
+            changes = server.changes()
             if number:
-                self.assertEqual(told[:2], [Told("resuming", 0),
-                                            Told("running", goes_on)])
+                self.assertEqual(changes[:2], [Change("resuming", 0),
+                                               Change("running", next_number)])
             if server is not servers[-1]:
-                begin, stop = (next(t.numbers for t in told if t.state == s)
+                begin, stop = (next(c.numbers for c in changes if c.state == s)
                                for s in ("pre-copy", "stop-and-copy"))
                 self.assertGreater(stop, begin + WORDS)
-            self.assertGreater(told[-1].numbers, goes_on)
-            goes_on = told[-1].numbers
-        self.assertEqual(goes_on, end)
+            self.assertGreater(changes[-1].numbers, next_number)
+            next_number = changes[-1].numbers
+        self.assertEqual(next_number, end)
 
     def end(self, sides: Sides) -> None:
-        """Nobody had anything to complain of."""
+        """Check that there were no errors, and end the VM."""
         self.assertEqual(sides.guest.sh(
             "dmesg | grep -E 'I/O error|BUG:|Oops|lockup' || true"), "")
         self.assertEqual(sides.guest.log.lines, [])
         self.assertEqual(sides.end(sides.here), 0)
 
     def migrate(self, stopping: str, *works: str) -> None:
-        """Away, and back to where the guest was before."""
+        """Migrate twice."""
         with Scene() as scene:
             sides = Sides(scene, stopping)
             self.start(sides)
@@ -97,18 +97,18 @@ class Migration(TestCase):
                 self.assertGreater(sides.finish("memory"), [0])
             self.check_copy(sides)
             self.end(sides)
-            self.check_way([*servers, sides.here.server], end)
+            self.check_servers([*servers, sides.here.server], end)
 
     def test_there_and_back(self):
-        """Requests that are under way are done by the one who goes on."""
+        """The destination executes requests that are in flight."""
         self.migrate("leaves", "numbers", "storage", "memory")
 
     def test_finished_requests(self):
-        """The last interrupt of the source is served at the destination."""
+        """The destination gets the last interrupt of the source."""
         self.migrate("finishes", "numbers")
 
     def test_file(self):
-        """All processes end; what comes out of the file is what went in."""
+        """The VM is saved to a file, and restored after all processes ended."""
         with Scene() as scene:
             sides = Sides(scene, "leaves")
             self.start(sides)
@@ -120,11 +120,11 @@ class Migration(TestCase):
             self.check_storage(sides)
             self.assertGreater(sides.finish("memory"), [0])
             self.end(sides)
-            self.check_way([left.server, sides.here.server], end)
+            self.check_servers([left.server, sides.here.server], end)
 
     def check_bases(self, machine: str) -> None:
-        """To the newest QEMU and back, with a device of migration v1, which
-        is the disk, and one of v2.  QEMU itself migrates both ways."""
+        """Migrate to the newest QEMU and back, with two devices: the disk with
+        migration v1 and one with v2.  QEMU itself supports both directions."""
         with Scene() as scene:
             sides = StateSides(scene, machine)
             self.start(sides)
@@ -145,7 +145,7 @@ class Migration(TestCase):
             self.check_storage(sides)
             self.assertGreater(sides.finish("memory"), [0])
             self.end(sides)
-            self.check_way([*servers, sides.here.server], end)
+            self.check_servers([*servers, sides.here.server], end)
 
     @skipUnless(NEWEST, "VFIO_USER_QEMU_NEWEST names no QEMU")
     def test_bases_pc(self):

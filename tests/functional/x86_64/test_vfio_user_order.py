@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The order in which a server sees what a guest stores.
+"""The order in which a server sees the stores of a guest.
 
-Drivers and servers tell each other through memory whether a doorbell has to be
-rung, so that neither may look before its own word is out.  Drivers put a fence
-there, and QEMU must, too, be the guest's processor the only one: the server is
-another.  To lose that race takes a quiet machine and luck, so this looks at
-what TCG makes of a fence.  vfio_user_machine.py says what the environment has
-to name.
+Drivers and servers use flags in memory to say whether a doorbell is needed.
+Neither may read the other's flag before its own store is visible.  Drivers use a
+fence for this.  QEMU must translate it to a fence even if the guest has only one
+processor, because the server runs on another one.  The race is hard to reproduce,
+so this test checks what TCG makes of a fence.  The environment is described in
+vfio_user_machine.py.
 """
 
 from unittest import TestCase
 
 from vfio_user_machine import BUILD, FIRMWARE, QEMU, Peer, Scene
 
-# A fence, and the end.
+# The image has a fence and then halts.
 IMAGE = BUILD / "tests" / "vfio-user" / "vfio-user-fence.bin"
 
 
@@ -28,7 +28,7 @@ class Order(TestCase):
             qemu = scene.add(Peer("QEMU", command))
 
             def program(lines):
-                """The operations up to the one that halts."""
+                """Return the operations up to the halt."""
                 return next((lines[:i] for i, line in enumerate(lines)
                              if "call hlt" in line), None)
             operations = qemu.log.wait("halt", program)

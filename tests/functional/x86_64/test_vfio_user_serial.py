@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The server of a guest's device is a process of another guest.
 
-The sample that is elsewhere a process of the host runs in a VM here, and a
-port of virtio-serial is all that leads there.  No descriptor gets through, so
-everything goes by message: registers, the guest's memory, and interrupts not
-at all.  The socket is given to QEMU in JSON, as management software does.
+In other tests the sample is a process on the host.  Here it runs in a VM, and the
+only connection to it is a port of virtio-serial.  The port does not pass
+descriptors, so register accesses and DMA use messages, and there are no
+interrupts.  The socket is passed to QEMU in JSON, as management software does.
 """
 
 import json
@@ -14,20 +14,20 @@ from unittest import TestCase
 
 from vfio_user_gpio import (BAR, FILTER_CONTROL, ID, IN_0_7, IRQ_CONTROL,
                             MODULE, OUT_0_7, OUT_8_15, SAMPLE, Gpio)
-from vfio_user_machine import (ANSWER, REPO, Access, Guest, PeerError, Sample,
+from vfio_user_machine import (REPLY, REPO, Access, Guest, PeerError, Sample,
                                Scene, compile_program)
 
 RELAY = REPO / "tests/functional/x86_64/vfio_user_serial_relay.c"
 INSIDE = "/tmp/gpio.sock"
 LOG = "/tmp/gpio.log"
 
-# How many bytes the sample's BAR and its configuration space have.
+# The size of the sample's BAR and of its configuration space in bytes.
 SIZE = 256
 PCI_CONFIG = 7
 
 
 class FarSample:
-    """The sample in a guest of its own, and what it logs there."""
+    """The sample in its own guest, and its log there."""
 
     def __init__(self, scene: Scene) -> None:
         self.path = scene.folder / "far.sock"
@@ -49,8 +49,8 @@ class FarSample:
         return self.guest.sh(f"cat {LOG}").splitlines()
 
     def accesses(self, region: int, since: int, count: int) -> list[Access]:
-        """As Sample.accesses(); nobody says when the log has grown."""
-        deadline = time.monotonic() + ANSWER
+        """As Sample.accesses(), but the log must be polled."""
+        deadline = time.monotonic() + REPLY
         while True:
             seen = Sample.parse(self.lines(), region)
             if len(seen) >= since + count:
@@ -59,13 +59,13 @@ class FarSample:
                 raise PeerError(f"no {count} accesses to region {region}")
 
     def finish(self) -> str:
-        """Wait for the end of the connection; return the relay's complaint."""
+        """Wait for the end of the connection; return the relay's output."""
         return self.guest.sh("while [ -d /proc/$(cat /tmp/pid) ]; do usleep "
                              "10000; done; cat /tmp/relay")
 
 
 class FarGpio(Gpio):
-    """The card of such a server, in a guest whose memory is its own."""
+    """The card of such a server, in a guest without shared memory."""
 
     SHARED = False
 
@@ -81,17 +81,17 @@ class FarGpio(Gpio):
 
 class FarServer(TestCase):
     def check_lines(self, lines: list[str], *wanted: str) -> None:
-        """There is one for each pattern, in this order."""
+        """Check that there is a line for each pattern, in this order."""
         rest = iter(lines)
         for pattern in wanted:
             self.assertTrue(any(re.fullmatch(f"gpio: {pattern}", line)
                                 for line in rest), pattern)
 
     def check_description(self, lines: list[str]) -> None:
-        """What the client asks before the guest has the device.
+        """Check the client's requests before the guest sees the device.
 
-        Later versions of the library have one region less, and flags for the
-        configuration space.
+        Later versions of the library have one region less, and have flags for
+        the configuration space.
         """
         self.check_lines(
             lines,
@@ -105,14 +105,14 @@ class FarServer(TestCase):
             "device reset by client")
 
     def check_memory(self, lines: list[str]) -> None:
-        """The guest's memory is told, without any to map."""
+        """Check that DMA_MAP was sent for guest memory without descriptors."""
         maps = [line for line in lines if line.startswith("gpio: adding DMA")]
         self.assertIn("gpio: adding DMA region [0, 0xc0000) offset=0"
                       " flags=0x3", maps)
         self.assertEqual([line for line in maps if "offset=0 " not in line], [])
 
     def check_set_up(self, lines: list[str]) -> None:
-        """Firmware and Linux look for BARs and turn the device on."""
+        """Check that firmware and Linux size BARs and enable the device."""
         self.check_lines(
             lines,
             rf"region{PCI_CONFIG}: read 0xdc8494f from \(0:4\)",
@@ -137,7 +137,7 @@ class FarServer(TestCase):
             gpio.export()
             self.assertEqual(gpio.set(9, 1), [Access("read", 0, OUT_8_15),
                                               Access("wrote", 2, OUT_8_15)])
-            # A third of the number of reads before is what it answers.
+            # It returns the number of previous reads divided by three.
             for reads in range(6):
                 self.assertEqual(gpio.peek(), (reads // 3, [
                     Access("read", reads // 3, OUT_0_7)]))

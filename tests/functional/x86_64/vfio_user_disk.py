@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The disk of vfio-user-disk-server, at work in a guest that migrates.
+"""The disk of vfio-user-disk-server, in use by a guest that migrates.
 
-Starts the peers and moves the guest; what the guest and the servers say of it
-is left to the test to judge.
+Starts the peers and migrates the guest.  The tests check what the guest and the
+servers report.
 """
 
 import functools
@@ -18,32 +18,33 @@ WORK = Path(__file__).with_name("vfio_user_disk_work.c")
 DISK = "/dev/vda"
 CHUNK = 64 * 1024
 WORDS = CHUNK // 8
-# The chunks that the work "storage" writes
+# The chunks that the work "storage" writes to
 STORAGE = range(32, 64)
 MIB = 1 << 20
 
-# A migration takes a few rounds at this rate, and ends.
+# Bytes per second; at this rate a migration takes a few iterations and converges.
 RATE = 32 * MIB
-# For a migration, on a busy machine.
+# Timeout of a migration on a busy machine, in seconds.
 LONG = 120.0
 
 
-class Told(NamedTuple):
-    """A state of a server and how many numbers it had given out."""
+class Change(NamedTuple):
+    """A new state of a server, and how many numbers it had provided by then."""
     state: str
     numbers: int
 
 
 class DiskServer(Server):
     def __init__(self, stopping: str, path: Path) -> None:
-        """What it does with its requests when it is to stop: it leaves or
-        finishes them."""
+        """Stopping is what the server does with pending requests when it must
+        stop: "leaves" or "finishes"."""
         super().__init__(SERVER.name, [SERVER, path, stopping], path)
 
-    def told(self) -> list[Told]:
+    def changes(self) -> list[Change]:
+        """Return the state changes in the server's log."""
         found = (re.fullmatch(r"([a-z-]+) at (\d+)", line)
                  for line in self.log.lines)
-        return [Told(match[1], int(match[2])) for match in found if match]
+        return [Change(match[1], int(match[2])) for match in found if match]
 
 
 class Side(NamedTuple):
@@ -53,7 +54,7 @@ class Side(NamedTuple):
 
 
 class Sides:
-    """The VM, wherever it is."""
+    """The VM, on the side where it currently runs."""
 
     def __init__(self, scene: Scene, stopping: str, machine: str = "pc",
                  qemu: str | Path = QEMU) -> None:
@@ -69,17 +70,17 @@ class Sides:
     def guest(self) -> Guest:
         return self.here.guest
 
-    def beside(self) -> list[str]:
-        """What else the VM has, as QEMU's -device takes it."""
+    def other_devices(self) -> list[str]:
+        """Return arguments of -device for other devices of the VM."""
         return []
 
     def start(self, *args: str) -> Side:
-        """Start a server and QEMU, for the guest to boot in or to come to."""
+        """Start a server and QEMU, to boot the guest or as a destination."""
         server = self.scene.server(
             functools.partial(DiskServer, self.stopping))
         guest = self.scene.guest(
             f"vfio-user-pci,id=disk,socket={server.path},addr=04.0,"
-            "x-timeout-ms=60000", *self.beside(),
+            "x-timeout-ms=60000", *self.other_devices(),
             modules=["virtio_pci", "virtio_blk"], programs=[self.work],
             args=["-smp", "2", *args], machine=self.machine, qemu=self.qemu)
         guest.qmp("migrate-set-capabilities", capabilities=[
@@ -87,7 +88,7 @@ class Sides:
         return Side(guest, server)
 
     def move(self) -> Side:
-        """Migrate it to a new side; return the one that it has left."""
+        """Migrate the VM to a new side; return the old side."""
         uri = f"unix:{self.scene.folder}/{len(self.scene.peers)}.migration"
         there = self.start("-incoming", uri)
         left = self.here
@@ -96,7 +97,7 @@ class Sides:
         return left
 
     def save(self) -> tuple[Side, Path]:
-        """Write it to a file; return the side that it was on, ended."""
+        """Save the VM to a file and end its side; return side and file."""
         file = self.scene.folder / "saved"
         left = self.here
         self.send(f"exec:cat >{file}")
@@ -116,18 +117,18 @@ class Sides:
         self.here = side
 
     def end(self, side: Side) -> int:
-        """End QEMU and the server, which ends with it."""
+        """End QEMU; the server then exits by itself.  Return a status."""
         status = side.guest.quit()
         return status or side.server.wait()
 
     def begin(self, *works: str) -> None:
-        """Have the guest work, until finish()."""
+        """Start these kinds of work in the guest; finish() ends them."""
         for work in works:
             self.guest.sh(f"{self.work.name} {work} {DISK} >/tmp/{work} 2>&1 & "
                           f"echo $! >/tmp/{work}.pid")
 
     def finish(self, work: str) -> list[int]:
-        """The numbers in what this work said in the end."""
+        """End one kind of work; return the numbers that it printed."""
         pid = self.guest.sh(f"cat /tmp/{work}.pid").strip()
         text = self.guest.sh(
             f"kill {pid}; while [ -d /proc/{pid} ]; do usleep 10000; done; "

@@ -1,17 +1,16 @@
 /*
- * What a guest does with the disk of vfio-user-disk-server
+ * Uses the disk of vfio-user-disk-server in a guest
  *
  *     vfio_user_disk_work numbers|storage|memory DISK
  *
- * Runs until SIGTERM and then says what it has seen, in one line, or ends at
- * the first word that is wrong.  "numbers" reads the disk's first chunk over
- * and over: what arrives has to go on where it stopped, and has to stay in
- * memory as it came, until much later.  "storage" writes the second half of the
- * disk over and over and reads what it wrote the round before.  The kernel's
- * cache has no part in either: the device reads and writes the memory of this
- * program.  "memory" leaves the disk alone and goes over a little memory
- * without a pause: a store that QEMU does not see while it migrates is missing
- * then.
+ * Runs until SIGTERM and then prints what it has seen, in one line, or ends at
+ * the first wrong word.  "numbers" reads the disk's first chunk repeatedly:
+ * each read must continue where the last one stopped, and the data in memory
+ * must still be the same much later.  "storage" writes the second half of the
+ * disk repeatedly and reads what it wrote in the previous round.  Both bypass
+ * the page cache: the device reads and writes the memory of this program.
+ * "memory" does not use the disk but modifies a little memory without a pause:
+ * a store that QEMU misses during migration is lost.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,7 +29,7 @@
 
 #define CHUNK (64 * 1024)
 #define WORDS (CHUNK / sizeof(uint64_t))
-/* how many reads what was read is kept for */
+/* the number of reads for which data are kept */
 #define KEPT 64
 #define PAGE 4096
 #define PAGES 256
@@ -55,14 +54,14 @@ static void *allocate(size_t size)
     return memory;
 }
 
-/* Words that rise by one; return their sum. */
+/* Checks words that increase by one; returns their sum. */
 static uint64_t check(const uint64_t *words, uint64_t first, const char *what)
 {
     uint64_t sum = 0;
 
     for (uint64_t i = 0; i < WORDS; i++) {
         if (words[i] != first + i) {
-            errx(EXIT_FAILURE, "%s: 0x%llx in place of 0x%llx", what,
+            errx(EXIT_FAILURE, "%s: 0x%llx instead of 0x%llx", what,
                  (unsigned long long)words[i],
                  (unsigned long long)(first + i));
         }
@@ -98,7 +97,7 @@ static void numbers(int disk)
            (unsigned long long)sum);
 }
 
-/* The first word of a chunk that was written in this round */
+/* Returns the first word of a chunk that is written in this round. */
 static uint64_t content(uint64_t round, uint64_t chunk)
 {
     return round << 32 | chunk << 16;
@@ -146,7 +145,7 @@ static void memory(void)
     for (round = 0; !ended; round++) {
         for (int i = 0; i < PAGES; i++) {
             if (pages[i][0] != round) {
-                errx(EXIT_FAILURE, "memory: 0x%llx in place of 0x%llx",
+                errx(EXIT_FAILURE, "memory: 0x%llx instead of 0x%llx",
                      (unsigned long long)pages[i][0],
                      (unsigned long long)round);
             }

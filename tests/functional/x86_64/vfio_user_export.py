@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Devices of QEMU's own, exported by a second QEMU and used from a guest.
+"""Device models of QEMU, exported by a second QEMU and used by a guest.
 
-An Export is a QEMU without processor or memory whose x-vfio-user-server
-offers one of its devices.  A Disk and a Card are such devices with what is
-behind them, seen from both sides, whatever their Model.  They judge nothing;
-that is left to the tests.
+An Export is a QEMU without processor or memory whose x-vfio-user-server exports
+one of its devices.  A Disk and a Card are such devices with their backends, seen
+from the guest and from the host, for any Model.  They do not check anything; the
+tests do.
 """
 
 import functools
@@ -23,7 +23,7 @@ from vfio_user_models import E1000E, NVME, Model
 
 MIB = 1 << 20
 
-# For what moves megabytes through an emulated processor.
+# Timeout in seconds if an emulated processor handles megabytes of data.
 LONG = 600.0
 
 
@@ -32,9 +32,9 @@ def sha256(data: bytes | bytearray) -> str:
 
 
 class Export(Server):
-    """A second QEMU that exports one device.  It ends with its client.
+    """A second QEMU that exports one device.  It exits with its client.
 
-    Its log has a line for each map of guest memory that it takes or gives up.
+    Its log has a line for each map of guest memory that is added or removed.
     """
 
     MAP = re.compile(r"vfu_dma_(|un)register vfu: (?:un)?registering GPA "
@@ -55,11 +55,12 @@ class Export(Server):
 
     @property
     def complaints(self) -> list[str]:
-        """What else it says."""
+        """The other lines of its log."""
         return [line for line in self.log.lines if not self.MAP.match(line)]
 
     def maps(self) -> tuple[dict[int, int], int]:
-        """The maps that it has, address to size, and how many it has had."""
+        """Return its current maps, address to size, and the number of all maps
+        so far."""
         maps: dict[int, int] = {}
         total = 0
         for change in filter(None, map(self.MAP.match, list(self.log.lines))):
@@ -72,8 +73,8 @@ class Export(Server):
         return maps, total
 
     def count(self) -> tuple[int, int]:
-        """As any peer's, but for the workers that QEMU's block layer has
-        while there is work."""
+        """Count as for any peer, but without the workers that QEMU's block layer
+        starts while there is work."""
         fds, _ = super().count()
         names = [task.read_text().strip() for task
                  in (Path("/proc") / str(self.pid) / "task").glob("*/comm")]
@@ -87,10 +88,10 @@ class Exported:
                  args: Sequence[str | Path] = (),
                  pass_fds: Sequence[int] = ()) -> None:
         """Start the server; where is bus, slot and function in the guest."""
-        behind = ["-device", model.behind] if model.behind else []
+        child = ["-device", model.child] if model.child else []
         self.server: Export = scene.server(
             functools.partial(Export, model.device.format(ident=ident),
-                              [*behind, *args], pass_fds))
+                              [*child, *args], pass_fds))
         self.model = model
         self.ident = ident
         self.function = f"0000:{where}"
@@ -103,42 +104,42 @@ class Exported:
 
     @property
     def option(self) -> str:
-        """As QEMU's -device takes it."""
+        """The argument of QEMU's -device."""
         return ",".join(f"{name}={value}" for name, value
                         in self.options.items())
 
     def plug(self, bus: str) -> None:
-        """Give it to a running guest."""
+        """Plug it into a running guest."""
         self.guest.qmp("device_add", bus=bus, **self.options)
 
     def unplug(self) -> None:
-        """Ask the guest for it and wait until QEMU has let it go."""
+        """Request the unplug and wait until QEMU has deleted the device."""
         self.guest.qmp("device_del", id=self.ident)
         self.guest.event("DEVICE_DELETED", device=self.ident)
 
     def bind(self) -> str:
-        """Load the driver that its modalias asks for, and those of what is
-        behind it; return the name of the first."""
+        """Load the driver for its modalias and the other modules of the model;
+        return the name of the driver."""
         self.guest.sh(f"modprobe $(cat {self.folder}/modalias) && "
                       f"modprobe -a {' '.join(self.model.modules)}", BOOT)
         return self.guest.sh(f"basename $(readlink {self.folder}/driver)")
 
     def reset(self) -> None:
-        """Reset the function, as a user of the guest does."""
+        """Reset the function through the guest's sysfs."""
         self.guest.sh(f"grep -q flr {self.folder}/reset_method &&"
                       f" echo 1 >{self.folder}/reset", LONG)
 
     def find(self, kind: str) -> str:
-        """Wait for what the drivers make of it, below /sys/block for one, and
-        return the name."""
+        """Wait until the drivers create an entry for it in a folder of sysfs, for
+        example /sys/block; return the entry's name."""
         return self.guest.sh(
             f"until for at in {kind}/*; do case $(readlink \"$at\") in "
             f"*/{self.function}/*) name=${{at##*/}};; esac; done; [ \"$name\" ];"
             " do usleep 10000; done; echo $name", BOOT)
 
     def interrupts(self) -> dict[str, int]:
-        """How often each of its vectors, or its INTx, has come, all
-        processors together and all of one name."""
+        """Return the number of interrupts for each name in /proc/interrupts,
+        added up for all processors and for vectors with the same name."""
         lines = self.guest.sh(
             f"for irq in $(ls {self.folder}/msi_irqs 2>/dev/null || "
             f"cat {self.folder}/irq); do"
@@ -151,13 +152,13 @@ class Exported:
         return found
 
     def counter(self, name: str) -> int:
-        """A counter of QEMU's, say x-calls."""
+        """Return a counter of the client, for example x-calls."""
         return int(self.guest.qmp("qom-get", path=f"/machine/peripheral/{self.ident}",
                                   property=name))
 
 
 class Disk(Exported):
-    """A disk with a file of the host behind it, in two halves."""
+    """A disk whose storage is a file on the host, with two halves."""
 
     HALF = 64 * MIB
 
@@ -180,14 +181,15 @@ class Disk(Exported):
         self.guest.sh(f"until [ -b {self.node} ]; do usleep 10000; done")
 
     def reset_controller(self) -> None:
-        """Have the driver of an nvme reset it, by its registers."""
+        """Let the driver of an NVMe device reset it through its registers."""
         self.guest.sh(f"cd {self.folder}/nvme/nvme*; echo 1 >reset_controller;"
                       " [ $(cat state) = live ]", LONG)
 
     def job(self, number: int, size: int, block: int) -> str:
-        """Shell that copies a piece of the first half to the second.
+        """Return a shell command that copies a part of the first half to the
+        second.
 
-        It prints the checksums of what it writes and of what is there then.
+        It prints the checksums of what it wrote and of what it read back.
         """
         at, count = number * size // block, size // block
         there = at + self.half // block
@@ -200,8 +202,8 @@ class Disk(Exported):
                 f" iflag=direct | sha256sum; rm {piece}")
 
     def begin(self, jobs: int, block: int = MIB) -> None:
-        """Fill the first half with random data, and have the guest begin to
-        copy it to the second with some jobs at once."""
+        """Fill the first half with random data, and start concurrent jobs in the
+        guest that copy it to the second half."""
         self.jobs = jobs
         with open(self.image, "r+b") as file:
             for _ in range(jobs):
@@ -213,27 +215,27 @@ class Disk(Exported):
                     for number in range(jobs)))
 
     def over(self) -> str:
-        """Shell that waits until all jobs are over."""
+        """Return a shell command that waits until all jobs are done."""
         return (f"until [ $(ls {self.scratch}.over.* 2>/dev/null | wc -l) = "
                 f"{self.jobs} ]; do usleep 10000; done; ")
 
     def finish(self) -> list[list[str]]:
-        """Return, job by job, the checksums of the data, of what the guest
-        wrote, of what it read back, and of what the file has there."""
-        told = self.guest.sh(
+        """Return four checksums for each job: of the data, of what the guest
+        wrote, of what it read back, and of the file's content."""
+        printed = self.guest.sh(
             f"{self.over()} cut -c-64 {self.scratch}.sums.*; "
             f"rm {self.scratch}.*", LONG).splitlines()
         size = self.half // self.jobs
         data = self.image.read_bytes()
         sums = [sha256(data[at:at + size]) for at in range(0, len(data), size)]
-        return [[sums[job], *told[2 * job:2 * job + 2], sums[self.jobs + job]]
-                for job in range(self.jobs)]
+        return [[sums[job], *printed[2 * job:2 * job + 2],
+                 sums[self.jobs + job]] for job in range(self.jobs)]
 
-    def begin_for_ever(self) -> None:
-        """Have two jobs copy pieces until that fails.
+    def begin_until_failure(self) -> None:
+        """Start two jobs that copy data until this fails.
 
-        Through a node of their own: where that of the device is gone, dd
-        would make a file in its place.
+        They use a separate device node: if the device's own node is removed, dd
+        would create a file in its place.
         """
         self.jobs = 2
         node = f"{self.scratch}.node"
@@ -250,12 +252,12 @@ class Disk(Exported):
             " ]; do usleep 10000; done")
 
     def finish_failed(self) -> None:
-        """Wait until both have failed."""
+        """Wait until both jobs have failed."""
         self.guest.sh(f"{self.over()} rm {self.scratch}.*")
 
 
 class Echo(threading.Thread):
-    """Sends data into a socket and takes as much out of it."""
+    """Sends data to a socket and receives the same number of bytes from it."""
 
     def __init__(self, connection: socket.socket, data: bytes) -> None:
         super().__init__(daemon=True)
@@ -282,10 +284,10 @@ class Echo(threading.Thread):
 
 
 class Card(Exported):
-    """A network card with us behind it.
+    """A network card that is connected to this process.
 
-    The server's end of the wire is a network of its own in which one
-    address and port leads to a socket of ours.
+    The server has a separate user network, in which one address and port leads to
+    a socket of this process.
     """
 
     PORT = 7
@@ -293,8 +295,8 @@ class Card(Exported):
 
     def __init__(self, scene: Scene, ident: str, where: str,
                  model: Model = E1000E, size: int = BYTES) -> None:
-        """Size is that of what is sent, and sent back."""
-        # By its slot, so that each card of a guest has another.
+        """Size is the number of bytes that are sent, and sent back."""
+        # The slot is part of it, so that each card has a different network.
         self.net = f"10.0.{int(where[3:5], 16)}"
         ours, theirs = socket.socketpair()
         with theirs:
@@ -313,7 +315,7 @@ class Card(Exported):
         self.echo: Echo
 
     def up(self) -> None:
-        """Give it an address and wait for the link."""
+        """Set its address and wait for the link."""
         self.name = self.find("/sys/class/net")
         self.guest.sh(
             f"ip addr add {self.net}.15/24 dev {self.name}; "
@@ -322,15 +324,15 @@ class Card(Exported):
             " do usleep 10000; done")
 
     def down(self) -> None:
-        """Silence it: QEMU's server aborts where its device raises INTx and
+        """Take it down: QEMU's server aborts if its device raises INTx while
         there is no client."""
         self.guest.sh(f"ip link set {self.name} down")
 
     def begin(self) -> None:
-        """Have the guest echo what we send, and begin to send.
+        """Start an echo server in the guest, and begin to send.
 
-        Not before it is connected: QEMU's network would take the data for
-        those of the connection before.
+        Sending starts only after it is connected: otherwise QEMU's network would
+        pass the data to the previous connection.
         """
         self.guest.sh(
             f"nc {self.net}.100 {self.PORT} -e tee {self.scratch}"
@@ -340,8 +342,8 @@ class Card(Exported):
         self.echo = Echo(self.connection, os.urandom(self.size))
 
     def finish(self) -> list[str]:
-        """Return the checksums of what we sent, of what the guest got and of
-        what came back."""
+        """Return the checksums of what was sent, of what the guest received and
+        of what came back."""
         self.echo.join(LONG)
         if len(self.echo.back) < self.size:
             raise PeerError(f"{self.ident}: {len(self.echo.back)} bytes of "

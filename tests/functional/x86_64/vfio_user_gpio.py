@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libvfio-user's sample gpio-pci-idio-16, used from a guest.
+"""libvfio-user's sample gpio-pci-idio-16, used by a guest.
 
-Each method does one thing in the guest and returns both sides of it: what
-the guest saw and which accesses the server logged.  It judges neither; that
-is left to the test and to scripts/demo.
+Each method does one thing in the guest and returns what the guest saw and which
+accesses the server logged.  The tests and scripts/demo check the results.
 """
 
 import time
 
-from vfio_user_machine import (ANSWER, SAMPLES, Access, Guest, PeerError,
+from vfio_user_machine import (REPLY, SAMPLES, Access, Guest, PeerError,
                                Sample, Scene)
 
 MODULE = "gpio-pci-idio-16"
@@ -18,7 +17,7 @@ DEVICE = f"/sys/bus/pci/devices/{SLOT}"
 LINES = "/sys/class/gpio"
 ID = "gpio"
 
-# The card's registers, one byte each, in BAR 2; which is an I/O port.
+# The card's registers, one byte each, in BAR 2, which has I/O ports.
 BAR = 2
 OUT_0_7, IN_0_7, IRQ_CONTROL, FILTER_CONTROL, OUT_8_15 = range(5)
 
@@ -27,7 +26,7 @@ PEEK = (f"dd if={DEVICE}/resource{BAR} bs=1 count=1 2>/dev/null |"
 
 
 class Gpio:
-    """A card, from both sides."""
+    """A card, with the server and the guest."""
 
     # -v makes the library log each access with its value.
     COMMAND = (SAMPLE, "-v")
@@ -43,31 +42,31 @@ class Gpio:
         return scene.sample(*self.COMMAND)
 
     def option(self) -> str:
-        """As QEMU's -device takes it."""
+        """Return the argument of QEMU's -device."""
         return (f"vfio-user-pci,id={ID},socket={self.server.path},addr=04.0,"
                 "x-timeout-ms=60000")
 
     def accesses(self, count: int) -> list[Access]:
-        """What the server logged since the last call, count at least."""
+        """Wait for at least count new accesses in the server's log."""
         found = self.server.accesses(BAR, self.seen, count)
         self.seen += len(found)
         return found
 
     def identity(self) -> str:
-        """Vendor and device, as lspci writes them."""
+        """Return vendor and device in the format of lspci."""
         both = self.guest.sh(f"cat {DEVICE}/vendor {DEVICE}/device")
         return both.replace("0x", "").replace("\n", ":")
 
     def bind(self) -> tuple[str, list[Access]]:
-        """Load the module for the card's modalias, the way udev does.
+        """Load the module for the card's modalias, as udev does.
 
-        Return the driver that then has the card.
+        Return the driver that is then bound to the card.
         """
         self.guest.sh(f"modprobe $(cat {DEVICE}/modalias)")
         return self.driver(), self.accesses(3)
 
     def rebind(self) -> tuple[str, list[Access]]:
-        """Take the card from its driver and give it back."""
+        """Unbind the card from its driver and bind it again."""
         self.guest.sh(f"cd {DEVICE}/driver; "
                       f"echo {SLOT} >unbind; echo {SLOT} >bind")
         return self.driver(), self.accesses(3)
@@ -76,7 +75,7 @@ class Gpio:
         return self.guest.sh(f"basename $(readlink {DEVICE}/driver)")
 
     def export(self) -> None:
-        """Make files of the 16 output lines, OUT0 to OUT15."""
+        """Create sysfs files for the 16 output lines, OUT0 to OUT15."""
         self.guest.sh(f"cd {LINES}; base=$(cat gpiochip*/base); for line in "
                       "$(seq 0 15); do echo $((base + line)) >export; done")
 
@@ -88,31 +87,31 @@ class Gpio:
     def get(self, line: int) -> tuple[int, list[Access]]:
         """Read an output line through the driver: one bit of a byte.
 
-        One byte, as each further read() of the file, even at its end,
-        makes the driver read the register once more.
+        Only one byte of the file is read, because each further read() makes the
+        driver read the register again, even at the end of the file.
         """
         text = self.guest.sh(f"head -c 1 {LINES}/OUT{line}/value")
         return int(text), self.accesses(1)
 
     def peek(self) -> tuple[int, list[Access]]:
-        """Read the register of the lines 0 to 7, whole, past the driver."""
+        """Read the whole register of the lines 0 to 7 without the driver."""
         return int(self.guest.sh(PEEK)), self.accesses(1)
 
     def begin_peek(self) -> None:
-        """Do so without waiting: return when QEMU has asked the server."""
+        """Start peek(); return when QEMU has sent the request to the server."""
         before = self.calls()
         self.guest.begin(PEEK)
-        deadline = time.monotonic() + ANSWER
+        deadline = time.monotonic() + REPLY
         while self.calls() == before:
             if time.monotonic() > deadline:
                 raise PeerError("the guest did not read the register")
 
     def finish_peek(self) -> int:
-        """The value that begin_peek() is to read."""
+        """Return the value that begin_peek() reads."""
         return int(self.guest.finish(PEEK))
 
     def calls(self) -> int:
-        """How often QEMU has asked the server something."""
+        """Return the number of calls from QEMU to the server."""
         count: int = self.guest.qmp(
             "qom-get", path=f"/machine/peripheral/{ID}", property="x-calls")
         return count

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The peers of a vfio-user test: a server, QEMU, and the Linux guest in it.
 
-A Scene starts them, ends them and leaves nothing behind; if the test fails,
-it prints what each of them said.  Every wait has a deadline and looks at a
-Transcript, the lines that one peer has said so far.  Nothing here knows a
-device model; the tests and scripts/demo do.
+A Scene starts and ends them and removes their files; if the test fails, it prints
+their output.  Every wait has a deadline and checks a Transcript, the lines that one
+peer has printed so far.  Nothing here depends on a device model.
 
 Environment: VFIO_USER_BUILD, the build folder of QEMU; VFIO_USER_QEMU, the
-qemu-system-x86_64 to use if not the one in there; VFIO_USER_QEMU_NEWEST, one of
-the newest QEMU, without which tests that need both are skipped;
-VFIO_USER_CACHE, where scripts/build-guest keeps the guest.
+qemu-system-x86_64 to use if it is not the one in the build folder;
+VFIO_USER_QEMU_NEWEST, the same of the newest QEMU (without it, tests that need
+both are skipped); VFIO_USER_CACHE, where scripts/build-guest keeps the guest.
 """
 
 import contextlib
@@ -37,15 +36,16 @@ QEMU = Path(os.environ.get("VFIO_USER_QEMU", BUILD / "qemu-system-x86_64"))
 NEWEST = os.environ.get("VFIO_USER_QEMU_NEWEST")
 SAMPLES = BUILD / "subprojects" / "libvfio-user" / "samples"
 
-# Debian's source package is without firmware; these are of the packages
-# seabios and qemu-system-data.
+# Debian's source package does not contain firmware; these folders belong to the
+# packages seabios and qemu-system-data.
 FIRMWARE = ("/usr/share/seabios", "/usr/share/qemu")
 
-# Starts the last line of an answer from the guest (see scripts/guest-init).
+# Starts the last line of a reply from the guest (see scripts/guest-init).
 END = "\x1e"
 
-# For one answer of a peer, and for a boot, on a busy machine under TCG.
-ANSWER = 20.0
+# Timeouts in seconds for a reply of a peer and for a boot, on a busy machine
+# under TCG.
+REPLY = 20.0
 BOOT = 120.0
 
 KERNEL_OPTIONS = ("console=ttyS0 reboot=t panic=-1 nokaslr mitigations=off "
@@ -53,55 +53,55 @@ KERNEL_OPTIONS = ("console=ttyS0 reboot=t panic=-1 nokaslr mitigations=off "
 
 
 class PeerError(Exception):
-    """A peer did not do what it should have done, or not in time."""
+    """A peer did not do what was expected, or not in time."""
 
 
 class Transcript(threading.Thread):
-    """What one peer says, line by line, read as it comes."""
+    """The output of one peer, read line by line as it is written."""
 
     def __init__(self, name: str, descriptor: int) -> None:
-        """Take over the descriptor."""
+        """The thread owns the descriptor and closes it."""
         super().__init__(name=name, daemon=True)
         self.descriptor = descriptor
         self.lines: list[str] = []
         self.ended = False
-        self.said = threading.Condition()
+        self.changed = threading.Condition()
         self.start()
 
     def run(self) -> None:
-        # QEMU resets what it leaves with our bytes unread.
+        # The connection is reset if QEMU exits with unread input.
         with (open(self.descriptor, "rb") as stream,
               contextlib.suppress(ConnectionResetError)):
             for line in stream:
-                with self.said:
+                with self.changed:
                     self.lines.append(
                         line.decode(errors="replace").rstrip("\r\n"))
-                    self.said.notify_all()
-        with self.said:
+                    self.changed.notify_all()
+        with self.changed:
             self.ended = True
-            self.said.notify_all()
+            self.changed.notify_all()
 
     def note(self, line: str) -> int:
-        """Put in a line of ours; return the number of lines with it."""
-        with self.said:
+        """Add a line of our own; return the new number of lines."""
+        with self.changed:
             self.lines.append(line)
             return len(self.lines)
 
     def wait(self, what: str, match: Callable[[list[str]], T | None],
-             timeout: float = ANSWER) -> T:
+             timeout: float = REPLY) -> T:
         """Wait until match finds something in the lines and return it."""
         deadline = time.monotonic() + timeout
-        with self.said:
+        with self.changed:
             while (found := match(self.lines)) is None:
                 if self.ended:
                     raise PeerError(f"{self.name} ended before {what}")
-                if not self.said.wait(deadline - time.monotonic()):
+                if not self.changed.wait(deadline - time.monotonic()):
                     raise PeerError(f"{self.name}: no {what} in {timeout} s")
             return found
 
 
 class Peer:
-    """A process that ends with us, and the transcript of its stderr."""
+    """A process that ends when this one ends, and the transcript of its output."""
 
     def __init__(self, name: str, command: Sequence[str | Path],
                  pass_fds: Sequence[int] = (),
@@ -109,8 +109,8 @@ class Peer:
         if not os.access(command[0], os.X_OK):
             raise PeerError(f"no {name} at {command[0]}; VFIO_USER_BUILD "
                             "names the folder that `make` builds in")
-        # A session of its own: Ctrl-C is for us to act on.  The signal on
-        # our death is for the case that we have no chance to.
+        # It has its own session, so that only this process gets Ctrl-C.  setpriv
+        # kills it if this process dies without ending it.
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *command],
             stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -125,30 +125,31 @@ class Peer:
     def transcripts(self) -> list[Transcript]:
         return [self.log]
 
-    def wait(self, timeout: float = ANSWER) -> int:
-        """Wait for its end and return the exit status."""
+    def wait(self, timeout: float = REPLY) -> int:
+        """Wait until it exits and return the exit status."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise PeerError(f"{self.name} runs on after {timeout} s") from None
+            raise PeerError(
+                f"{self.name} still runs after {timeout} s") from None
 
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(ANSWER)
+            self.process.wait(REPLY)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
     def count(self) -> tuple[int, int]:
-        """Its open descriptors and its threads."""
+        """Return the number of its open descriptors and threads."""
         proc = Path("/proc") / str(self.pid)
         return (len(list((proc / "fd").iterdir())),
                 len(list((proc / "task").iterdir())))
 
 
 class Access(NamedTuple):
-    """One access to a region, as a server's log tells it."""
+    """One access to a region, from a server's log."""
     verb: str
     value: int
     offset: int
@@ -156,7 +157,7 @@ class Access(NamedTuple):
 
 
 class Server(Peer):
-    """A vfio-user server, whatever its device."""
+    """A vfio-user server with any device."""
 
     def __init__(self, name: str, command: Sequence[str | Path], path: Path,
                  pass_fds: Sequence[int] = (),
@@ -165,8 +166,8 @@ class Server(Peer):
         self.path = path
 
     def listen(self) -> None:
-        """Wait until it listens; it does not say so, but the kernel does."""
-        deadline = time.monotonic() + ANSWER
+        """Wait until it listens, according to /proc/net/unix."""
+        deadline = time.monotonic() + REPLY
         while not self.listens():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.01)
@@ -176,14 +177,14 @@ class Server(Peer):
 
     def listens(self) -> bool:
         with open("/proc/net/unix", encoding="utf-8") as table:
-            # Flags: bit 16 is set from listen() on.
+            # Flags: bit 16 is set once listen() was called.
             return any(line.split()[3] == "00010000"
                        and line.rstrip("\n").endswith(f" {self.path}")
                        for line in table)
 
 
 class Sample(Server):
-    """A sample of libvfio-user, with a log of each access."""
+    """A sample of libvfio-user, which logs each access."""
 
     ACCESS = re.compile(r"region(\d+): (read|wrote) (\w+) "
                         r"(?:from|to) \((\w+):(\d+)\)$")
@@ -200,7 +201,7 @@ class Sample(Server):
                 if int(index) == region]
 
     def accesses(self, region: int, since: int, count: int) -> list[Access]:
-        """Wait for count accesses to a region after the first since ones."""
+        """Skip since accesses to a region; wait for count more, return them."""
         def match(lines: list[str]) -> list[Access] | None:
             seen = self.parse(lines, region)
             return seen[since:] if len(seen) >= since + count else None
@@ -208,7 +209,7 @@ class Sample(Server):
 
 
 def compile_program(source: Path, folder: Path) -> Path:
-    """Compile a C file for the guest, without need of libraries there."""
+    """Compile a C file for the guest, linked statically."""
     program = folder / source.stem
     done = subprocess.run(
         ["cc", "-std=gnu11", "-O2", "-Wall", "-static", "-s", source,
@@ -221,7 +222,7 @@ def compile_program(source: Path, folder: Path) -> Path:
 @functools.cache
 def build_guest(modules: tuple[str, ...],
                 programs: tuple[Path, ...] = ()) -> tuple[str, str]:
-    """The kernel's and the initramfs's paths."""
+    """Build the guest; return the paths of the kernel and the initramfs."""
     command = [str(REPO / "scripts" / "build-guest")]
     command += [f"--module={module}" for module in modules]
     command += [f"--program={program}" for program in programs]
@@ -233,16 +234,17 @@ def build_guest(modules: tuple[str, ...],
 
 
 class Guest(Peer):
-    """QEMU under TCG, with the monitor, the console and a shell in Linux."""
+    """QEMU with TCG and a Linux guest: monitor, console and a shell."""
 
     def __init__(self, devices: Sequence[str], modules: Sequence[str] = (),
                  programs: Sequence[Path] = (), args: Sequence[str] = (),
                  machine: str = "pc", append: str = "", memory: str = "256M",
                  shared: bool = True, qemu: str | Path = QEMU) -> None:
-        """With arguments of QEMU and of the kernel beside the usual ones.
+        """Start QEMU.
 
-        The guest's memory is shared with servers, or not.  Half of it is the
-        most that its files take.
+        Args and append are additional arguments of QEMU and of the kernel.  Shared
+        says whether servers can map the guest's memory.  The guest's files can use
+        up to half of the memory.
         """
         kernel, initramfs = build_guest(tuple(modules), tuple(programs))
         share = "on" if shared else "off"
@@ -259,7 +261,7 @@ class Guest(Peer):
         for device in devices:
             command += ["-device", device]
 
-        # Connected from the start: nothing to listen on, to find or to miss.
+        # Socket pairs are connected from the start, so nothing is missed.
         names = ("console", "shell", "monitor")
         pairs = {name: socket.socketpair() for name in names}
         for name, (_, theirs) in pairs.items():
@@ -277,7 +279,7 @@ class Guest(Peer):
         self.console, self.shell, self.monitor = (
             Transcript(name, os.dup(self.sockets[name].fileno()))
             for name in names)
-        self.heard = 0
+        self.consumed = 0
         self.calls = 0
         self.send("qmp_capabilities")
 
@@ -286,63 +288,63 @@ class Guest(Peer):
         return [self.log, self.console, self.shell]
 
     def write(self, name: str, line: str) -> None:
-        # If QEMU is gone, the wait for the answer says so.
+        # If QEMU has exited, the wait for the reply fails.
         with contextlib.suppress(BrokenPipeError):
             self.sockets[name].sendall(line.encode() + b"\n")
 
     def boot(self) -> None:
-        """Wait until the guest answers commands."""
-        self.answer("end of the boot", BOOT)
+        """Wait until the guest executes commands."""
+        self.reply("end of the boot", BOOT)
 
-    def answer(self, what: str, timeout: float) -> tuple[str, int]:
-        """Wait for the end of an answer; return its text and status."""
+    def reply(self, what: str, timeout: float) -> tuple[str, int]:
+        """Wait for the end of a reply; return its text and status."""
         def match(lines: list[str]) -> int | None:
-            return next((i for i in range(self.heard, len(lines))
+            return next((i for i in range(self.consumed, len(lines))
                          if lines[i].startswith(END)), None)
         end = self.shell.wait(what, match, timeout)
-        text = "\n".join(self.shell.lines[self.heard:end]).rstrip("\n")
-        self.heard = end + 1
+        text = "\n".join(self.shell.lines[self.consumed:end]).rstrip("\n")
+        self.consumed = end + 1
         return text, int(self.shell.lines[end][1:])
 
-    def sh(self, command: str, timeout: float = ANSWER) -> str:
-        """Run a line of shell in the guest and return what it printed."""
+    def sh(self, command: str, timeout: float = REPLY) -> str:
+        """Run a shell command in the guest and return what it printed."""
         self.begin(command)
         return self.finish(command, timeout)
 
     def begin(self, command: str) -> None:
-        """Run it and do not wait; finish() has to follow."""
-        self.heard = self.shell.note("$ " + command)
+        """Start a shell command without waiting; finish() must follow."""
+        self.consumed = self.shell.note("$ " + command)
         self.write("shell", command)
 
-    def finish(self, command: str, timeout: float = ANSWER) -> str:
-        """Wait for what begin() has begun and return what it printed."""
-        text, status = self.answer(f"end of `{command}`", timeout)
+    def finish(self, command: str, timeout: float = REPLY) -> str:
+        """Wait for the command of begin() and return what it printed."""
+        text, status = self.reply(f"end of `{command}`", timeout)
         if status != 0:
             raise PeerError(f"guest: `{command}` ended with {status}: {text}")
         return text
 
     def send(self, command: str, **arguments: Any) -> int:
-        """Give the monitor a command and return its id."""
+        """Send a command to the monitor and return its id."""
         self.calls += 1
         call = {"execute": command, "arguments": arguments, "id": self.calls}
         self.write("monitor", json.dumps(call))
         return self.calls
 
     def qmp(self, command: str, **arguments: Any) -> Any:
-        """Give the monitor a command and return its answer."""
+        """Send a command to the monitor and return the reply."""
         call = self.send(command, **arguments)
 
         def match(lines: list[str]) -> dict[str, Any] | None:
             messages = map(json.loads, reversed(lines))
             return next((message for message in messages
                          if message.get("id") == call), None)
-        reply = self.monitor.wait(f"answer to {command}", match)
+        reply = self.monitor.wait(f"reply to {command}", match)
         if "error" in reply:
             raise PeerError(f"QMP {command}: {reply['error']['desc']}")
         return reply["return"]
 
-    def event(self, name: str, timeout: float = ANSWER, **data: Any) -> None:
-        """Wait for an event with such data."""
+    def event(self, name: str, timeout: float = REPLY, **data: Any) -> None:
+        """Wait for an event that contains these data."""
         def match(lines: list[str]) -> bool | None:
             return any(message.get("event") == name
                        and message.get("data", {}).items() >= data.items()
@@ -350,7 +352,7 @@ class Guest(Peer):
         self.monitor.wait(name, match, timeout)
 
     def quit(self) -> int:
-        """Let QEMU end by itself; return its exit status."""
+        """Make QEMU quit; return its exit status."""
         self.qmp("quit")
         return self.wait()
 
@@ -365,9 +367,9 @@ S = TypeVar("S", bound=Server)
 
 
 class Scene(contextlib.ExitStack):
-    """A folder for sockets and the peers of one test.
+    """The peers of one test and a folder for their sockets.
 
-    On leaving, the peers are ended, last one first, and the folder goes.
+    On exit, the peers are ended in reverse order and the folder is removed.
     """
 
     def __init__(self) -> None:
@@ -387,7 +389,7 @@ class Scene(contextlib.ExitStack):
             return super().__exit__(kind, error, trace)
         finally:
             if isinstance(error, Exception):
-                self.tell()
+                self.print_output()
 
     def add(self, peer: P) -> P:
         self.peers.append(peer)
@@ -395,24 +397,24 @@ class Scene(contextlib.ExitStack):
         return peer
 
     def server(self, start: Callable[[Path], S]) -> S:
-        """Have a server started with the path of its socket."""
+        """Call start with the path of a socket; wait until the server listens."""
         server = self.add(start(self.folder / f"{len(self.peers)}.sock"))
         server.listen()
         return server
 
     def sample(self, *command: str | Path) -> Sample:
-        """Start a sample; the socket's path becomes its last argument."""
+        """Start a sample; its last argument is the path of the socket."""
         return self.server(functools.partial(Sample, command))
 
     def guest(self, *devices: str, **options: Any) -> Guest:
-        """Start QEMU; it boots while the caller goes on."""
+        """Start QEMU; do not wait until the guest has booted."""
         return self.add(Guest(devices, **options))
 
-    def tell(self) -> None:
-        """Print the end of what each peer said."""
+    def print_output(self) -> None:
+        """Print the last lines of each peer's output."""
         for peer in self.peers:
             for transcript in peer.transcripts:
-                transcript.join(ANSWER)
+                transcript.join(REPLY)
                 print(f"--- {peer.name}: {transcript.name} ---",
                       file=sys.stderr)
                 for line in filter(None, transcript.lines[-60:]):

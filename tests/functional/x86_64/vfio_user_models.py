@@ -1,31 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The device models of QEMU's that the tests export, as rows of a table.
+"""The device models of QEMU that the tests export, as rows of a table.
 
 A row has what the server's command line and the guest need for a model.  The
-model of a disk uses the drive `image`, that of a card the netdev `net`; who
-starts the server makes those.
+model of a disk uses the drive `image`, that of a card the netdev `net`; the code
+that starts the server creates these.
 
-Two models cannot work and are not here.  pvscsi reads and writes the memory of
-its own process; SeaBIOS, which has a driver for it, waits for it for ever.
-lsi53c895a runs programs out of its own BAR, which its DMA does not reach in a
-process that knows no memory but the guest's.
+Two models cannot work and are not listed.  pvscsi reads and writes the memory of
+its own process; SeaBIOS, which has a driver for it, waits for it forever.
+lsi53c895a runs programs from its own BAR, and its DMA cannot access the BAR in a
+process that has no memory but the guest's.
 """
 
 from typing import NamedTuple
 
 
 class Model(NamedTuple):
-    """A device model: the server's -device, in which {ident} is the device's
-    id, and the -device of what is on its bus; the driver's name in sysfs and
-    the modules of that and of what is on the bus; what QEMU says of it."""
+    """A device model.
+
+    device: the server's -device, in which {ident} is the device's id
+    driver: the driver's name in sysfs
+    modules: the modules for the device and for what is on its bus
+    child: the -device on its bus
+    warnings: what the client's QEMU prints about it
+    """
     device: str
     driver: str = ""
     modules: tuple[str, ...] = ()
-    behind: str = ""
+    child: str = ""
     warnings: tuple[str, ...] = ()
 
 
-# virtio takes addresses for those of its own process without this.
+# Without this, virtio uses guest addresses as addresses of its own process.
 VIRTIO = "disable-legacy=on,iommu_platform=on"
 
 # QEMU's server offers either MSI-X or MSI, and some models have both.
@@ -46,7 +51,7 @@ DISKS = {
                   "ide-hd,bus=device.0,drive=image"),
     "sdhci": Model("sdhci-pci", "sdhci-pci", ("sdhci_pci", "mmc_block"),
                    "sd-card,drive=image"),
-    # Not am53c974: the firmware waits for that of QEMU 10.0 for ever.
+    # am53c974 is missing: with that of QEMU 10.0, the firmware waits forever.
 }
 
 E1000E = Model("e1000e,netdev=net,romfile=", "e1000e", ("e1000e",),

@@ -1,9 +1,9 @@
 /*
- * A server's socket at a port of virtio-serial, for a guest
+ * Connects a server's socket and a port of virtio-serial, in a guest
  *
- * Connects to the socket as soon as somebody on the host has connected to the
- * other end of the port, and passes on what either of them says until one
- * hangs up.  Bytes only: a port carries no descriptors.  One thread.
+ * Connects to the socket as soon as a program on the host has opened the other
+ * end of the port, and forwards bytes in both directions until one side hangs
+ * up.  A port cannot transfer descriptors.  One thread.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,9 +17,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BETWEEN_LOOKS_US 1000
+#define POLL_INTERVAL_US 1000
 
-/* A port without anybody at its other end is hung up, and ends no poll. */
+/* Waits for the other end; until then poll() returns POLLHUP at once. */
 static int open_port(const char *path)
 {
     struct pollfd pfd = { .fd = open(path, O_RDWR) };
@@ -28,7 +28,7 @@ static int open_port(const char *path)
         err(1, "%s", path);
     }
     while (poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLHUP)) {
-        usleep(BETWEEN_LOOKS_US);
+        usleep(POLL_INTERVAL_US);
     }
     return pfd.fd;
 }
@@ -45,7 +45,7 @@ static int dial(const char *path)
     return fd;
 }
 
-/* Passes on what is there; false where that is the end. */
+/* Forwards available bytes; returns false at the end. */
 static bool relay(int from, int to)
 {
     char data[4096];

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A device of nothing but state, of migration v2, beside a disk of v1.
+"""A device with migration v2 that has only state, next to a disk with v1.
 
-It is the server of the migration benchmark.  No driver has a use for it; what
-it is asked on its stdin it answers.
+It is the server of the migration benchmark.  No driver uses it; it executes
+commands from its stdin.
 """
 
 import functools
@@ -22,34 +22,34 @@ class StateServer(Server):
                          stdin=subprocess.PIPE)
 
     def ask(self, word: str) -> int:
-        self.log.wait("a greeting", lambda lines: lines[:1] or None)
+        self.log.wait("first line", lambda lines: lines[:1] or None)
         seen = len(self.log.lines)
         assert self.process.stdin
         self.process.stdin.write(f"{word}\n".encode())
         self.process.stdin.flush()
-        answer, = self.log.wait(f"answer to {word}", lambda lines:
-                                lines[seen:seen + 1] or None)
-        return int(answer)
+        reply, = self.log.wait(f"reply to {word}", lambda lines:
+                               lines[seen:seen + 1] or None)
+        return int(reply)
 
     def total(self) -> int:
-        """A sum of its state."""
+        """Return a checksum of its state."""
         return self.ask("sum")
 
     def took_part(self) -> bool:
-        """Whether its state was saved or loaded since it was asked last.
-        Before it is loaded, it is zeros."""
+        """Return whether its state was saved or loaded since the last call.
+        The state is zeros before it is loaded."""
         return self.ask("state") > 0
 
 
 class StateSides(Sides):
-    """The VM with both, wherever it is."""
+    """The VM with both devices, on the side where it currently runs."""
 
     def __init__(self, scene: Scene, machine: str) -> None:
         self.program = compile_program(SOURCE, scene.folder)
         self.states: list[StateServer] = []
         super().__init__(scene, "leaves", machine, QEMU)
 
-    def beside(self) -> list[str]:
+    def other_devices(self) -> list[str]:
         server = self.scene.server(
             functools.partial(StateServer, self.program))
         self.states.append(server)
