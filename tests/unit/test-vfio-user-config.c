@@ -189,8 +189,8 @@ static const Row rows[] = {
       .error = "does the list loop", .extended = true },
     { "ext-overlap", { EXT(0x100, 1, 0x104) }, .error = "at 0x104 overlaps",
       .extended = true },
-    { "ext-good-but-not-the-others", { EXT(0x100, 1, 0), LIST(0x44),
-                                       CAP(0x44, 0x09, 0x44) },
+    { "ext-valid-standard-invalid", { EXT(0x100, 1, 0), LIST(0x44),
+                                      CAP(0x44, 0x09, 0x44) },
       .error = "does the list loop", .extended = true },
 
     { "bar-io-too-large", { L(0x10, IO) }, { 64 * KiB + 1 },

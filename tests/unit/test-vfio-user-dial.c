@@ -25,7 +25,7 @@ static const struct {
     { "file-of-others", EACCES, S_IFREG | 0644, "it is not a socket" },
     { "missing", ENOENT, 0, "does not exist; start the server first" },
     { "under-a-file", ENOTDIR, 0, "does not exist; start the server first" },
-    { "nobody-listens", ECONNREFUSED, S_IFSOCK, "no server listens" },
+    { "no-listener", ECONNREFUSED, S_IFSOCK, "no server listens" },
     { "gone-since", ECONNREFUSED, 0, "no server listens" },
     { "directory", ECONNREFUSED, S_IFDIR | 0755, "'cntrl' for SPDK" },
     { "file", ECONNREFUSED, S_IFREG | 0644, "it is not a socket" },

@@ -237,7 +237,7 @@ static const struct {
     { "unguarded", die, SIGBUS },
     { "kill", die_of_kill, SIGBUS },
     { "removed", die_after_remove, SIGBUS },
-    { "told", die_with_handler, 0, 42 },
+    { "previous-handler", die_with_handler, 0, 42 },
 };
 
 static void test_deaths(void)

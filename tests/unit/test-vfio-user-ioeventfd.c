@@ -75,7 +75,7 @@ static const Row rows[] = {
       "shadow offset 0x2" },
     { "shadow-of-any-size-unaligned", 48, { 16, 0, 0, SHADOW, 0, 1, 4 },
       false, "shadow offset 0x4" },
-    { "shadow-at-end-of-time", 48, { 16, 4, 0, SHADOW, 0, 1, 1ULL << 63 },
+    { "shadow-offset-too-large", 48, { 16, 4, 0, SHADOW, 0, 1, 1ULL << 63 },
       false, "shadow offset" },
 };
 

@@ -64,7 +64,7 @@ static unsigned turns(Server *s)
 }
 
 /* A server is read until it has no more data, regardless of the threshold. */
-static void test_heard_out(void)
+static void test_read_to_end(void)
 {
     static const uint64_t thresholds[] = { 0, 1, MiB, 100 * MiB, INT64_MAX };
 
@@ -141,7 +141,7 @@ static bool turn(VFIOUserMigBacklog *b, uint64_t bytes, unsigned short_reads,
     return vfio_user_mig_backlog_turn(b, &t, LIMIT);
 }
 
-static void test_told_once(void)
+static void test_reported_once(void)
 {
     VFIOUserMigBacklog b = { };
 
@@ -152,7 +152,7 @@ static void test_told_once(void)
 }
 
 /* Counting restarts when the server has no more data. */
-static void test_ends_between(void)
+static void test_count_restarts(void)
 {
     VFIOUserMigBacklog b = { };
 
@@ -186,7 +186,8 @@ static void test_more(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/vfio-user/migration-backlog/heard-out", test_heard_out);
+    g_test_add_func("/vfio-user/migration-backlog/read-to-end",
+                    test_read_to_end);
     g_test_add_func("/vfio-user/migration-backlog/nothing", test_nothing);
     g_test_add_func("/vfio-user/migration-backlog/growing", test_growing);
     g_test_add_func("/vfio-user/migration-backlog/endless", test_endless);
@@ -194,8 +195,9 @@ int main(int argc, char **argv)
                     test_short_reads);
     g_test_add_func("/vfio-user/migration-backlog/trickles", test_trickles);
     g_test_add_func("/vfio-user/migration-backlog/more", test_more);
-    g_test_add_func("/vfio-user/migration-backlog/told-once", test_told_once);
-    g_test_add_func("/vfio-user/migration-backlog/ends-between",
-                    test_ends_between);
+    g_test_add_func("/vfio-user/migration-backlog/reported-once",
+                    test_reported_once);
+    g_test_add_func("/vfio-user/migration-backlog/count-restarts",
+                    test_count_restarts);
     return g_test_run();
 }

@@ -262,7 +262,7 @@ static void test_early_reply(void)
     early_reply(NULL);
 }
 
-static void test_early_reply_to_note(void)
+static void test_early_reply_to_notify(void)
 {
     early_reply(caller_notify);
 }
@@ -415,7 +415,7 @@ static void test_reads_no_replies(void)
 /* More requests than the client reads ahead, more bytes than it keeps. */
 enum { MANY = 3000, MUCH = 8000 };
 
-static void *ask_much(void *opaque)
+static void *send_many_requests(void *opaque)
 {
     Caller *c = opaque;
 
@@ -435,10 +435,10 @@ static void assert_not_read(Rig *rig)
 }
 
 /* Too many requests: the client does not read until the server reads. */
-static void test_asks_too_much(void)
+static void test_too_many_requests(void)
 {
     g_autoptr(Rig) rig = rig_new();
-    Caller server = { .run = ask_much };
+    Caller server = { .run = send_many_requests };
 
     caller_start(&server, rig, 0);
     assert_not_read(rig);
@@ -450,11 +450,11 @@ static void test_asks_too_much(void)
 }
 
 /* The same while one caller is the reader and another waits to write. */
-static void test_asks_too_much_of_caller(void)
+static void test_too_many_requests_in_call(void)
 {
     g_autoptr(Rig) rig = rig_new();
     Caller reader = { }, writer = { .run = caller_post, .rounds = 1 };
-    Caller server = { .run = ask_much };
+    Caller server = { .run = send_many_requests };
     VFIOUserHeader header;
     unsigned posts;
 
@@ -574,16 +574,16 @@ static const RigTest tests[] = {
     { "/vfio-user/faults/timeout-factor", test_timeout_factor },
     { "/vfio-user/faults/slow-reply", test_slow_reply },
     { "/vfio-user/faults/early-reply", test_early_reply },
-    { "/vfio-user/faults/early-reply-to-note", test_early_reply_to_note },
+    { "/vfio-user/faults/early-reply-to-notify", test_early_reply_to_notify },
     { "/vfio-user/faults/dies", test_dies },
     { "/vfio-user/faults/dies-idle", test_dies_idle },
     { "/vfio-user/faults/dies-in-handshake", test_dies_in_handshake },
     { "/vfio-user/faults/reads-nothing", test_reads_nothing },
     { "/vfio-user/faults/reads-half", test_reads_half },
     { "/vfio-user/faults/reads-no-replies", test_reads_no_replies },
-    { "/vfio-user/faults/asks-too-much", test_asks_too_much },
-    { "/vfio-user/faults/asks-too-much-of-caller",
-      test_asks_too_much_of_caller },
+    { "/vfio-user/faults/too-many-requests", test_too_many_requests },
+    { "/vfio-user/faults/too-many-requests-in-call",
+      test_too_many_requests_in_call },
     { "/vfio-user/faults/floods-replies", test_floods_replies },
     { "/vfio-user/faults/floods-small-requests", test_floods_small_requests },
     { "/vfio-user/faults/floods-requests", test_floods_requests },

@@ -328,7 +328,7 @@ static bool may_dma(void *device)
 }
 
 /* Valid requests are refused while the device may not do DMA. */
-static void test_may_not(void)
+static void test_dma_disabled(void)
 {
     g_autoptr(Fixture) f = fixture_new();
     g_autofree uint8_t *before = g_memdup2(f->memory, 2 * MiB);
@@ -348,7 +348,7 @@ static void test_may_not(void)
 }
 
 static const RigTest tests[] = {
-    { "/vfio-user/serve/may-not", test_may_not },
+    { "/vfio-user/serve/dma-disabled", test_dma_disabled },
     { "/vfio-user/serve/read", test_read },
     { "/vfio-user/serve/write", test_write },
     { "/vfio-user/serve/refused", test_refused },

@@ -243,7 +243,7 @@ static void test_too_many(void)
 }
 
 /* Descriptors that nobody took are closed; those that were stolen are not. */
-static void test_nobody_takes(void)
+static void test_fds_not_taken(void)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     g_auto(Pair) pair = pair_new();
@@ -487,7 +487,7 @@ static void test_full(void)
     vfio_user_close_fds(back_fds, VFIO_USER_MAX_FDS);
 }
 
-static void test_send_to_nobody(void)
+static void test_send_after_close(void)
 {
     g_auto(Pair) pair = pair_new();
     struct iovec iov = { (void *)"x", 1 };
@@ -559,7 +559,7 @@ static const struct {
     { "/vfio-user/stream/fds/boundaries", test_boundaries },
     { "/vfio-user/stream/fds/back-to-back", test_back_to_back },
     { "/vfio-user/stream/fds/too-many", test_too_many },
-    { "/vfio-user/stream/fds/nobody-takes", test_nobody_takes },
+    { "/vfio-user/stream/fds/not-taken", test_fds_not_taken },
     { "/vfio-user/stream/fds/long", test_long_descriptors },
     { "/vfio-user/stream/fds/passed", test_passes_fds },
     { "/vfio-user/stream/long", test_long },
@@ -568,7 +568,7 @@ static const struct {
     { "/vfio-user/stream/end", test_end },
     { "/vfio-user/stream/reset", test_reset },
     { "/vfio-user/stream/full", test_full },
-    { "/vfio-user/stream/send-to-nobody", test_send_to_nobody },
+    { "/vfio-user/stream/send-after-close", test_send_after_close },
     { "/vfio-user/stream/tcp", test_tcp },
 };
 
