@@ -271,7 +271,7 @@ static void record_v2(Floor *f, uint32_t feature)
     call(f, CMD_DEVICE_FEATURE, &m, m.argsz, NULL, 0, &m, sizeof(m));
 }
 
-/* Both */
+/* Both versions */
 
 static void fetch(Floor *f, bool v2, char **ranges)
 {

@@ -47,7 +47,7 @@ typedef struct Server {
     Device device;              /* first: callbacks get it */
     bool v2;                    /* migration v2 */
     int data_fd;                /* -1: by message */
-    uint8_t *data;              /* the region's, migration v1 */
+    uint8_t *data;              /* data of the region, migration v1 */
 
     uint8_t *state;
     uint64_t size;

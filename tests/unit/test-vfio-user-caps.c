@@ -17,7 +17,7 @@ typedef struct Row {
     uint16_t major;
     uint16_t minor;
     const char *json;           /* NULL: a reply of 4 bytes */
-    const char *error;          /* part of the message; NULL: agreed */
+    const char *error;          /* part of the message; NULL: accepted */
     VFIOUserCaps want;
 } Row;
 

@@ -11,7 +11,7 @@
 #include "hw/vfio/user/iova.h"
 
 #define PAGE 0x1000ull
-#define TOP (UINT64_MAX - PAGE + 1)     /* the last page there is */
+#define TOP (UINT64_MAX - PAGE + 1)     /* the last page */
 
 static DMAMap make(uint64_t iova, uint64_t pages, uint64_t host, bool write)
 {
@@ -301,7 +301,7 @@ static void test_in_order(void)
 
     vfio_user_iova_init(&v);
     for (unsigned i = 0; i < n; i++) {
-        /* in no order */
+        /* not in the order of addresses */
         map = make((uint64_t)i * 7919 % n * 2 * PAGE, 1, 0x10000, true);
         g_assert_true(vfio_user_iova_insert(&v, &map));
     }

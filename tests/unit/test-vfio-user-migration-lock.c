@@ -43,7 +43,7 @@ static bool main_thread_waits(VFIOUserMigLock *lock)
     return lock->first;
 }
 
-/* Waits for the main thread to wait, and keeps it waiting. */
+/* Holds the lock until the main thread has waited for @at_least us. */
 static void *hold_for_a_while(void *opaque)
 {
     Holder *h = opaque;

@@ -267,7 +267,7 @@ static void test_early_reply_to_notify(void)
     early_reply(caller_notify);
 }
 
-/* Gone */
+/* Disconnected */
 
 typedef enum Death {
     HANGS_UP,

@@ -1,5 +1,5 @@
 /*
- * vfio-user connection: the second refusal of a server that does not drain
+ * vfio-user connection: stray messages after the refusal of a command
  *
  * rust-vmm's crate vfio_user sends a second, stray message after the refusal
  * of an unknown command.  It is dropped with one warning.  Messages that only

@@ -457,7 +457,7 @@ static void test_close_early(void)
     g_assert_cmpint(vfio_user_proxy_finish(handshake->proxy, &call, &err),
                     ==, -ECONNRESET);
     peer_assert_error(err, "VERSION: the connection is closed");
-    /* too late */
+    /* this has no effect after the close */
     vfio_user_proxy_up(handshake->proxy, 4096, true);
     g_assert_cmpint(vfio_user_proxy_state(handshake->proxy), ==,
                     VFIO_USER_CLOSED);

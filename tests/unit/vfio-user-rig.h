@@ -29,8 +29,8 @@ struct Rig {
 
     /* Written by the thread that reads the connection; read atomically. */
     unsigned requests;
-    int request_tid;            /* thread of the last one */
-    unsigned failed;            /* notifies */
+    int request_tid;            /* thread that served the last request */
+    unsigned failed;            /* failed notifies */
     unsigned lost;
     char *cause;
 
