@@ -167,7 +167,7 @@ static void test_turn(void)
     check_turn(false);
 }
 
-/* Each wait calls held_up, until the main loop has run. */
+/* held_up is called after each wait with the lock. */
 static unsigned held_up;
 
 static void count_held_up(void *opaque)
