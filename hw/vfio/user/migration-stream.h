@@ -23,7 +23,7 @@
  * another.  Types that begin with "Op" may be skipped if unknown; other unknown
  * types are errors.  Payloads have no checksum, like the rest of QEMU's stream.
  *
- * docs/devel/vfio-user.rst lists the changes of each version.
+ * docs/devel/vfio-user-client.rst lists the changes of each version.
  *
  * Pure: reads and writes memory only, any thread may call.  All integers are
  * big-endian, as in the rest of QEMU's stream.
