@@ -42,7 +42,7 @@ export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
 export VFIO_USER_QEMU := $(VFIO_USER_BUILD)/qemu-system-x86_64
 export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
-.PHONY: build demo check bench clean help
+.PHONY: build demo check bench figures clean help
 
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
@@ -81,6 +81,10 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 	    scripts/$$bench || status=$$?; done; exit $$status
 
 endif
+
+figures: ## draw docs/*.svg from docs/*.dot
+	@scripts/install-packages figures
+	@scripts/draw-figures
 
 clean: ## remove everything that was built or fetched
 	rm -rf build
