@@ -276,6 +276,33 @@ static void test_paused(const void *opaque)
     finish_paused(pair, &cont1);
 }
 
+/*
+ * The device of a VM that was never started is stopped before the memory is
+ * sent for the last time.
+ */
+static void test_not_started(const void *opaque)
+{
+    const Server *s = opaque;
+    VFIOUserPair *pair = vfio_user_pair_new_with("-S", window_model_of(s),
+                                                 window_model_of(s));
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    write_to(pair, AREA);
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-set-capabilities',"
+                             "'arguments': {'capabilities': [{'capability':"
+                             "'pause-before-switchover', 'state': true}]}}");
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "pre-switchover");
+    g_assert_false(vfio_user_server_runs(pair->server[VFIO_USER_SOURCE]));
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-continue',"
+                             "'arguments': {'state': 'pre-switchover'}}");
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
+                             "{'execute': 'cont'}");
+    window_finish(pair);
+}
+
 /* Memory that the guest unmaps while the VM is paused */
 
 /* The largest block of memory is sent first. */
@@ -317,6 +344,29 @@ static void test_unmapped_late(const void *opaque)
     vfio_user_pair_free(pair);
 }
 
+/* Likewise, if the device runs only for a reset before it is saved. */
+static void test_unmapped_reset(const void *opaque)
+{
+    const Server *s = opaque;
+    VFIOUserPair *pair = vfio_user_pair_new_with(CARD, window_model_of(s),
+                                                 window_model_of(s));
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+
+    set_card(pair, VFIO_USER_SOURCE, true);
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    set_card(pair, VFIO_USER_SOURCE, false);
+    window_start_slowly(pair);
+    hold_order(pair, &reset);
+    qtest_system_reset(qts);
+    vfio_user_pair_set(pair, "max-bandwidth", GiB);
+    write_held(pair, &reset, CARD_PAGE);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
+    set_card(pair, VFIO_USER_DESTINATION, true);
+    check_written(pair, CARD_PAGE);
+    vfio_user_pair_free(pair);
+}
+
 static void add(const Server *s, const char *name,
                 void (*test)(const void *opaque))
 {
@@ -336,6 +386,8 @@ void vfio_user_add_migration_window_tests(void)
         add(&servers[i], "reset-paused", test_reset_paused);
         add(&servers[i], "reset-late", test_reset_late);
         add(&servers[i], "woken", test_woken);
+        add(&servers[i], "not-started", test_not_started);
         add(&servers[i], "unmapped-late", test_unmapped_late);
+        add(&servers[i], "unmapped-reset", test_unmapped_reset);
     }
 }

@@ -17,9 +17,6 @@ bool vfio_user_container_is_usable(VFIOUserContainer *c);
 /* Handles a failure.  Takes ownership of @err. */
 void vfio_user_container_failed(VFIOUserContainer *c, Error *err);
 
-/* Sends the postponed messages, unless the device is still stopped. */
-void vfio_user_container_catch_up(VFIOUserContainer *c);
-
 /*
  * Send a message and, outside a transaction, wait for the reply.  @direct: the
  * server can write to the map without a message until it is unmapped.

@@ -126,6 +126,15 @@ void vfio_user_container_mark(VFIOUserContainer *c);
 void vfio_user_container_allow_writes(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_catch_up:
+ *
+ * Sends the messages about maps that were postponed because the device was
+ * stopped, if it runs now.  Marks dirty what the server could write to until
+ * then, although it was unmapped.
+ */
+void vfio_user_container_catch_up(VFIOUserContainer *c);
+
+/**
  * vfio_user_container_is_stopped:
  *
  * Returns whether migration code has stopped the device, as it does when the VM

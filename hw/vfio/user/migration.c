@@ -175,6 +175,7 @@ void vfio_user_migration_reset_stopped(VFIOUserMigration *m)
     vfio_user_migration_follow_vm_locked(m, true);
     vfio_user_mig_unlock(&m->lock);
     m->d.udev->ops->reset(m->d.udev);
+    vfio_user_container_catch_up(vfio_user_migration_container(m));
     vfio_user_mig_lock(&m->lock);
     vfio_user_migration_follow_vm_locked(m, false);
     vfio_user_mig_unlock(&m->lock);
@@ -192,6 +193,17 @@ static void check_loaded(VFIOUserMigration *m)
     }
 }
 
+/*
+ * QEMU may load a device without stopping it, as after a reset from S3, and may
+ * not stop one that is created while the VM does not run.
+ */
+static bool is_as_vm_locked(VFIOUserMigration *m, bool running)
+{
+    vfio_user_mig_assert_locked(&m->lock);
+    return running ? !vfio_user_migration_is_idle_locked(m) :
+                     m->d.state != VFIO_USER_MIG_RUNNING;
+}
+
 static void migration_vm_changed(void *opaque, bool running, RunState state)
 {
     VFIOUserMigration *m = opaque;
@@ -203,10 +215,8 @@ static void migration_vm_changed(void *opaque, bool running, RunState state)
         /* first, because the device may write before the server replies */
         vfio_user_container_allow_writes(vfio_user_migration_container(m));
     }
-    /* QEMU may load a device without stopping it, as after a reset from S3 */
     if (!migration_is_lost(m) &&
-        (m->vm_running != running ||
-         (running && vfio_user_migration_is_idle_locked(m)))) {
+        (m->vm_running != running || !is_as_vm_locked(m, running))) {
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm_locked(m, running);
