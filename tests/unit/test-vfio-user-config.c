@@ -293,7 +293,7 @@ static void test_sizes(void)
     static const size_t sizes[] = { 0, 1, 14, 64, 255, 257, 4095, 4097, 8192 };
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        g_autofree char *error = g_strdup_printf("space of %zu bytes",
+        g_autofree char *error = g_strdup_printf("space has %zu bytes",
                                                  sizes[i]);
         Row row = { .error = error };
         g_autofree uint8_t *config = make_config(&row, sizes[i]);

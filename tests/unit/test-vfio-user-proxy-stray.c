@@ -67,9 +67,9 @@ static void test_dropped(void)
     }
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
-    g_test_trap_assert_stderr("*refused DEVICE_GET_REGION_IO_FDS*" PROPERTY
+    g_test_trap_assert_stderr("*rejected DEVICE_GET_REGION_IO_FDS*" PROPERTY
                               "=on*");
-    g_test_trap_assert_stderr_unmatched("*refused *refused *refused *");
+    g_test_trap_assert_stderr_unmatched("*rejected *rejected *rejected *");
 }
 
 /* A server that drains the payload sends no stray; a late one is refused. */

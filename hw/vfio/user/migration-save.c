@@ -569,13 +569,15 @@ static int read_stopped(VFIOUserMigration *m, VFIOUserMigPiece **piece)
  */
 static int check_end(VFIOUserMigration *m, uint64_t *cost, uint32_t got)
 {
+    uint64_t limit = ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST;
     Error *err = NULL;
 
     *cost += MAX(got, SMALL_READ);
-    if (*cost < ENDLESS_FACTOR * ram_bytes_total() + ENDLESS_LEAST) {
+    if (*cost < limit) {
         return 0;
     }
-    error_setg(&err, "its state data did not end");
+    error_setg(&err, "its state data did not end within %" PRIu64 " MiB, each"
+               " read counted as 64 KiB at least", limit / MiB);
     return vfio_user_migration_failed(m, -EFBIG, err);
 }
 
