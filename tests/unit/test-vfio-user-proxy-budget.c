@@ -66,6 +66,12 @@ static unsigned fill_socket(Rig *rig)
 
 /* Budgets */
 
+/*
+ * So many times more calls than fit a budget may succeed: time in which the
+ * caller is not scheduled before it waits is not charged.
+ */
+static const unsigned uncharged = 2;
+
 /* Each reply is in time, but the sum of the waits exceeds the budget. */
 static void check_sum(VFIOUserBudgetFactor factor, unsigned calls)
 {
@@ -90,7 +96,7 @@ static void check_sum(VFIOUserBudgetFactor factor, unsigned calls)
                       " time of ");
     rig_assert_lost(rig, "the operation used up its time of ");
     qemu_thread_join(&server.thread);
-    g_assert_cmpuint(server.done, <=, 4 * factor);
+    g_assert_cmpuint(server.done, <=, uncharged * 4 * factor);
 }
 
 static void test_sum(void)
@@ -158,7 +164,7 @@ static void check_turn(bool budget)
     took = g_get_monotonic_time() - begun;
     g_assert_cmpint(took, >=, (budget ? MS * 3 / 2 : MS) * 1000);
     qemu_thread_join(&server.thread);
-    g_assert_cmpuint(n, <=, budget ? 6 : 4);
+    g_assert_cmpuint(n, <=, uncharged * (budget ? 6 : 4));
 }
 
 static void test_turn(void)
