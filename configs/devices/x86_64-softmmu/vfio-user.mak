@@ -18,6 +18,7 @@ CONFIG_VIRTIO_PCI=y
 CONFIG_VIRTIO_BALLOON=y
 CONFIG_VIRTIO_MEM=y
 CONFIG_VGA_PCI=y
+CONFIG_IVSHMEM_DEVICE=y
 
 # Devices that the boards have by default; with them, a VM of a full build can
 # migrate to one of these builds.
