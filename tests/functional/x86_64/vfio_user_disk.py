@@ -7,6 +7,7 @@ servers report.
 
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +36,11 @@ class Change(NamedTuple):
 
 
 class DiskServer(Server):
-    def __init__(self, stopping: str, path: Path) -> None:
+    def __init__(self, stopping: str, path: Path,
+                 wrapper: Sequence[str | Path] = ()) -> None:
         """Stopping is what the server does with pending requests when it must
-        stop: "leaves" or "finishes"."""
-        super().__init__(SERVER.name, [SERVER, path, stopping], path)
+        stop: "leaves" or "finishes".  Wrapper is a command that runs it."""
+        super().__init__(SERVER.name, [*wrapper, SERVER, path, stopping], path)
 
     def changes(self) -> list[Change]:
         """Return the state changes in the server's log."""
