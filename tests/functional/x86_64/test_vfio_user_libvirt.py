@@ -32,9 +32,10 @@ from manual import Block, Manual  # noqa: E402
 PAGE = REPO / "docs" / "system" / "devices" / "vfio-user.rst"
 SECTION = "libvirt"
 
-# The libvirtd of root is the system's, whatever its configuration.
+# A libvirtd that root starts is the system's, whatever its configuration is.
 NOBODY = 65534
-USER = [shutil.which("setpriv") or "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+USER = [shutil.which("setpriv") or "setpriv", f"--reuid={NOBODY}",
+        f"--regid={NOBODY}", "--clear-groups",
         "--pdeathsig=KILL"] if os.geteuid() == 0 else []
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 LIBVIRTD = shutil.which("libvirtd", path=PATH)
@@ -50,7 +51,7 @@ class Libvirt(Server):
         config = folder / "config" / "libvirt"
         config.mkdir(parents=True)
         (folder / "run").mkdir()
-        # This is without virtlogd, which it would start.
+        # With this, it does not start virtlogd.
         (config / "qemu.conf").write_text('stdio_handler = "file"\n')
         # Two hosts have different UUIDs.
         (config / "libvirtd.conf").write_text(
@@ -102,11 +103,11 @@ class Libvirt(Server):
                 if ": vfio-user " in line]
 
     def stop(self) -> None:
-        """End it, and what it has started: QEMU would survive it."""
+        """End it, and then what it has started and would leave behind."""
         super().stop()
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if str(self.folder).encode() in (path / "cmdline").read_bytes():
+                if f"{self.folder}/".encode() in (path / "cmdline").read_bytes():
                     self.kill(int(path.name))
 
     def kill(self, pid: int) -> None:
