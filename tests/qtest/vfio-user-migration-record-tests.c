@@ -199,6 +199,40 @@ static void test_stop_cont(const void *opaque)
     }
 }
 
+/*
+ * QEMU tracks dirty pages already when the device is added, and does not start
+ * that again for the migration.
+ */
+static void test_plugged(const void *opaque)
+{
+    const Version *g = opaque;
+    VFIOUserModel model = record_model_of(g);
+    VFIOUserPair *pair = vfio_user_pair_new_with(PATIENCE, &model, NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    VFIOUserServer *other[2];
+
+    for (unsigned i = 0; i < 2; i++) {
+        other[i] = vfio_user_server_new(&model, NULL);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'calc-dirty-rate', 'arguments':"
+                             " {'calc-time': 60, 'mode': 'dirty-bitmap'}}");
+    qtest_qmp_device_add(qts, "vfio-user-pci", "other", "{'addr': %s,"
+                         " 'socket': %s}", stringify(OTHER),
+                         vfio_user_server_path(other[VFIO_USER_SOURCE]));
+    enable_other(qts);
+    g_free(pair->args);
+    pair->args = other_args(other[VFIO_USER_DESTINATION]);
+    vfio_user_pair_add(pair, &model, pair->uri);
+    record_fill(pair);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait_sent(pair, MiB);
+    write_value_at(other[VFIO_USER_SOURCE], AREA);
+    record_finish(pair, AREA);
+    for (unsigned i = 0; i < 2; i++) {
+        vfio_user_server_free(other[i]);
+    }
+}
+
 /* A map that is replaced */
 
 #define ARGS "-machine q35 -device intel-iommu,caching-mode=on " PATIENCE
@@ -360,6 +394,7 @@ void vfio_user_add_migration_record_tests(void)
         add(&versions[i], "stop-cont", test_stop_cont);
         add(&versions[i], "map-replaced", test_map_replaced);
         add(&versions[i], "cancel-at-once", test_cancel);
+        add(&versions[i], "plugged", test_plugged);
     }
     qtest_add_func("/vfio-user/migration-record/1/paused", test_paused);
     qtest_add_func("/vfio-user/migration-record/1/paused-by-message",

@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <linux/vfio.h>
 
 #include "hw/pci/pci.h"
 #include "libqos/pci-pc.h"
@@ -276,6 +277,26 @@ static void test_paused(const void *opaque)
     finish_paused(pair, &cont1);
 }
 
+/* Migrates until all memory was sent, the VM being stopped. */
+static void send_memory(VFIOUserPair *pair)
+{
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'migrate-set-capabilities',"
+                             "'arguments': {'capabilities': [{'capability':"
+                             "'pause-before-switchover', 'state': true}]}}");
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "pre-switchover");
+}
+
+static void switch_over(VFIOUserPair *pair)
+{
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'migrate-continue', 'arguments':"
+                             "{'state': 'pre-switchover'}}");
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
+}
+
 /*
  * The device of a VM that was never started is stopped before the memory is
  * sent for the last time.
@@ -285,19 +306,11 @@ static void test_not_started(const void *opaque)
     const Server *s = opaque;
     VFIOUserPair *pair = vfio_user_pair_new_with("-S", window_model_of(s),
                                                  window_model_of(s));
-    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
 
     write_to(pair, AREA);
-    qtest_qmp_assert_success(qts, "{'execute': 'migrate-set-capabilities',"
-                             "'arguments': {'capabilities': [{'capability':"
-                             "'pause-before-switchover', 'state': true}]}}");
-    vfio_user_pair_start(pair);
-    vfio_user_pair_wait(pair, "pre-switchover");
+    send_memory(pair);
     g_assert_false(vfio_user_server_runs(pair->server[VFIO_USER_SOURCE]));
-    qtest_qmp_assert_success(qts, "{'execute': 'migrate-continue',"
-                             "'arguments': {'state': 'pre-switchover'}}");
-    vfio_user_pair_wait(pair, "completed");
-    vfio_user_pair_wait_loaded(pair);
+    switch_over(pair);
     qtest_qmp_assert_success(pair->qts[VFIO_USER_DESTINATION],
                              "{'execute': 'cont'}");
     window_finish(pair);
@@ -307,7 +320,7 @@ static void test_not_started(const void *opaque)
 
 /* The largest block of memory is sent first. */
 #define CARD "-object memory-backend-memfd,id=card,size=128M,share=on" \
-             " -device ivshmem-plain,memdev=card,master=on,addr=5"
+             " -device ivshmem-plain,id=slot5,memdev=card,master=on,addr=5"
 #define CARD_BAR 2
 #define CARD_AT 0xe0000000
 #define CARD_PAGE (CARD_AT + 5 * MiB)
@@ -367,6 +380,74 @@ static void test_unmapped_reset(const void *opaque)
     vfio_user_pair_free(pair);
 }
 
+/*
+ * Likewise, if the memory is gone by then.  The unmap that is sent late must
+ * not free it: QEMU holds a lock meanwhile that this takes.
+ */
+static void test_unplugged_reset(const void *opaque)
+{
+    const Server *s = opaque;
+    VFIOUserPair *pair = vfio_user_pair_new_with(CARD, window_model_of(s),
+                                                 NULL);
+    QTestState *qts = pair->qts[VFIO_USER_SOURCE];
+    QDict *response;
+
+    set_card(pair, VFIO_USER_SOURCE, true);
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    qtest_qmp_device_del_send(qts, "slot5");
+    qtest_system_reset_nowait(qts);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del',"
+                             "'arguments': {'id': 'card'}}");
+    /* this fails, and waits for what RCU has to free */
+    response = qtest_qmp(qts, "{'execute': 'device_add',"
+                         "'arguments': {'driver': 'pci-testdev',"
+                         "'addr': '4'}}");
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+    g_free(g_steal_pointer(&pair->args));
+    vfio_user_pair_add(pair, window_model_of(s), pair->uri);
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
+    vfio_user_pair_free(pair);
+}
+
+#define GET_STATE \
+    AT_FEATURE(VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)
+
+static const VFIOUserRule breaks[] = {
+    { ON(VFIO_USER_DEVICE_FEATURE, AT(VFIO_USER_MIG_STOP), .nth = 1),
+      DO_FAIL, EIO },
+    { ON(VFIO_USER_DEVICE_FEATURE, GET_STATE, .nth = 1), DO_PATCH,
+      sizeof(VFIOUserDeviceFeature), STRUCT(uint32_t, VFIO_USER_MIG_ERROR) },
+    { ON(VFIO_USER_DEVICE_FEATURE, GET_STATE, .nth = 2), DO_PATCH,
+      sizeof(VFIOUserDeviceFeature), STRUCT(uint32_t, VFIO_USER_MIG_ERROR) },
+    { }
+};
+
+/*
+ * A device in ERROR is reset, after which it runs, before the memory is sent
+ * for the last time.
+ */
+static void test_broken(const void *opaque)
+{
+    VFIOUserPair *pair = window_new_pair(opaque);
+    VFIOUserServer *server = pair->server[VFIO_USER_SOURCE];
+
+    vfio_user_server_set_rules(server, breaks);
+    qtest_qmp_assert_success(pair->qts[VFIO_USER_SOURCE],
+                             "{'execute': 'stop'}");
+    vfio_user_server_forget(server);
+    send_memory(pair);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DEVICE_RESET), ==,
+                     1);
+    switch_over(pair);
+    g_assert_cmpuint(vfio_user_server_saw(server, VFIO_USER_DEVICE_RESET), ==,
+                     1);
+    vfio_user_pair_free(pair);
+}
+
 static void add(const Server *s, const char *name,
                 void (*test)(const void *opaque))
 {
@@ -389,5 +470,9 @@ void vfio_user_add_migration_window_tests(void)
         add(&servers[i], "not-started", test_not_started);
         add(&servers[i], "unmapped-late", test_unmapped_late);
         add(&servers[i], "unmapped-reset", test_unmapped_reset);
+        add(&servers[i], "unplugged-reset", test_unplugged_reset);
+        if (servers[i].v2) {
+            add(&servers[i], "broken", test_broken);
+        }
     }
 }

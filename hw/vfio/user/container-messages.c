@@ -36,17 +36,12 @@ typedef struct Message {
     };
     int fd;                     /* borrowed from the memory's backend */
     uint64_t iova;              /* aligned copy of the message's, a hash key */
-    /* DMA_UNMAP: the region, referenced, if the server can write to it */
-    MemoryRegion *direct;
-    ram_addr_t ram_addr;        /* of the map, if direct */
+    void *direct;               /* DMA_UNMAP: memory that is shared, or NULL */
 } Message;
 
 static void message_free(Message *m)
 {
     vfio_user_call_clear(&m->call);
-    if (m->direct) {
-        memory_region_unref(m->direct);
-    }
     g_free(m);
 }
 
@@ -152,6 +147,23 @@ static void container_send(VFIOUserContainer *c, Message *m)
     }
 }
 
+/*
+ * The device runs and may have written before this unmap.  The memory may be
+ * gone, or replaced by other memory; marking that does no harm.
+ */
+static void mark_unmapped(const Message *m)
+{
+    ram_addr_t in_block;
+    RAMBlock *block;
+
+    RCU_READ_LOCK_GUARD();
+    block = qemu_ram_block_from_host(m->direct, false, &in_block);
+    if (block && in_block < block->used_length) {
+        vfio_user_dirty_mark(block->offset + in_block,
+                             MIN(m->unmap.size, block->used_length - in_block));
+    }
+}
+
 void vfio_user_container_catch_up(VFIOUserContainer *c)
 {
     bool in_transaction = c->in_transaction;
@@ -166,8 +178,7 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
     c->in_transaction = true;
     while ((m = g_queue_pop_head(c->postponed))) {
         if (m->direct) {
-            /* the device runs and may have written before this unmap */
-            vfio_user_dirty_mark(m->ram_addr, m->unmap.size);
+            mark_unmapped(m);
         }
         container_send_now(c, m);
     }
@@ -301,7 +312,6 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
                                     bool direct)
 {
     Message *m = g_new(Message, 1);
-    ram_addr_t in_block;
 
     *m = (Message) {
         .unmap = {
@@ -310,6 +320,7 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
             .size = map->size + 1,
         },
         .iova = map->iova,
+        .direct = direct ? (void *)(uintptr_t)map->translated_addr : NULL,
         .call = {
             .command = VFIO_USER_DMA_UNMAP,
             .head = &m->unmap,
@@ -317,12 +328,6 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
             .reply_max = sizeof(m->unmap),
         },
     };
-    if (direct) {
-        m->ram_addr = vfio_user_container_ram_addr(map);
-        m->direct = memory_region_from_host(
-            (void *)(uintptr_t)map->translated_addr, &in_block);
-        memory_region_ref(m->direct);
-    }
     trace_vfio_user_container_unmap(vfio_user_proxy_name(c->proxy),
                                     map->iova, map->size + 1);
     container_send(c, m);

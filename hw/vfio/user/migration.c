@@ -195,13 +195,15 @@ static void check_loaded(VFIOUserMigration *m)
 
 /*
  * QEMU may load a device without stopping it, as after a reset from S3, and may
- * not stop one that is created while the VM does not run.
+ * not stop one that is created while the VM does not run.  A device in ERROR
+ * must be reset before it can be saved.
  */
 static bool is_as_vm_locked(VFIOUserMigration *m, bool running)
 {
     vfio_user_mig_assert_locked(&m->lock);
     return running ? !vfio_user_migration_is_idle_locked(m) :
-                     m->d.state != VFIO_USER_MIG_RUNNING;
+                     m->d.state != VFIO_USER_MIG_RUNNING &&
+                     m->d.state != VFIO_USER_MIG_ERROR;
 }
 
 static void migration_vm_changed(void *opaque, bool running, RunState state)
@@ -217,6 +219,8 @@ static void migration_vm_changed(void *opaque, bool running, RunState state)
     }
     if (!migration_is_lost(m) &&
         (m->vm_running != running || !is_as_vm_locked(m, running))) {
+        /* a device that stops now has been running, at least after a reset */
+        vfio_user_container_allow_writes(vfio_user_migration_container(m));
         trace_vfio_user_mig_vm(vfio_user_proxy_name(m->proxy), running,
                                RunState_str(state));
         vfio_user_migration_follow_vm_locked(m, running);

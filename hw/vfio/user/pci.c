@@ -327,6 +327,17 @@ static void end_use(VFIOUserPCIDevice *vudev)
     qatomic_set(&vudev->in_use, false);
 }
 
+/*
+ * If QEMU tracks dirty pages already, for example for calc-dirty-rate, it does
+ * not start that for the container again when the VM migrates.
+ */
+static bool start_tracking(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return !global_dirty_tracking ||
+           vfio_container_set_dirty_page_tracking(VFIO_IOMMU(vudev->container),
+                                                  true, errp) == 0;
+}
+
 static const Step steps[] = {
     { vfio_user_pci_dial, NULL },
     { vfio_user_pci_connect, vfio_user_pci_hang_up },
@@ -342,6 +353,7 @@ static const Step steps[] = {
     { setup_ioeventfds, teardown_ioeventfds },
     { order_writes, NULL },
     { setup_migration, teardown_migration },
+    { start_tracking, NULL },
     { follow_vm, unfollow_vm },
     { arm_signals, disarm_signals },
     { begin_use, end_use },
