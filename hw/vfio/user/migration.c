@@ -196,14 +196,18 @@ static void check_loaded(VFIOUserMigration *m)
 /*
  * QEMU may load a device without stopping it, as after a reset from S3, and may
  * not stop one that is created while the VM does not run.  A device in ERROR
- * must be reset before it can be saved.
+ * must be reset before it can be saved.  If saving has failed, nothing is tried
+ * again until the VM continues.
  */
 static bool is_as_vm_locked(VFIOUserMigration *m, bool running)
 {
     vfio_user_mig_assert_locked(&m->lock);
-    return running ? !vfio_user_migration_is_idle_locked(m) :
-                     m->d.state != VFIO_USER_MIG_RUNNING &&
-                     m->d.state != VFIO_USER_MIG_ERROR;
+    if (running) {
+        return !vfio_user_migration_is_idle_locked(m);
+    }
+    return (m->save.active && m->save.error < 0) ||
+           (m->d.state != VFIO_USER_MIG_RUNNING &&
+            m->d.state != VFIO_USER_MIG_ERROR);
 }
 
 static void migration_vm_changed(void *opaque, bool running, RunState state)
