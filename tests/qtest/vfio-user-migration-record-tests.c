@@ -394,8 +394,8 @@ void vfio_user_add_migration_record_tests(void)
         add(&versions[i], "stop-cont", test_stop_cont);
         add(&versions[i], "map-replaced", test_map_replaced);
         add(&versions[i], "cancel-at-once", test_cancel);
-        add(&versions[i], "plugged", test_plugged);
     }
+    add(&versions[0], "plugged", test_plugged);
     qtest_add_func("/vfio-user/migration-record/1/paused", test_paused);
     qtest_add_func("/vfio-user/migration-record/1/paused-by-message",
                    test_paused_by_message);
