@@ -16,7 +16,7 @@
 #include "hw/vfio/user/migration-device.h"
 #include "hw/vfio/user/migration-lock.h"
 #include "hw/vfio/user/migration-records.h"
-#include "hw/vfio/user/migration-worker.h"
+#include "hw/vfio/user/worker.h"
 
 struct VFIOUserMigration {
     VFIOMigration common;       /* the part that hw/vfio uses */
@@ -134,7 +134,7 @@ int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
  * until @work is done.
  */
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
-                                      VFIOUserMigWork *work);
+                                      VFIOUserWork *work);
 
 /*
  * Whether the worker that sets the device to RUNNING after a save has finished;

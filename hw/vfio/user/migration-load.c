@@ -63,7 +63,7 @@ static int load_call_server(VFIOUserMigration *m, Step step, Error **errp)
     int ret;
 
     step.m = m;
-    ret = qemu_in_coroutine() ? vfio_user_mig_worker_run(run_step, &step)
+    ret = qemu_in_coroutine() ? vfio_user_worker_run(run_step, &step)
                               : run_step(&step);
     error_propagate(errp, step.err);
     return ret < 0 ? ret : vfio_user_migration_check(m, errp);

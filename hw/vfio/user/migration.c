@@ -597,10 +597,10 @@ static void worker_done(void *opaque)
 }
 
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
-                                      VFIOUserMigWork *work)
+                                      VFIOUserWork *work)
 {
     m->workers++;
-    vfio_user_mig_worker_start(work, worker_done, m);
+    vfio_user_worker_start("vfio-user-mig", work, worker_done, m);
 }
 
 static void unregister_later(void *opaque)

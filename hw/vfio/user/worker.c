@@ -1,5 +1,5 @@
 /*
- * vfio-user migration: a thread that calls the server for the main loop
+ * vfio-user: a thread that calls the server for the main loop
  *
  * See the header.
  *
@@ -11,10 +11,10 @@
 #include "qemu/rcu.h"
 #include "qemu/thread.h"
 #include "block/thread-pool.h"
-#include "hw/vfio/user/migration-worker.h"
+#include "hw/vfio/user/worker.h"
 
 typedef struct Worker {
-    VFIOUserMigWork *work;
+    VFIOUserWork *work;
     void (*done)(void *opaque);
     void *opaque;
 } Worker;
@@ -31,7 +31,7 @@ static int work(void *opaque)
     return ret;
 }
 
-int coroutine_fn vfio_user_mig_worker_run(VFIOUserMigWork *what, void *opaque)
+int coroutine_fn vfio_user_worker_run(VFIOUserWork *what, void *opaque)
 {
     Worker w = { .work = what, .opaque = opaque };
 
@@ -53,13 +53,12 @@ static void *run_thread(void *opaque)
 }
 
 /* The thread pool starts threads in the main loop, which may be blocked. */
-void vfio_user_mig_worker_start(VFIOUserMigWork *what,
-                                void (*then)(void *opaque), void *opaque)
+void vfio_user_worker_start(const char *name, VFIOUserWork *what,
+                            void (*then)(void *opaque), void *opaque)
 {
     Worker *w = g_new(Worker, 1);
     QemuThread thread;
 
     *w = (Worker) { what, then, opaque };
-    qemu_thread_create(&thread, "vfio-user-mig", run_thread, w,
-                       QEMU_THREAD_DETACHED);
+    qemu_thread_create(&thread, name, run_thread, w, QEMU_THREAD_DETACHED);
 }
