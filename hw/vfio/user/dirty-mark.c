@@ -48,6 +48,37 @@ void vfio_user_dirty_mark(ram_addr_t ram_addr, uint64_t size)
     physical_memory_set_dirty_range(ram_addr, size, clients);
 }
 
+/* Marks runs of pages. */
+static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
+                       const void *bits)
+{
+    uint64_t nbits = DIV_ROUND_UP(size, pgsize);
+    uint64_t i = find_first_bit(bits, nbits);
+
+    while (i < nbits) {
+        uint64_t end = find_next_zero_bit(bits, nbits, i);
+
+        vfio_user_dirty_mark(ram_addr + i * pgsize, (end - i) * pgsize);
+        i = find_next_bit(bits, nbits, end);
+    }
+}
+
+/*
+ * Marks words of which some bits are set.  With TCG,
+ * physical_memory_set_dirty_lebitmap() would set DIRTY_MEMORY_CODE, too.
+ */
+static void mark_mixed(ram_addr_t ram_addr, const uint64_t *words, uint64_t n)
+{
+    uint64_t page = qemu_real_host_page_size();
+
+    if (tcg_enabled()) {
+        mark_pages(ram_addr, n * WORD_BITS * page, page, words);
+    } else {
+        physical_memory_set_dirty_lebitmap((unsigned long *)words, ram_addr,
+                                           n * WORD_BITS);
+    }
+}
+
 static bool is_full(const uint64_t *words, uint64_t n)
 {
     /* each word equals the previous one */
@@ -102,9 +133,8 @@ static void mark_block(ram_addr_t ram_addr, uint64_t *words)
             continue;
         }
         if (any[i]) {
-            physical_memory_set_dirty_lebitmap(
-                (unsigned long *)words + i * LINE_WORDS, ram_addr + i * line,
-                n * LINE_WORDS * WORD_BITS);
+            mark_mixed(ram_addr + i * line, words + i * LINE_WORDS,
+                       n * LINE_WORDS);
         }
     }
 }
@@ -126,8 +156,7 @@ static void mark_words(ram_addr_t ram_addr, uint64_t nwords, uint64_t *words)
         if (n == BLOCK_WORDS) {
             mark_block(ram_addr, words);
         } else {
-            physical_memory_set_dirty_lebitmap((unsigned long *)words,
-                                               ram_addr, n * WORD_BITS);
+            mark_mixed(ram_addr, words, n);
         }
     }
 }
@@ -142,34 +171,18 @@ static void mark_host_pages(ram_addr_t ram_addr, uint64_t size, uint64_t *bits)
     mark_words(ram_addr, whole / WORD_BITS, bits);
     if (pages != whole) {
         /* ignore bits beyond the range, which a server may have set */
-        unsigned long last = bits[whole / WORD_BITS] &
-                             MAKE_64BIT_MASK(0, pages - whole);
+        uint64_t last = bits[whole / WORD_BITS] &
+                        MAKE_64BIT_MASK(0, pages - whole);
 
-        physical_memory_set_dirty_lebitmap(&last, ram_addr + whole * page,
-                                               pages - whole);
-    }
-}
-
-/* Marks runs of pages: for other page sizes, and always with TCG. */
-static void mark_pages(ram_addr_t ram_addr, uint64_t size, uint64_t pgsize,
-                       const void *bits)
-{
-    uint64_t nbits = DIV_ROUND_UP(size, pgsize);
-    uint64_t i = find_first_bit(bits, nbits);
-
-    while (i < nbits) {
-        uint64_t end = find_next_zero_bit(bits, nbits, i);
-
-        vfio_user_dirty_mark(ram_addr + i * pgsize, (end - i) * pgsize);
-        i = find_next_bit(bits, nbits, end);
+        mark_pages(ram_addr + whole * page, (pages - whole) * page, page,
+                   &last);
     }
 }
 
 void vfio_user_dirty_mark_bits(ram_addr_t ram_addr, uint64_t size,
                                uint64_t pgsize, const void *bits)
 {
-    /* with TCG, physical_memory_set_dirty_lebitmap() sets the code bit, too */
-    if (pgsize == qemu_real_host_page_size() && !tcg_enabled()) {
+    if (pgsize == qemu_real_host_page_size()) {
         mark_host_pages(ram_addr, size, (uint64_t *)bits);
     } else {
         mark_pages(ram_addr, size, pgsize, bits);
