@@ -334,6 +334,7 @@ int main(int argc, char **argv)
     vfio_user_add_map_tests();
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
+    vfio_user_add_reconnect_tests();
     vfio_user_add_dirty_size_tests();
     vfio_user_add_dirty_tests();
     vfio_user_add_dirty_iommu_tests();

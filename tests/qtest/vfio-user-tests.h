@@ -18,6 +18,7 @@ void vfio_user_add_iommu_tests(void);
 void vfio_user_add_map_tests(void);
 void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
+void vfio_user_add_reconnect_tests(void);
 void vfio_user_add_dirty_size_tests(void);
 void vfio_user_add_dirty_tests(void);
 void vfio_user_add_dirty_iommu_tests(void);

@@ -29,6 +29,9 @@ void vfio_user_container_send_unmap(VFIOUserContainer *c, const DMAMap *map,
 void vfio_user_container_finish(VFIOUserContainer *c);
 void vfio_user_container_message_free(void *m);
 
+/* Drops messages that were postponed and whose server is lost. */
+void vfio_user_container_drop_postponed(VFIOUserContainer *c);
+
 /* Whether the server can write to the map without a message. */
 bool vfio_user_container_is_direct(VFIOUserContainer *c, const DMAMap *map);
 

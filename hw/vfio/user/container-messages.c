@@ -188,6 +188,19 @@ void vfio_user_container_catch_up(VFIOUserContainer *c)
     }
 }
 
+void vfio_user_container_drop_postponed(VFIOUserContainer *c)
+{
+    Message *m;
+
+    g_hash_table_remove_all(c->postponed_maps);
+    while ((m = g_queue_pop_head(c->postponed))) {
+        if (m->direct) {
+            mark_unmapped(m);
+        }
+        message_free(m);
+    }
+}
+
 /*
  * Warns once that memory is not shared and explains how to share it, if the
  * device does DMA and the user could have shared the memory.

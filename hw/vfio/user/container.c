@@ -15,6 +15,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "system/address-spaces.h"
 #include "system/ramblock.h"
@@ -378,6 +379,35 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
     c->vm_change =
         qemu_add_vm_change_state_handler_prio(vm_changed, c, INT_MAX);
     return true;
+}
+
+static void resume_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
+{
+    if (vfio_user_container_is_usable(c)) {
+        vfio_user_container_send_map(c, map);
+    }
+}
+
+void vfio_user_container_resume(VFIOUserContainer *c, VFIOUserProxy *proxy)
+{
+    VFIOUserProxy *last = c->proxy;
+
+    assert(bql_locked());
+    c->proxy = VFIO_USER_PROXY(object_ref(OBJECT(proxy)));
+    object_unref(OBJECT(last));
+    vfio_user_dirty_resume(&c->dirty, proxy);
+    c->failed = false;
+    vfio_user_container_drop_postponed(c);
+
+    VFIO_USER_BUDGET_GUARD(proxy, VFIO_USER_BUDGET_REALIZE);
+    c->in_transaction = true;
+    vfio_user_container_each_map(c, 0, UINT64_MAX - 1, resume_map, NULL);
+    c->in_transaction = false;
+    vfio_user_container_finish(c);
+    if (c->dirty.enabled) {
+        vfio_user_container_mark(c);
+        vfio_user_container_track(VFIO_IOMMU(c), true, NULL);
+    }
 }
 
 void vfio_user_container_detach(VFIOUserContainer *c)

@@ -94,6 +94,16 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
 void vfio_user_container_detach(VFIOUserContainer *c);
 
 /**
+ * vfio_user_container_resume:
+ * @proxy: connected to a server that knows no maps, with a device that runs
+ *
+ * Sends all maps, one after the other, and waits for the replies.  If dirty
+ * pages are tracked, all memory that is shared counts as dirty, and tracking
+ * begins anew.  The connection fails if the server refuses a map.
+ */
+void vfio_user_container_resume(VFIOUserContainer *c, VFIOUserProxy *proxy);
+
+/**
  * vfio_user_container_expect_dma:
  *
  * The guest has enabled DMA for the device.  From now on, a map of memory that

@@ -14,6 +14,7 @@
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
+#include "qemu/rcu.h"
 #include "hw/vfio/user/device.h"
 #include "trace.h"
 
@@ -103,7 +104,7 @@ bool vfio_user_device_get_ioeventfds(VFIOUserDevice *udev,
                                      &refusals);
     call.reply_nfds = 0;
     report_ioeventfds(udev, region, table, &refusals);
-    udev->ioeventfds[region->index] = table;
+    qatomic_rcu_set(&udev->ioeventfds[region->index], table);
     return true;
 }
 
@@ -114,6 +115,30 @@ void vfio_user_device_drop_ioeventfds(VFIOUserDevice *udev)
     }
 }
 
+typedef struct Retired {
+    struct rcu_head rcu;
+    VFIOUserIoeventfds *table;
+} Retired;
+
+static void retired_free(Retired *retired)
+{
+    vfio_user_ioeventfds_free(retired->table);
+    g_free(retired);
+}
+
+void vfio_user_device_retire_ioeventfds(VFIOUserDevice *udev)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(udev->ioeventfds); i++) {
+        if (udev->ioeventfds[i]) {
+            Retired *retired = g_new0(Retired, 1);
+
+            retired->table = udev->ioeventfds[i];
+            qatomic_rcu_set(&udev->ioeventfds[i], NULL);
+            call_rcu(retired, retired_free, rcu);
+        }
+    }
+}
+
 bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
                              unsigned size, const void *data)
 {
@@ -121,11 +146,13 @@ bool vfio_user_device_signal(VFIOUserDevice *udev, uint8_t nr, uint64_t offset,
     VFIOUserIoeventfds *table;
     uint64_t value;
 
-    if (nr >= ARRAY_SIZE(udev->ioeventfds) || !udev->ioeventfds[nr] ||
-        size > sizeof(value)) {
+    if (nr >= ARRAY_SIZE(udev->ioeventfds) || size > sizeof(value)) {
         return false;
     }
-    table = udev->ioeventfds[nr];
+    table = qatomic_read(&udev->ioeventfds[nr]);
+    if (!table || vfio_user_gap_is_open(&udev->gap)) {
+        return false;
+    }
     value = ldn_le_p(data, size);
     entry = vfio_user_ioeventfds_find(table, offset, size, value);
     if (!entry ||

@@ -35,7 +35,6 @@ static int ask_irq_info(VFIOUserDevice *udev, uint32_t index,
     };
     int ret;
 
-    assert(bql_locked());
     ret = vfio_user_proxy_call(udev->proxy, &call, errp);
     if (ret < 0) {
         return ret;
@@ -129,6 +128,13 @@ void vfio_user_device_unmask_irqs(VFIODevice *vbasedev)
 {
     for (uint32_t i = 0; i < VFIO_USER_IRQ_INDEXES; i++) {
         unmask_all(vfio_user_device_of(vbasedev), i);
+    }
+}
+
+void vfio_user_device_forget_irqs(VFIOUserDevice *udev)
+{
+    for (uint32_t i = 0; i < VFIO_USER_IRQ_INDEXES; i++) {
+        udev->irqs[i].armed = false;
     }
 }
 

@@ -23,7 +23,14 @@
 
 static bool device_is_lost(VFIOUserDevice *udev)
 {
-    return vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
+    return vfio_user_gap_is_open(&udev->gap) ||
+           vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
+}
+
+/* Whether the server was lost since @seen, see gap.h; it may be back. */
+static bool lost_since(VFIOUserDevice *udev, uint64_t seen)
+{
+    return device_is_lost(udev) || vfio_user_gap_returns(&udev->gap) != seen;
 }
 
 /* Whether only the guest accesses the region, and not QEMU itself. */
@@ -71,7 +78,6 @@ bool vfio_user_device_handshake(VFIOUserDevice *udev, int *twin_fd,
         .reply_max = sizeof(version) + VFIO_USER_MAX_VERSION_DATA,
     };
 
-    assert(bql_locked());
     proposed.twin_socket &= vfio_user_proxy_passes_fds(udev->proxy);
     json = vfio_user_caps_to_json(&proposed);
     call.data = json;
@@ -108,7 +114,6 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         .reply_max = VFIO_USER_MAX_INFO,
     };
 
-    assert(bql_locked());
     if (vfio_user_proxy_call(udev->proxy, &call, errp) < 0) {
         return false;
     }
@@ -308,11 +313,10 @@ void vfio_user_device_report(VFIODevice *vbasedev, const char *fmt, ...)
  * has to return the failure to QEMU.  Takes ownership of @err.
  */
 static bool complete_failed_access(VFIODevice *vbasedev, uint8_t nr, off_t off,
-                                   uint32_t size, int ret, Error *err)
+                                   uint32_t size, bool lost, Error *err)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
     Error *report = NULL;
-    bool lost = device_is_lost(udev);
     bool complete = lost || is_guest_region(udev, nr);
 
     if (complete && !lost) {
@@ -461,46 +465,117 @@ static void write_copy(VFIOUserRegionCopy *copy, off_t off, uint32_t size,
     }
 }
 
+/*
+ * A server that has come back must know everything that the last one knew
+ * before the guest uses it.  Only the main loop uses it before.
+ */
+static bool may_use_server(VFIOUserDevice *udev, Error **errp)
+{
+    if (vfio_user_gap_is_open(&udev->gap) && !bql_locked()) {
+        error_setg(errp, "the server is away");
+        return false;
+    }
+    return true;
+}
+
+/* Returns @size or -errno with @errp set. */
+static int read_all(VFIOUserDevice *udev, uint8_t nr, off_t off, uint32_t size,
+                    uint8_t *data, Error **errp)
+{
+    int64_t until = vfio_user_proxy_end(udev->proxy);
+    uint32_t done = 0;
+
+    if (!may_use_server(udev, errp)) {
+        return -ECONNRESET;
+    }
+    while (done < size) {
+        int ret = device_read_some(udev, nr, off + done,
+                                   MIN(size - done,
+                                       udev->caps.max_data_xfer_size),
+                                   data + done, until, errp);
+
+        if (ret < 0) {
+            return ret;
+        }
+        done += ret;
+    }
+    return size;
+}
+
+/*
+ * Whether a guest's read that found no server, or lost it, may be tried again.
+ * Waits for the server if it is expected to come back.
+ */
+static bool await_server(VFIOUserDevice *udev, uint8_t nr, uint64_t seen)
+{
+    if (!is_guest_region(udev, nr)) {
+        return false;
+    }
+    vfio_user_gap_begin(&udev->gap, seen);
+    return vfio_user_gap_wait(&udev->gap, seen);
+}
+
 static int region_read(VFIODevice *vbasedev, uint8_t nr, off_t off,
                        uint32_t size, void *data)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
-    int64_t until = vfio_user_proxy_end(udev->proxy);
-    uint32_t done = 0;
     Error *err = NULL;
-    int ret = 0;
+    uint64_t seen;
+    bool lost;
+    int ret;
 
     VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (is_copied(&udev->copy, nr, off, size)) {
         memcpy(data, udev->copy.bytes + off, size);
         return size;
     }
+    do {
+        error_free(err);
+        err = NULL;
+        seen = vfio_user_gap_returns(&udev->gap);
+        ret = read_all(udev, nr, off, size, data, &err);
+        lost = ret < 0 && lost_since(udev, seen);
+    } while (lost && await_server(udev, nr, seen));
+    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, lost,
+                                          err)) {
+        memset(data, 0xff, size);
+        ret = size;
+    }
+    return ret < 0 ? region_error(ret) : ret;
+}
+
+/* Returns @size or -errno with @errp set. */
+static int write_all(VFIOUserDevice *udev, uint8_t nr, off_t off, uint32_t size,
+                     const uint8_t *data, bool post, Error **errp)
+{
+    int64_t until = vfio_user_proxy_end(udev->proxy);
+    uint32_t most = vfio_user_caps_max_request(&udev->caps);
+    uint32_t done = 0;
+
+    if (!may_use_server(udev, errp)) {
+        return -ECONNRESET;
+    }
     while (done < size) {
-        ret = device_read_some(udev, nr, off + done,
-                               MIN(size - done, udev->caps.max_data_xfer_size),
-                               (uint8_t *)data + done, until, &err);
+        int ret = device_write_some(udev, nr, off + done,
+                                    MIN(size - done, most), data + done, post,
+                                    until, errp);
+
         if (ret < 0) {
-            break;
+            return ret;
         }
         done += ret;
     }
-    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, ret, err)) {
-        memset(data, 0xff, size);
-        done = size;
-        ret = 0;
-    }
-    return ret < 0 ? region_error(ret) : done;
+    return size;
 }
 
 static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
                         uint32_t size, void *data, bool post)
 {
     VFIOUserDevice *udev = vfio_user_device_of(vbasedev);
-    int64_t until = vfio_user_proxy_end(udev->proxy);
-    uint32_t done = 0;
-    uint32_t most = vfio_user_caps_max_request(&udev->caps);
+    uint64_t seen = vfio_user_gap_returns(&udev->gap);
     Error *err = NULL;
-    int ret = 0;
+    bool lost;
+    int ret;
 
     VFIO_USER_BUDGET_GUARD(udev->proxy, VFIO_USER_BUDGET_ORDINARY);
     if (is_copied(&udev->copy, nr, off, size)) {
@@ -510,20 +585,16 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     if (vfio_user_device_signal(udev, nr, off, size, data)) {
         return size;
     }
-    while (done < size) {
-        ret = device_write_some(udev, nr, off + done, MIN(size - done, most),
-                                (const uint8_t *)data + done, post, until,
-                                &err);
-        if (ret < 0) {
-            break;
-        }
-        done += ret;
+    ret = write_all(udev, nr, off, size, data, post, &err);
+    lost = ret < 0 && lost_since(udev, seen);
+    if (lost) {
+        vfio_user_gap_drop_write(&udev->gap);
     }
-    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, ret, err)) {
-        done = size;
-        ret = 0;
+    if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, lost,
+                                          err)) {
+        ret = size;
     }
-    return ret < 0 ? region_error(ret) : done;
+    return ret < 0 ? region_error(ret) : ret;
 }
 
 bool vfio_user_device_copy_region(VFIOUserDevice *udev, VFIODevice *vbasedev,
@@ -569,6 +640,7 @@ void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
     vbasedev->use_region_fds = true;
     udev->ops = ops;
     udev->unmask_fd = -1;
+    vfio_user_gap_init(&udev->gap, OBJECT(vbasedev->dev), ops->is_waited_for);
     vfio_user_reports_init(&udev->reports);
 }
 
@@ -576,5 +648,6 @@ void vfio_user_device_destroy(VFIOUserDevice *udev)
 {
     vfio_user_device_drop_copy(udev);
     vfio_user_device_drop_ioeventfds(udev);
+    vfio_user_gap_destroy(&udev->gap);
     vfio_user_reports_destroy(&udev->reports);
 }

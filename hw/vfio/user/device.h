@@ -16,6 +16,7 @@
 
 #include "hw/vfio/vfio-device.h"
 #include "hw/vfio/user/caps.h"
+#include "hw/vfio/user/gap.h"
 #include "hw/vfio/user/ioeventfd.h"
 #include "hw/vfio/user/proxy.h"
 #include "hw/vfio/user/report.h"
@@ -53,6 +54,8 @@ typedef struct VFIOUserDeviceOps {
     void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
     /* Delivers pending interrupts to the guest; under the big QEMU lock. */
     void (*drain_irqs)(VFIOUserDevice *udev);
+    /* Whether another thread waits for this one; any thread. */
+    bool (*is_waited_for)(void);
 } VFIOUserDeviceOps;
 
 /*
@@ -70,7 +73,13 @@ typedef struct VFIOUserRegionCopy {
 struct VFIOUserDevice {
     VFIODeviceIOOps io_ops;     /* of the VFIODevice; for container_of() */
     const VFIOUserDeviceOps *ops;       /* constant */
+    /*
+     * The connection to the present server.  Changes only in a gap, with the
+     * big QEMU lock; threads without that lock are in an RCU read-side critical
+     * section, or the device is not in a gap as long as they use it.
+     */
     VFIOUserProxy *proxy;
+    VFIOUserGap gap;
     VFIOUserReports reports;
     VFIOUserCaps caps;          /* negotiated; constant after the handshake */
     /* Do not send these commands */
@@ -79,7 +88,7 @@ struct VFIOUserDevice {
     /* A bit per region that only the guest accesses; constant after realize */
     uint64_t guest_regions;
     VFIOUserRegionCopy copy;    /* protected by the big QEMU lock */
-    /* Per region, NULL if it has none; constant after realize */
+    /* Per region, NULL if it has none; as @proxy */
     VFIOUserIoeventfds *ioeventfds[VFIO_USER_IOEVENTFD_REGIONS];
     /* A guest's write can overtake a message; constant after realize */
     bool direct_path;
@@ -96,10 +105,11 @@ struct VFIOUserDevice {
 };
 
 /*
- * Locks: vfio_user_device_read_region(), _write_region(), _feature(), _reset(),
- * and the io ops region_read and region_write call the server with the big QEMU
- * lock or without.  All others need the lock.  Under the lock they wait within
- * the budget that is open, or within their own.
+ * Locks: vfio_user_device_handshake(), _get_info(), _get_irq_info(),
+ * _read_region(), _write_region(), _feature(), _reset(), and the io ops
+ * region_read and region_write call the server with the big QEMU lock or
+ * without.  All others need the lock.  Under the lock they wait within the
+ * budget that is open, or within their own.
  */
 
 /**
@@ -128,7 +138,7 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
 
 /**
  * vfio_user_device_init:
- * @vbasedev: initialized; gets the io_ops of @udev
+ * @vbasedev: initialized, with its device; gets the io_ops of @udev
  *
  * Must be called first, before the proxy exists.
  */
@@ -247,6 +257,9 @@ int vfio_user_device_write_region(VFIOUserDevice *udev, uint8_t nr,
  */
 void vfio_user_device_unmask_irqs(VFIODevice *vbasedev);
 
+/* The server has forgotten which interrupts are armed. */
+void vfio_user_device_forget_irqs(VFIOUserDevice *udev);
+
 /**
  * vfio_user_device_reset:
  *
@@ -272,6 +285,8 @@ bool vfio_user_device_get_ioeventfds(VFIOUserDevice *udev,
                                      const VFIOUserIOFdRegion *region,
                                      Error **errp);
 void vfio_user_device_drop_ioeventfds(VFIOUserDevice *udev);
+/* As vfio_user_device_drop_ioeventfds(), while vCPUs may use them. */
+void vfio_user_device_retire_ioeventfds(VFIOUserDevice *udev);
 
 /**
  * vfio_user_device_signal:

@@ -243,6 +243,13 @@ static void stop_logging(VFIOUserDirty *d)
     vfio_user_proxy_notify(d->proxy, &call, NULL);
 }
 
+void vfio_user_dirty_resume(VFIOUserDirty *d, VFIOUserProxy *proxy)
+{
+    d->proxy = proxy;
+    d->whole_maps = false;
+    qatomic_set(&d->tracked, false);
+}
+
 void vfio_user_dirty_enable(VFIOUserDirty *d)
 {
     assert(bql_locked());

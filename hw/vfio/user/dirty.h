@@ -57,6 +57,9 @@ void vfio_user_dirty_init(VFIOUserDirty *d, VFIOUserProxy *proxy,
                           const VFIOUserCaps *caps);
 void vfio_user_dirty_destroy(VFIOUserDirty *d);
 
+/* Another server, at @proxy, tracks nothing yet. */
+void vfio_user_dirty_resume(VFIOUserDirty *d, VFIOUserProxy *proxy);
+
 /* From now on, vfio_user_dirty_unmap() marks the pages that were written. */
 void vfio_user_dirty_enable(VFIOUserDirty *d);
 

@@ -10,11 +10,14 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
+#include "qapi/error.h"
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/mmap-alloc.h"
 #include "system/kvm.h"
+#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/guard.h"
 #include "hw/vfio/user/mapping.h"
 
@@ -217,6 +220,55 @@ void vfio_user_mappings_off(VFIOUserMappings *m)
         Area *area = g_ptr_array_index(m->areas, i);
 
         vfio_region_mmaps_set_enabled(area->region, false);
+    }
+}
+
+/* hw/vfio has made the mapping, with the protection that the region allows. */
+static bool map_again(const Area *area, int fd, Error **errp)
+{
+    uint32_t flags = area->region->flags;
+    int prot = (flags & VFIO_REGION_INFO_FLAG_READ ? PROT_READ : 0) |
+               (flags & VFIO_REGION_INFO_FLAG_WRITE ? PROT_WRITE : 0);
+
+    if (mmap(area->guard.start, area->guard.size, prot,
+             MAP_SHARED | MAP_FIXED, fd, area->end - area->guard.size) ==
+        MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot map region %u",
+                         area->region->nr);
+        return false;
+    }
+    return true;
+}
+
+bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int fd,
+                                Error **errp)
+{
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        if (area->region->nr != nr) {
+            continue;
+        }
+        if (!map_again(area, fd, errp)) {
+            return false;
+        }
+        qatomic_set(&area->hit, false);
+    }
+    vfio_user_close_fds(&m->vbasedev->region_fds[nr], 1);
+    m->vbasedev->region_fds[nr] = fd;
+    return true;
+}
+
+void vfio_user_mappings_on(VFIOUserMappings *m, bool intx_pending)
+{
+    if (!m->areas->len) {
+        return;
+    }
+    m->vbasedev->no_mmap = false;
+    for (unsigned i = 0; i < m->areas->len; i++) {
+        Area *area = g_ptr_array_index(m->areas, i);
+
+        vfio_region_mmaps_set_enabled(area->region, !intx_pending);
     }
 }
 

@@ -48,10 +48,24 @@ void vfio_user_mappings_add(VFIOUserMappings *m, VFIORegion *region);
 /**
  * vfio_user_mappings_off:
  *
- * Disables all mappings for the lifetime of the device.  From now on, regions
- * are accessed by message.
+ * Disables all mappings.  From now on, regions are accessed by message.
  */
 void vfio_user_mappings_off(VFIOUserMappings *m);
+
+/**
+ * vfio_user_mappings_replace:
+ * @nr: a region of the device
+ * @fd: another file for it, with the same areas; taken on success
+ *
+ * Maps the new file in place of the old one, at the same addresses.
+ *
+ * Returns true, or false with @errp set.
+ */
+bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int fd,
+                                Error **errp);
+
+/* Enables the mappings again, unless an INTx is pending. */
+void vfio_user_mappings_on(VFIOUserMappings *m, bool intx_pending);
 
 /**
  * vfio_user_mappings_cleanup:

@@ -43,6 +43,18 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
     return false;
 }
 
+void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev)
+{
+    d->state = VFIO_USER_MIG_RUNNING;
+    d->uncertain = false;
+    d->ask = 0;
+    if (d->region.fd >= 0 && d->region.info) {
+        /* the file of another server */
+        d->region.fd = vfio_device_get_region_fd(vbasedev,
+                                                 d->region.info->index);
+    }
+}
+
 void vfio_user_mig_piece_free(VFIOUserMigPiece *piece)
 {
     assert(!piece->begun);

@@ -127,6 +127,9 @@ extern const VFIOUserMigrationOps vfio_user_mig_v2;
 bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
                         uint64_t *flags, Error **why_not);
 
+/* The device is that of another server, and runs; see migration.h. */
+void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev);
+
 /**
  * vfio_user_mig_ask_state:
  *

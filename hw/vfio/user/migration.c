@@ -485,6 +485,48 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
     return true;
 }
 
+bool vfio_user_migration_is_busy(const VFIOUserMigration *m)
+{
+    return m && (m->saving || m->loading || m->workers);
+}
+
+static void replace_proxy(VFIOUserProxy **p, VFIOUserProxy *proxy)
+{
+    VFIOUserProxy *last = *p;
+
+    *p = VFIO_USER_PROXY(object_ref(OBJECT(proxy)));
+    object_unref(OBJECT(last));
+}
+
+void vfio_user_migration_resume(VFIOUserMigration *m, VFIOUserProxy *proxy)
+{
+    assert(bql_locked() && !vfio_user_migration_is_busy(m));
+    if (!m) {
+        return;
+    }
+    replace_proxy(&m->proxy, proxy);
+    replace_proxy(&m->lock.proxy, proxy);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    vfio_user_mig_resume(&m->d, m->vbasedev);
+    vfio_user_migration_mirror_locked(m);
+}
+
+void vfio_user_migration_follow(VFIOUserMigration *m)
+{
+    if (!m) {
+        return;
+    }
+    VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    vfio_user_mig_ask_state(&m->d, NULL);
+    run_locked(m);
+    if (!vfio_user_devices_run()) {
+        stop_locked(m, VFIO_USER_MIG_STOP);
+    }
+    m->vm_running = vfio_user_devices_run();
+    vfio_user_migration_mirror_locked(m);
+}
+
 bool vfio_user_migration_check_postcopy(VFIOUserMigration *m, Error **errp)
 {
     if (vfio_user_migration_check(m, errp) < 0) {

@@ -52,6 +52,25 @@ bool vfio_user_migration_is_cancelled(void);
  */
 bool vfio_user_migration_is_loading(const VFIOUserMigration *m);
 
+/*
+ * Whether QEMU saves or loads the device, or a thread still calls its server
+ * because it did; @m may be NULL.
+ */
+bool vfio_user_migration_is_busy(const VFIOUserMigration *m);
+
+/**
+ * vfio_user_migration_resume:
+ * @m: may be NULL; not busy
+ * @proxy: connected to a server whose device was reset and runs
+ *
+ * Uses another server.  vfio_user_migration_follow() must be called when the
+ * server knows everything else.
+ */
+void vfio_user_migration_resume(VFIOUserMigration *m, VFIOUserProxy *proxy);
+
+/* Sets the server's device to the state that matches the VM's; see there. */
+void vfio_user_migration_follow(VFIOUserMigration *m);
+
 /**
  * vfio_user_migration_begin_reset:
  * @m: may be NULL

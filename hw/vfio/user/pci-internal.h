@@ -1,8 +1,8 @@
 /*
  * vfio-user PCI device: its struct
  *
- * Private to pci.c, pci-connection.c and pci-properties.c.  The other pci-*.c
- * files use only the parts that are passed to them.
+ * Private to pci.c, pci-connection.c, pci-properties.c and pci-reconnect.c.  The
+ * other pci-*.c files use only the parts that are passed to them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +17,10 @@
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/pci-interrupts.h"
 #include "hw/vfio/user/pci-ioeventfd.h"
+#include "hw/vfio/user/pci-link.h"
 #include "hw/vfio/user/pci-master.h"
+#include "hw/vfio/user/pci-reconnect.h"
+#include "hw/vfio/user/pci-restore.h"
 
 #define TYPE_VFIO_USER_PCI "vfio-user-pci"
 OBJECT_DECLARE_SIMPLE_TYPE(VFIOUserPCIDevice, VFIO_USER_PCI)
@@ -33,10 +36,12 @@ struct VFIOUserPCIDevice {
 
     QIOChannelSocket *channel;  /* from vfio_user_pci_dial() to _connect() */
     VFIOUserDevice user;
-    VFIOUserProxy *twin;        /* twin socket, for the server's requests */
+    VFIOUserLink *link;         /* user.proxy is its proxy; as that, see there */
+    VFIOUserPCIReconnect reconnect;
     VFIOUserContainer *container;
     VFIOUserServe serve;
     VFIOUserPCIMaster master;
+    VFIOUserPCIWritten written;
     VFIOUserMappings mappings;
     VFIOUserPCIIoeventfds ioeventfds;
     VFIOUserPCISignals signals;
@@ -52,6 +57,28 @@ bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp);
 bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp);
 bool vfio_user_pci_handshake(VFIOUserPCIDevice *vudev, Error **errp);
 void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
+
+extern const VFIOUserLinkOps vfio_user_pci_link_ops;
+
+/* Uses @link from now on, and serves its requests.  In a gap, or at realize. */
+void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
+
+/* pci-reconnect.c: a step of realize; needs vfio_user_pci_reconnect_cleanup() */
+bool vfio_user_pci_reconnect_setup(VFIOUserPCIDevice *vudev, Error **errp);
+void vfio_user_pci_reconnect_cleanup(VFIOUserPCIDevice *vudev);
+
+/* Looks for no server any more; threads that wait for one continue. */
+void vfio_user_pci_reconnect_stop(VFIOUserPCIDevice *vudev);
+
+/* The server is lost: begins to look for it.  No effect if that is off. */
+void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev);
+
+/*
+ * pci.c: tells the server of a link that is used what the last one knew.
+ * Returns false with @errp set if it cannot be used.
+ */
+bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                          Error **errp);
 
 /* pci-properties.c: class properties, and those that only an object can have */
 void vfio_user_pci_add_properties(DeviceClass *dc);

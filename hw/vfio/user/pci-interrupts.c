@@ -53,6 +53,53 @@ void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user)
     }
 }
 
+/* The descriptor that the server signals for a vector, or -1 */
+static int vector_fd(VFIOPCIDevice *vdev, unsigned nr, bool msix)
+{
+    VFIOMSIVector *vector = &vdev->msi_vectors[nr];
+
+    if (!vector->use) {
+        return -1;
+    }
+    /* as in hw/vfio: a masked vector of MSI-X is delivered by QEMU */
+    return event_notifier_get_fd(vector->virq < 0 ||
+                                 (msix &&
+                                  msix_is_masked(PCI_DEVICE(vdev), nr)) ?
+                                 &vector->interrupt : &vector->kvm_interrupt);
+}
+
+static void resume_vectors(VFIOPCIDevice *vdev, bool msix)
+{
+    size_t size = sizeof(struct vfio_irq_set) +
+                  vdev->nr_vectors * sizeof(int32_t);
+    g_autofree struct vfio_irq_set *set = g_malloc0(size);
+
+    *set = (struct vfio_irq_set) {
+        .argsz = size,
+        .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+        .index = msix ? VFIO_PCI_MSIX_IRQ_INDEX : VFIO_PCI_MSI_IRQ_INDEX,
+        .count = vdev->nr_vectors,
+    };
+    for (int i = 0; i < vdev->nr_vectors; i++) {
+        ((int32_t *)set->data)[i] = vector_fd(vdev, i, msix);
+    }
+    vdev->vbasedev.io_ops->set_irqs(&vdev->vbasedev, set);
+}
+
+void vfio_user_pci_interrupts_resume(VFIOPCIDevice *vdev, VFIOUserDevice *user)
+{
+    vfio_user_device_forget_irqs(user);
+    if (vdev->interrupt == VFIO_INT_INTx) {
+        /* a failure has been reported */
+        vfio_device_irq_set_signaling(&vdev->vbasedev, VFIO_PCI_INTX_IRQ_INDEX,
+                                      0, VFIO_IRQ_SET_ACTION_TRIGGER,
+                                      event_notifier_get_fd(
+                                          &vdev->intx.interrupt), NULL);
+    } else if (vdev->nr_vectors) {
+        resume_vectors(vdev, vdev->interrupt == VFIO_INT_MSIX);
+    }
+}
+
 /* Does what hw/vfio does when INTx arrives. */
 static void set_intx_pending(VFIOPCIDevice *vdev)
 {
@@ -170,11 +217,27 @@ static bool has_irq_index(VFIODevice *vbasedev, uint32_t index)
            info.count;
 }
 
+static bool pass_signal(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
+                        uint32_t index)
+{
+    VFIODevice *vbasedev = &s->vdev->vbasedev;
+    Error *err = NULL;
+
+    if (!vfio_device_irq_set_signaling(vbasedev, index, 0,
+                                       VFIO_IRQ_SET_ACTION_TRIGGER,
+                                       event_notifier_get_fd(&signal->notifier),
+                                       &err)) {
+        warn_reportf_err(err, "%s: continuing without interrupt index %u: ",
+                         vbasedev->name, index);
+        return false;
+    }
+    return true;
+}
+
 static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
                 uint32_t index, EventNotifierHandler *handler)
 {
     VFIODevice *vbasedev = &s->vdev->vbasedev;
-    Error *err = NULL;
     int ret;
 
     if (!has_irq_index(vbasedev, index)) {
@@ -188,12 +251,7 @@ static void arm(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
     }
     event_notifier_set_handler(&signal->notifier, handler);
     signal->armed = true;
-    if (!vfio_device_irq_set_signaling(vbasedev, index, 0,
-                                       VFIO_IRQ_SET_ACTION_TRIGGER,
-                                       event_notifier_get_fd(&signal->notifier),
-                                       &err)) {
-        warn_reportf_err(err, "%s: continuing without interrupt index %u: ",
-                         vbasedev->name, index);
+    if (!pass_signal(s, signal, index)) {
         event_notifier_set_handler(&signal->notifier, NULL);
         event_notifier_cleanup(&signal->notifier);
         signal->armed = false;
@@ -256,4 +314,22 @@ void vfio_user_pci_signals_disarm(VFIOUserPCISignals *s)
 {
     disarm(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX);
     disarm(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX);
+}
+
+static void resume_signal(VFIOUserPCISignals *s, VFIOUserPCISignal *signal,
+                          uint32_t index, EventNotifierHandler *handler)
+{
+    if (signal->armed) {
+        /* the last server may have signaled after it was lost */
+        event_notifier_test_and_clear(&signal->notifier);
+        event_notifier_set_handler(&signal->notifier, handler);
+        pass_signal(s, signal, index);
+    }
+}
+
+void vfio_user_pci_signals_resume(VFIOUserPCISignals *s, VFIOUserProxy *proxy)
+{
+    s->proxy = proxy;
+    resume_signal(s, &s->err, VFIO_PCI_ERR_IRQ_INDEX, on_device_error);
+    resume_signal(s, &s->req, VFIO_PCI_REQ_IRQ_INDEX, on_unplug_request);
 }

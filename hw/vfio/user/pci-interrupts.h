@@ -47,6 +47,15 @@ typedef struct VFIOUserPCISignals {
 void vfio_user_pci_learn_interrupts(VFIOPCIDevice *vdev, VFIOUserDevice *user);
 
 /**
+ * vfio_user_pci_interrupts_resume:
+ *
+ * Gives a server that knows no eventfds those that the guest's interrupts use
+ * now, INTx, MSI or MSI-X.
+ */
+void vfio_user_pci_interrupts_resume(VFIOPCIDevice *vdev,
+                                     VFIOUserDevice *user);
+
+/**
  * vfio_user_pci_intx_eoi:
  *
  * Called when the guest has accessed a register, which means that it has served
@@ -92,5 +101,9 @@ void vfio_user_pci_intx_unmasked(VFIOPCIDevice *vdev);
 void vfio_user_pci_signals_arm(VFIOUserPCISignals *signals,
                                VFIOPCIDevice *vdev, VFIOUserProxy *proxy);
 void vfio_user_pci_signals_disarm(VFIOUserPCISignals *signals);
+
+/* Gives another server, at @proxy, the eventfds of the signals. */
+void vfio_user_pci_signals_resume(VFIOUserPCISignals *signals,
+                                  VFIOUserProxy *proxy);
 
 #endif /* HW_VFIO_USER_PCI_INTERRUPTS_H */

@@ -111,16 +111,23 @@ static void make_notifiers(VFIOUserPCIIoeventfds *pci, unsigned nr)
     }
 }
 
-bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
-                                    VFIOPCIDevice *vdev, VFIOUserDevice *user,
-                                    Error **errp)
+static void drop_notifiers(VFIOUserPCIIoeventfds *pci)
 {
-    *pci = (VFIOUserPCIIoeventfds) { .vdev = vdev, .user = user };
+    set_in_kvm(pci, false);
+    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
+        g_clear_pointer(&pci->notifiers[i], g_free);
+    }
+}
+
+static bool query_all(VFIOUserPCIIoeventfds *pci, Error **errp)
+{
+    VFIOUserDevice *user = pci->user;
+
     if (!vfio_user_proxy_passes_fds(user->proxy) || user->no_region_io_fds) {
         return true;
     }
     for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
-        const VFIOBAR *bar = &vdev->bars[i];
+        const VFIOBAR *bar = &pci->vdev->bars[i];
         VFIOUserIOFdRegion region = {
             .index = i,
             .size = bar->region.size,
@@ -132,7 +139,6 @@ bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
             continue;
         }
         if (!vfio_user_device_get_ioeventfds(user, &region, errp)) {
-            vfio_user_pci_ioeventfds_teardown(pci);
             return false;
         }
         if (user->ioeventfds[i]) {
@@ -143,11 +149,27 @@ bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
     return true;
 }
 
+bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
+                                    VFIOPCIDevice *vdev, VFIOUserDevice *user,
+                                    Error **errp)
+{
+    *pci = (VFIOUserPCIIoeventfds) { .vdev = vdev, .user = user };
+    if (!query_all(pci, errp)) {
+        vfio_user_pci_ioeventfds_teardown(pci);
+        return false;
+    }
+    return true;
+}
+
 void vfio_user_pci_ioeventfds_teardown(VFIOUserPCIIoeventfds *pci)
 {
-    set_in_kvm(pci, false);
-    for (int i = 0; i < VFIO_USER_IOEVENTFD_REGIONS; i++) {
-        g_clear_pointer(&pci->notifiers[i], g_free);
-    }
+    drop_notifiers(pci);
     vfio_user_device_drop_ioeventfds(pci->user);
+}
+
+bool vfio_user_pci_ioeventfds_resume(VFIOUserPCIIoeventfds *pci, Error **errp)
+{
+    drop_notifiers(pci);
+    vfio_user_device_retire_ioeventfds(pci->user);
+    return query_all(pci, errp);
 }

@@ -39,6 +39,14 @@ bool vfio_user_pci_ioeventfds_setup(VFIOUserPCIIoeventfds *pci,
 void vfio_user_pci_ioeventfds_teardown(VFIOUserPCIIoeventfds *pci);
 
 /**
+ * vfio_user_pci_ioeventfds_resume:
+ *
+ * Asks another server, as vfio_user_pci_ioeventfds_setup() does, and replaces
+ * the ioeventfds of the last one.
+ */
+bool vfio_user_pci_ioeventfds_resume(VFIOUserPCIIoeventfds *pci, Error **errp);
+
+/**
  * vfio_user_pci_ioeventfds_update:
  *
  * Registers the ioeventfds with KVM or unregisters them.  Must be called after

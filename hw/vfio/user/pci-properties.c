@@ -63,7 +63,8 @@ static void get_counter(Object *obj, Visitor *v, const char *name,
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
     size_t offset = GPOINTER_TO_SIZE(opaque);
     uint64_t value = proxy_counter(vudev->user.proxy, offset) +
-                     proxy_counter(vudev->twin, offset);
+                     proxy_counter(vudev->link ? vudev->link->twin : NULL,
+                                   offset);
 
     visit_type_uint64(v, name, &value, errp);
 }
@@ -87,6 +88,9 @@ static const struct {
 static const Property vfio_user_pci_properties[] = {
     DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
                        VFIO_USER_TIMEOUT_MS),
+    DEFINE_PROP_UINT32("reconnect-ms", VFIOUserPCIDevice, reconnect.ms, 0),
+    DEFINE_PROP_UINT32("reconnect-wait-ms", VFIOUserPCIDevice,
+                       user.gap.wait_ms, 1000),
     DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
                        parent_obj.intx.mmap_timeout, 1100),
     DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
@@ -132,6 +136,10 @@ static const struct {
                 " vsock:CID:PORT, fd:NAME, or a SocketAddress in JSON" },
     { "x-timeout-ms", "Milliseconds to wait for the connection, and for the"
                       " reply to each message" },
+    { "reconnect-ms", "Longest time in milliseconds between two attempts to"
+                      " connect to a server that was lost (0: do not try)" },
+    { "reconnect-wait-ms", "Milliseconds after the loss of a server for which a"
+                           " guest's register reads wait for its return" },
     { "x-intx-mmap-timeout-ms", "Milliseconds after an INTx interrupt before"
                                 " regions are mapped again" },
     { "x-req", "Let the server request that its device is unplugged" },

@@ -200,6 +200,42 @@ void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
     carry_out(vdev, &plan, is);
 }
 
+void vfio_user_pci_written_note(VFIOUserPCIWritten *w, uint32_t addr,
+                                uint32_t value, int len)
+{
+    for (int i = 0; i < len && addr + i < sizeof(w->value.bytes); i++) {
+        w->value.bytes[addr + i] = value >> 8 * i;
+        w->mask.bytes[addr + i] = 0xff;
+    }
+}
+
+static void resume_power(VFIOPCIDevice *vdev, const VFIOUserPCIWritten *written)
+{
+    uint8_t cap = PCI_DEVICE(vdev)->pm_cap;
+    const Register pmcsr = { cap + PCI_PM_CTRL, 2 };
+    const uint8_t *value = written->value.bytes + cap + PCI_PM_CTRL;
+
+    if (cap && *value & PCI_PM_CTRL_STATE_MASK) {
+        restore_register(vdev, &pmcsr, value);
+    }
+}
+
+void vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
+                                 const VFIOUserPCIWritten *written)
+{
+    VFIOUserPCIConfig before;
+
+    if (!vfio_user_pci_config_fetch(vdev, &before)) {
+        return;
+    }
+    for (unsigned i = 0; i < sizeof(before.bytes); i++) {
+        before.bytes[i] = (before.bytes[i] & ~written->mask.bytes[i]) |
+                          (written->value.bytes[i] & written->mask.bytes[i]);
+    }
+    vfio_user_pci_config_restore(vdev, &before);
+    resume_power(vdev, written);
+}
+
 /* Clears the writable bits of a register, if any is set. */
 static void clear_register(VFIOPCIDevice *vdev, uint8_t offset, uint8_t size)
 {

@@ -42,6 +42,26 @@ bool vfio_user_pci_config_fetch(VFIOPCIDevice *vdev, VFIOUserPCIConfig *config);
 void vfio_user_pci_config_restore(VFIOPCIDevice *vdev,
                                   const VFIOUserPCIConfig *before);
 
+/* What the guest has written to the server's registers since the last reset. */
+typedef struct VFIOUserPCIWritten {
+    VFIOUserPCIConfig value;
+    VFIOUserPCIConfig mask;     /* a byte is not 0 if it was written */
+} VFIOUserPCIWritten;
+
+/* The guest writes the @len low bytes of @value at @addr. */
+void vfio_user_pci_written_note(VFIOUserPCIWritten *w, uint32_t addr,
+                                uint32_t value, int len);
+
+/**
+ * vfio_user_pci_config_resume:
+ * @written: what the guest has written to the last server
+ *
+ * Writes the settings of the guest to a server that has just begun: those that
+ * vfio_user_pci_config_restore() restores, and the power state, which is last.
+ */
+void vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
+                                 const VFIOUserPCIWritten *written);
+
 /**
  * vfio_user_pci_config_forget:
  *

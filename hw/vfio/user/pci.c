@@ -29,7 +29,6 @@
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/pci-order.h"
-#include "hw/vfio/user/pci-restore.h"
 #include "hw/vfio/user/pci-rom.h"
 
 /* After a reset that the guest does not know about: restores its settings. */
@@ -70,11 +69,16 @@ static void on_drain_irqs(VFIOUserDevice *udev)
     vfio_user_pci_drain_interrupts(&vudev->parent_obj);
 }
 
-/* Steps of realize, and the functions that undo them */
+/*
+ * Steps of realize, the functions that undo them, and those that tell a server
+ * that has come back what the last one knew
+ */
 
 typedef struct Step {
     bool (*run)(VFIOUserPCIDevice *vudev, Error **errp);
     void (*undo)(VFIOUserPCIDevice *vudev);
+    bool (*resume)(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                   Error **errp);
 } Step;
 
 /* The vIOMMU may come after the device on the command line. */
@@ -100,6 +104,15 @@ static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
     }
     vudev->machine_done.notify = follow_iommu;
     qemu_add_machine_init_done_notifier(&vudev->machine_done);
+    return true;
+}
+
+static bool resume_memory(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                          Error **errp)
+{
+    /* a device that was reset and runs accepts maps */
+    vfio_user_migration_resume(vudev->migration, vudev->user.proxy);
+    vfio_user_container_resume(vudev->container, vudev->user.proxy);
     return true;
 }
 
@@ -174,6 +187,14 @@ static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_config_setup(&vudev->parent_obj, errp);
 }
 
+static bool resume_config(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                          Error **errp)
+{
+    vudev->user.reset_pending = false;
+    vfio_user_pci_config_resume(&vudev->parent_obj, &vudev->written);
+    return true;
+}
+
 static void on_mapping_lost(void *opaque, unsigned nr)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -194,6 +215,27 @@ static bool guard_mappings(VFIOUserPCIDevice *vudev, Error **errp)
     for (int i = 0; i < PCI_ROM_SLOT; i++) {
         vfio_user_mappings_add(&vudev->mappings, &vdev->bars[i].region);
     }
+    return true;
+}
+
+static bool resume_mappings(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                            Error **errp)
+{
+    VFIOPCIDevice *vdev = &vudev->parent_obj;
+
+    for (unsigned i = 0; i < profile->info.num_regions; i++) {
+        int *fd = &profile->regions[i].fd;
+
+        if (*fd >= 0 && vfio_device_get_region_fd(&vdev->vbasedev, i) >= 0) {
+            if (!vfio_user_mappings_replace(&vudev->mappings, i, *fd, errp)) {
+                return false;
+            }
+            *fd = -1;
+        }
+    }
+    vfio_user_mappings_on(&vudev->mappings,
+                          vdev->interrupt == VFIO_INT_INTx &&
+                          vdev->intx.pending);
     return true;
 }
 
@@ -224,6 +266,13 @@ static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_interrupt_setup(&vudev->parent_obj, errp);
 }
 
+static bool resume_interrupts(VFIOUserPCIDevice *vudev,
+                              VFIOUserProfile *profile, Error **errp)
+{
+    vfio_user_pci_interrupts_resume(&vudev->parent_obj, &vudev->user);
+    return true;
+}
+
 static void teardown_interrupts(VFIOUserPCIDevice *vudev)
 {
     vfio_pci_interrupt_teardown(&vudev->parent_obj);
@@ -236,6 +285,12 @@ static bool setup_ioeventfds(VFIOUserPCIDevice *vudev, Error **errp)
                                           errp);
 }
 
+static bool resume_ioeventfds(VFIOUserPCIDevice *vudev,
+                              VFIOUserProfile *profile, Error **errp)
+{
+    return vfio_user_pci_ioeventfds_resume(&vudev->ioeventfds, errp);
+}
+
 static void teardown_ioeventfds(VFIOUserPCIDevice *vudev)
 {
     vfio_user_pci_ioeventfds_teardown(&vudev->ioeventfds);
@@ -246,6 +301,12 @@ static bool order_writes(VFIOUserPCIDevice *vudev, Error **errp)
     vfio_user_pci_order_writes(&vudev->parent_obj, &vudev->user,
                                !vudev->no_posted_writes);
     return true;
+}
+
+static bool resume_order(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                         Error **errp)
+{
+    return order_writes(vudev, errp);
 }
 
 static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
@@ -270,6 +331,13 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
             vfio_user_migration_version(vudev->migration) == 1 ?
             VFIO_USER_DIRTY_BY_PAGES : VFIO_USER_DIRTY_BY_LOGGING;
     }
+    return true;
+}
+
+static bool resume_migration(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                             Error **errp)
+{
+    vfio_user_migration_follow(vudev->migration);
     return true;
 }
 
@@ -310,6 +378,13 @@ static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
+static bool resume_signals(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                           Error **errp)
+{
+    vfio_user_pci_signals_resume(&vudev->signals, vudev->user.proxy);
+    return true;
+}
+
 static void disarm_signals(VFIOUserPCIDevice *vudev)
 {
     vfio_user_pci_signals_disarm(&vudev->signals);
@@ -325,6 +400,7 @@ static bool begin_use(VFIOUserPCIDevice *vudev, Error **errp)
 static void end_use(VFIOUserPCIDevice *vudev)
 {
     qatomic_set(&vudev->in_use, false);
+    vfio_user_pci_reconnect_stop(vudev);
 }
 
 /*
@@ -342,20 +418,21 @@ static const Step steps[] = {
     { vfio_user_pci_dial, NULL },
     { vfio_user_pci_connect, vfio_user_pci_hang_up },
     { vfio_user_pci_handshake, NULL },
-    { connect_memory, disconnect_memory },
+    { vfio_user_pci_reconnect_setup, NULL },
+    { connect_memory, disconnect_memory, resume_memory },
     { insert_device, remove_device },
     { populate, NULL },
     { read_config, drop_config },
-    { setup_config, teardown_config },
-    { guard_mappings, drop_mappings },
+    { setup_config, teardown_config, resume_config },
+    { guard_mappings, drop_mappings, resume_mappings },
     { add_capabilities, NULL },
-    { setup_interrupts, teardown_interrupts },
-    { setup_ioeventfds, teardown_ioeventfds },
-    { order_writes, NULL },
-    { setup_migration, teardown_migration },
+    { setup_interrupts, teardown_interrupts, resume_interrupts },
+    { setup_ioeventfds, teardown_ioeventfds, resume_ioeventfds },
+    { order_writes, NULL, resume_order },
+    { setup_migration, teardown_migration, resume_migration },
     { start_tracking, NULL },
     { follow_vm, unfollow_vm },
-    { arm_signals, disarm_signals },
+    { arm_signals, disarm_signals, resume_signals },
     { begin_use, end_use },
 };
 
@@ -392,6 +469,18 @@ static void undo_steps(VFIOUserPCIDevice *vudev)
             step->undo(vudev);
         }
     }
+}
+
+bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+                          Error **errp)
+{
+    VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_REALIZE);
+    for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
+        if (steps[i].resume && !steps[i].resume(vudev, profile, errp)) {
+            return false;
+        }
+    }
+    return vfio_user_proxy_check(vudev->user.proxy, errp);
 }
 
 /* If the connection was lost, its cause replaces the error that followed. */
@@ -444,6 +533,7 @@ static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     bool masters = vfio_user_pci_master_begin(&vudev->master, addr, value,
                                               len);
 
+    vfio_user_pci_written_note(&vudev->written, addr, value, len);
     vfio_user_pci_config_write(pdev, addr, value, len);
     vfio_user_pci_master_end(&vudev->master, masters);
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
@@ -519,6 +609,7 @@ static void reset_device(VFIOUserPCIDevice *vudev)
     assert(bql_locked());
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_RESET);
     vudev->user.reset_pending = false;
+    vudev->written = (VFIOUserPCIWritten) { };
     pre_reset(vudev);
     vfio_user_migration_begin_reset(vudev->migration);
     if (vdev->vbasedev.reset_works &&
@@ -572,6 +663,7 @@ static const VFIOUserDeviceOps user_ops = {
     .was_reset = on_device_reset,
     .unmasked = on_unmasked,
     .drain_irqs = on_drain_irqs,
+    .is_waited_for = vfio_user_link_is_waited_for,
 };
 
 /* The type */
@@ -605,8 +697,8 @@ static void vfio_user_pci_finalize(Object *obj)
     vfio_pci_put_device(&vudev->parent_obj);
     object_unref(OBJECT(vudev->container));
     vfio_user_device_destroy(&vudev->user);
-    object_unref(OBJECT(vudev->twin));
-    object_unref(OBJECT(vudev->user.proxy));
+    vfio_user_pci_reconnect_cleanup(vudev);
+    vfio_user_link_free(vudev->link);
     qapi_free_SocketAddress(vudev->socket);
     g_free(vudev->socket_name);
 }

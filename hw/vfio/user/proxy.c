@@ -143,6 +143,12 @@ void vfio_user_proxy_close(VFIOUserProxy *p)
     }
 }
 
+bool vfio_user_proxy_is_idle(VFIOUserProxy *p)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    return !proxy_usable_locked(p) && !p->reading && !p->writing;
+}
+
 VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *p)
 {
     QEMU_LOCK_GUARD(&p->lock);

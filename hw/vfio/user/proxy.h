@@ -194,6 +194,14 @@ void vfio_user_proxy_up(VFIOUserProxy *proxy, uint64_t max_data, bool serves);
 void vfio_user_proxy_close(VFIOUserProxy *proxy);
 
 /**
+ * vfio_user_proxy_is_idle:
+ *
+ * For a proxy that is LOST or CLOSED.  Returns whether no thread uses its
+ * socket or runs a callback any more.
+ */
+bool vfio_user_proxy_is_idle(VFIOUserProxy *proxy);
+
+/**
  * vfio_user_proxy_fail:
  * @cause: the reason, with or without the connection's name as prefix; the
  *         proxy takes ownership

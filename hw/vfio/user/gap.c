@@ -1,0 +1,125 @@
+/*
+ * vfio-user gap: the time between the loss of a server and its return
+ *
+ * A vCPU that waits here is in an RCU read-side critical section, and the main
+ * loop may need it: to stop it, or to wait for RCU.  So a waiting thread looks
+ * around every few milliseconds, and leaves if the main loop does not run.
+ *
+ * Threads: see the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "hw/vfio/user/gap.h"
+#include "hw/vfio/user/locked.h"
+
+/* How often a waiting thread looks whether it is needed elsewhere. */
+#define LOOK_MS 5
+
+/* A main loop without a turn for so long is taken to wait for this thread. */
+#define TURN_NS (200 * SCALE_MS)
+
+static int64_t clock_ns(void)
+{
+    return g_get_monotonic_time() * 1000;
+}
+
+void vfio_user_gap_init(VFIOUserGap *gap, Object *owner,
+                        bool (*is_waited_for)(void))
+{
+    gap->owner = owner;
+    gap->is_waited_for = is_waited_for;
+    qemu_mutex_init(&gap->lock);
+    qemu_cond_init(&gap->changed);
+}
+
+void vfio_user_gap_destroy(VFIOUserGap *gap)
+{
+    qemu_cond_destroy(&gap->changed);
+    qemu_mutex_destroy(&gap->lock);
+}
+
+void vfio_user_gap_begin(VFIOUserGap *gap, uint64_t seen)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    if (gap->expected && !gap->open && gap->returns == seen) {
+        gap->since = clock_ns();
+        gap->given_up = false;
+        qatomic_store_release(&gap->open, true);
+    }
+}
+
+int64_t vfio_user_gap_end(VFIOUserGap *gap)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    assert(gap->open);
+    qatomic_store_release(&gap->returns, gap->returns + 1);
+    qatomic_store_release(&gap->open, false);
+    qemu_cond_broadcast(&gap->changed);
+    return (clock_ns() - gap->since) / SCALE_MS;
+}
+
+void vfio_user_gap_give_up(VFIOUserGap *gap)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    gap->given_up = true;
+    qemu_cond_broadcast(&gap->changed);
+}
+
+static void have_turn(void *opaque)
+{
+    VFIOUserGap *gap = opaque;
+
+    WITH_QEMU_LOCK_GUARD(&gap->lock) {
+        gap->turn_asked = false;
+    }
+    object_unref(gap->owner);
+}
+
+/* Asks for a turn of the main loop; false if one is long overdue. */
+static bool main_loop_runs_locked(VFIOUserGap *gap)
+{
+    vfio_user_assert_locked(&gap->lock);
+    if (gap->turn_asked) {
+        return clock_ns() - gap->turn_since < TURN_NS;
+    }
+    gap->turn_asked = true;
+    gap->turn_since = clock_ns();
+    object_ref(gap->owner);
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), have_turn, gap);
+    return true;
+}
+
+static bool may_wait_locked(VFIOUserGap *gap)
+{
+    vfio_user_assert_locked(&gap->lock);
+    return !gap->given_up && !gap->is_waited_for() &&
+           clock_ns() - gap->since < (int64_t)gap->wait_ms * SCALE_MS &&
+           main_loop_runs_locked(gap);
+}
+
+bool vfio_user_gap_wait(VFIOUserGap *gap, uint64_t seen)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    while (gap->open && gap->returns == seen && !bql_locked() &&
+           may_wait_locked(gap)) {
+        qemu_cond_timedwait(&gap->changed, &gap->lock, LOOK_MS);
+    }
+    return gap->returns > seen;
+}
+
+void vfio_user_gap_drop_write(VFIOUserGap *gap)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    gap->dropped_writes++;
+}
+
+uint64_t vfio_user_gap_dropped_writes(VFIOUserGap *gap)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    return gap->dropped_writes;
+}
