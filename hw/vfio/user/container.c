@@ -388,7 +388,7 @@ static void resume_map(VFIOUserContainer *c, const DMAMap *map, void *opaque)
     }
 }
 
-void vfio_user_container_resume(VFIOUserContainer *c, VFIOUserProxy *proxy)
+void vfio_user_container_use(VFIOUserContainer *c, VFIOUserProxy *proxy)
 {
     VFIOUserProxy *last = c->proxy;
 
@@ -397,9 +397,12 @@ void vfio_user_container_resume(VFIOUserContainer *c, VFIOUserProxy *proxy)
     object_unref(OBJECT(last));
     vfio_user_dirty_resume(&c->dirty, proxy);
     c->failed = false;
-    vfio_user_container_drop_postponed(c);
+}
 
-    VFIO_USER_BUDGET_GUARD(proxy, VFIO_USER_BUDGET_REALIZE);
+void vfio_user_container_resume(VFIOUserContainer *c)
+{
+    VFIO_USER_BUDGET_GUARD(c->proxy, VFIO_USER_BUDGET_REALIZE);
+    vfio_user_container_drop_postponed(c);
     c->in_transaction = true;
     vfio_user_container_each_map(c, 0, UINT64_MAX - 1, resume_map, NULL);
     c->in_transaction = false;

@@ -93,15 +93,17 @@ bool vfio_user_container_attach(VFIOUserContainer *c, AddressSpace *as,
  */
 void vfio_user_container_detach(VFIOUserContainer *c);
 
+/* Uses another connection from now on. */
+void vfio_user_container_use(VFIOUserContainer *c, VFIOUserProxy *proxy);
+
 /**
  * vfio_user_container_resume:
- * @proxy: connected to a server that knows no maps, with a device that runs
  *
- * Sends all maps, one after the other, and waits for the replies.  If dirty
+ * The server knows no maps, and its device accepts them.  Sends all maps, one after the other, and waits for the replies.  If dirty
  * pages are tracked, all memory that is shared counts as dirty, and tracking
  * begins anew.  The connection fails if the server refuses a map.
  */
-void vfio_user_container_resume(VFIOUserContainer *c, VFIOUserProxy *proxy);
+void vfio_user_container_resume(VFIOUserContainer *c);
 
 /**
  * vfio_user_container_expect_dma:

@@ -17,7 +17,6 @@
 #include "qemu/main-loop.h"
 #include "qemu/mmap-alloc.h"
 #include "system/kvm.h"
-#include "hw/vfio/user/descriptor.h"
 #include "hw/vfio/user/guard.h"
 #include "hw/vfio/user/mapping.h"
 
@@ -240,22 +239,25 @@ static bool map_again(const Area *area, int fd, Error **errp)
     return true;
 }
 
-bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int fd,
+bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int *fd,
                                 Error **errp)
 {
+    int *present = &m->vbasedev->region_fds[nr];
+    int last = *present;
+
     for (unsigned i = 0; i < m->areas->len; i++) {
         Area *area = g_ptr_array_index(m->areas, i);
 
         if (area->region->nr != nr) {
             continue;
         }
-        if (!map_again(area, fd, errp)) {
+        if (!map_again(area, *fd, errp)) {
             return false;
         }
         qatomic_set(&area->hit, false);
     }
-    vfio_user_close_fds(&m->vbasedev->region_fds[nr], 1);
-    m->vbasedev->region_fds[nr] = fd;
+    *present = *fd;
+    *fd = last;
     return true;
 }
 

@@ -55,13 +55,14 @@ void vfio_user_mappings_off(VFIOUserMappings *m);
 /**
  * vfio_user_mappings_replace:
  * @nr: a region of the device
- * @fd: another file for it, with the same areas; taken on success
+ * @fd: another file for it, with the same areas; exchanged for the present one
+ *      on success
  *
- * Maps the new file in place of the old one, at the same addresses.
+ * Maps the new file in place of the present one, at the same addresses.
  *
  * Returns true, or false with @errp set.
  */
-bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int fd,
+bool vfio_user_mappings_replace(VFIOUserMappings *m, unsigned nr, int *fd,
                                 Error **errp);
 
 /* Enables the mappings again, unless an INTx is pending. */

@@ -39,6 +39,7 @@ struct VFIOUserMigration {
      */
     bool saving, loading;
     bool prepared;              /* save_prepare succeeded, no stream yet */
+    bool switching;             /* another server gets the device's state */
     unsigned workers;           /* threads that call the server */
     QLIST_ENTRY(VFIOUserMigration) next;        /* in the list of unplugged */
 
@@ -128,6 +129,10 @@ void vfio_user_migration_set_thread(void);
 
 /* Returns 0, or -ENODEV with @errp set if the device was unplugged. */
 int vfio_user_migration_check(VFIOUserMigration *m, Error **errp);
+
+/* Keeps @m allocated, even if the device is unplugged, until released. */
+void vfio_user_migration_hold(VFIOUserMigration *m);
+void vfio_user_migration_release(VFIOUserMigration *m);
 
 /*
  * Runs @work on @m in a thread instead of the main loop.  @m stays allocated

@@ -381,17 +381,26 @@ static bool take_over_id(VFIODevice *vbasedev, Error **errp)
     return true;
 }
 
+void vfio_user_migration_rename(VFIOUserMigration *m)
+{
+    if (m) {
+        g_autofree char *device = qdev_get_human_name(m->vbasedev->dev);
+
+        g_free(m->name);
+        m->name = g_strdup_printf("%s (device %s)", m->vbasedev->name, device);
+    }
+}
+
 static VFIOUserMigration *new_migration(VFIODevice *vbasedev,
                                         const VFIOUserMigDevice *d,
                                         const VFIOUserMigIdentity *who,
                                         uint64_t flags)
 {
     VFIOUserMigration *m = g_new0(VFIOUserMigration, 1);
-    g_autofree char *device = qdev_get_human_name(vbasedev->dev);
 
     m->vbasedev = vbasedev;
+    vfio_user_migration_rename(m);
     m->proxy = VFIO_USER_PROXY(object_ref(OBJECT(d->udev->proxy)));
-    m->name = g_strdup_printf("%s (device %s)", vbasedev->name, device);
     m->who = *who;
     m->who.version = d->ops->version;
     m->flags = flags;
@@ -487,7 +496,7 @@ bool vfio_user_migration_setup(VFIODevice *vbasedev, VFIOUserDevice *udev,
 
 bool vfio_user_migration_is_busy(const VFIOUserMigration *m)
 {
-    return m && (m->saving || m->loading || m->workers);
+    return m && (m->saving || m->loading || m->workers || m->switching);
 }
 
 static void replace_proxy(VFIOUserProxy **p, VFIOUserProxy *proxy)
@@ -498,14 +507,22 @@ static void replace_proxy(VFIOUserProxy **p, VFIOUserProxy *proxy)
     object_unref(OBJECT(last));
 }
 
+void vfio_user_migration_use(VFIOUserMigration *m, VFIOUserProxy *proxy)
+{
+    assert(bql_locked());
+    if (m) {
+        replace_proxy(&m->proxy, proxy);
+        replace_proxy(&m->lock.proxy, proxy);
+    }
+}
+
 void vfio_user_migration_resume(VFIOUserMigration *m, VFIOUserProxy *proxy)
 {
-    assert(bql_locked() && !vfio_user_migration_is_busy(m));
+    assert(!vfio_user_migration_is_busy(m));
+    vfio_user_migration_use(m, proxy);
     if (!m) {
         return;
     }
-    replace_proxy(&m->proxy, proxy);
-    replace_proxy(&m->lock.proxy, proxy);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     vfio_user_mig_resume(&m->d, m->vbasedev);
     vfio_user_migration_mirror_locked(m);
@@ -560,6 +577,11 @@ int vfio_user_migration_save_prepare(void *opaque, Error **errp)
     VFIOUserMigration *m = opaque;
     const char *unsupported = unsupported_capability();
 
+    if (m->switching) {
+        error_setg(errp, "%s: the device is being moved to another server",
+                   m->name);
+        return -EBUSY;
+    }
     if (runstate_check(RUN_STATE_SAVE_VM)) {
         return 0;
     }
@@ -628,20 +650,28 @@ static bool handlers_in_use(VFIOUserMigration *m)
     return m->saving || m->loading || (m->prepared && migration_is_running());
 }
 
-static void worker_done(void *opaque)
+void vfio_user_migration_hold(VFIOUserMigration *m)
 {
-    VFIOUserMigration *m = opaque;
+    m->workers++;
+}
 
+void vfio_user_migration_release(VFIOUserMigration *m)
+{
     m->workers--;
     if (m->gone && !m->workers && !handlers_in_use(m)) {
         free_migration(m);
     }
 }
 
+static void worker_done(void *opaque)
+{
+    vfio_user_migration_release(opaque);
+}
+
 void vfio_user_migration_start_worker(VFIOUserMigration *m,
                                       VFIOUserWork *work)
 {
-    m->workers++;
+    vfio_user_migration_hold(m);
     vfio_user_worker_start("vfio-user-mig", work, worker_done, m);
 }
 
@@ -655,7 +685,7 @@ static void unregister_later(void *opaque)
 static void unregister_if_gone(VFIOUserMigration *m)
 {
     if (m->gone) {
-        m->workers++;
+        vfio_user_migration_hold(m);
         aio_bh_schedule_oneshot(qemu_get_aio_context(), unregister_later, m);
     }
 }

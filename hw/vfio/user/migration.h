@@ -68,8 +68,14 @@ bool vfio_user_migration_is_busy(const VFIOUserMigration *m);
  */
 void vfio_user_migration_resume(VFIOUserMigration *m, VFIOUserProxy *proxy);
 
-/* Sets the server's device to the state that matches the VM's; see there. */
+/* Uses another connection from now on; @m may be NULL. */
+void vfio_user_migration_use(VFIOUserMigration *m, VFIOUserProxy *proxy);
+
+/* Sets the server's device to the state that matches the VM's. */
 void vfio_user_migration_follow(VFIOUserMigration *m);
+
+/* The name of the VFIODevice has changed; @m may be NULL. */
+void vfio_user_migration_rename(VFIOUserMigration *m);
 
 /**
  * vfio_user_migration_begin_reset:

@@ -33,11 +33,14 @@ static void detach_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
 
-    if (vudev->mappings.areas) {
-        vfio_user_mappings_off(&vudev->mappings);
+    /* another server may have taken over meanwhile */
+    if (!vfio_user_proxy_check(vudev->user.proxy, NULL)) {
+        if (vudev->mappings.areas) {
+            vfio_user_mappings_off(&vudev->mappings);
+        }
+        vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+        vfio_user_pci_reconnect_begin(vudev);
     }
-    vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
-    vfio_user_pci_reconnect_begin(vudev);
     object_unref(OBJECT(vudev));
 }
 
@@ -116,6 +119,10 @@ void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev)
 
 void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link)
 {
+    /* the container serves one request at a time */
+    if (vudev->link) {
+        vfio_user_link_serve(vudev->link, NULL);
+    }
     link->returns = vfio_user_gap_returns(&vudev->user.gap);
     qatomic_rcu_set(&vudev->link, link);
     qatomic_rcu_set(&vudev->user.proxy, link->proxy);

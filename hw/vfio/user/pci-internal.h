@@ -50,6 +50,7 @@ struct VFIOUserPCIDevice {
     Notifier machine_done;
     unsigned steps_done;
     bool in_use;                /* realized: report a lost connection */
+    bool is_switching;          /* to another server */
 };
 
 /* pci-connection.c: steps of realize, see pci.c */
@@ -73,11 +74,21 @@ void vfio_user_pci_reconnect_stop(VFIOUserPCIDevice *vudev);
 /* The server is lost: begins to look for it.  No effect if that is off. */
 void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev);
 
+/* How a server takes over from another one */
+typedef struct VFIOUserResume {
+    /* Its device; the descriptors are exchanged for those of the other one */
+    VFIOUserProfile *profile;
+    /* It gets the other one's state; NULL: its device was reset */
+    struct VFIOUserMigSwitch *move;
+    /* It was used before: the other one, with @profile, failed */
+    bool is_return;
+} VFIOUserResume;
+
 /*
  * pci.c: tells the server of a link that is used what the last one knew.
  * Returns false with @errp set if it cannot be used.
  */
-bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                           Error **errp);
 
 /* pci-properties.c: class properties, and those that only an object can have */

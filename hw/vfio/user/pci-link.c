@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
+#include "qemu/processor.h"
 #include "hw/core/cpu.h"
 #include "hw/vfio/user/migration.h"
 #include "hw/vfio/user/pci-link.h"
@@ -21,13 +22,16 @@ static void on_request(void *opaque, VFIOUserProxy *proxy,
                        const VFIOUserMessage *msg)
 {
     VFIOUserLink *link = opaque;
-    VFIOUserServe *serve = qatomic_load_acquire(&link->serve);
+    VFIOUserServe *serve;
 
+    qatomic_inc(&link->serving);
+    serve = qatomic_read(&link->serve);
     if (serve) {
         vfio_user_serve(serve, proxy, msg);
     } else {
         vfio_user_proxy_reply_error(proxy, &msg->header, EAGAIN);
     }
+    qatomic_dec(&link->serving);
 }
 
 static void fail_proxy(VFIOUserProxy *proxy, const char *cause)
@@ -182,7 +186,10 @@ bool vfio_user_link_negotiate(VFIOUserLink *link, VFIOUserDevice *udev,
 
 void vfio_user_link_serve(VFIOUserLink *link, VFIOUserServe *serve)
 {
-    qatomic_store_release(&link->serve, serve);
+    qatomic_set_mb(&link->serve, serve);
+    while (!serve && qatomic_read(&link->serving)) {
+        cpu_relax();
+    }
 }
 
 void vfio_user_link_fail(VFIOUserLink *link, const char *cause)

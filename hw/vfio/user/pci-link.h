@@ -36,6 +36,7 @@ struct VFIOUserLink {
     VFIOUserProxy *proxy;
     VFIOUserProxy *twin;        /* atomic; for the server's requests, or NULL */
     VFIOUserServe *serve;       /* atomic; NULL: requests are refused */
+    unsigned serving;           /* atomic; requests that are being served */
     uint64_t returns;           /* of the gap, when this came into use */
 };
 
@@ -63,7 +64,10 @@ VFIOUserLink *vfio_user_link_new(QIOChannelSocket *ioc, const char *name,
 bool vfio_user_link_negotiate(VFIOUserLink *link, VFIOUserDevice *udev,
                               Error **errp);
 
-/* Serves the server's requests from now on; NULL: refuses them. */
+/*
+ * Serves the server's requests from now on; NULL: refuses them.  Waits for one
+ * that is being served, which does not block.
+ */
 void vfio_user_link_serve(VFIOUserLink *link, VFIOUserServe *serve);
 
 /* Both sockets fail with @cause, which is not taken. */

@@ -26,6 +26,7 @@
 #include "hw/vfio/vfio-migration-internal.h"
 #include "hw/vfio/user/base.h"
 #include "hw/vfio/user/config.h"
+#include "hw/vfio/user/migration-switch.h"
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/pci-order.h"
@@ -77,7 +78,7 @@ static void on_drain_irqs(VFIOUserDevice *udev)
 typedef struct Step {
     bool (*run)(VFIOUserPCIDevice *vudev, Error **errp);
     void (*undo)(VFIOUserPCIDevice *vudev);
-    bool (*resume)(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+    bool (*resume)(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                    Error **errp);
 } Step;
 
@@ -107,12 +108,21 @@ static bool connect_memory(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_memory(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_memory(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                           Error **errp)
 {
-    /* a device that was reset and runs accepts maps */
-    vfio_user_migration_resume(vudev->migration, vudev->user.proxy);
-    vfio_user_container_resume(vudev->container, vudev->user.proxy);
+    VFIOUserProxy *proxy = vudev->user.proxy;
+
+    if (how->move) {
+        vfio_user_migration_use(vudev->migration, proxy);
+    } else {
+        vfio_user_migration_resume(vudev->migration, proxy);
+    }
+    vfio_user_container_use(vudev->container, proxy);
+    if (!how->is_return) {
+        /* a device that was reset and runs, or that is loaded, accepts maps */
+        vfio_user_container_resume(vudev->container);
+    }
     return true;
 }
 
@@ -187,7 +197,7 @@ static bool setup_config(VFIOUserPCIDevice *vudev, Error **errp)
     return vfio_pci_config_setup(&vudev->parent_obj, errp);
 }
 
-static bool resume_config(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_config(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                           Error **errp)
 {
     vudev->user.reset_pending = false;
@@ -218,19 +228,17 @@ static bool guard_mappings(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_mappings(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_mappings(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                             Error **errp)
 {
     VFIOPCIDevice *vdev = &vudev->parent_obj;
 
-    for (unsigned i = 0; i < profile->info.num_regions; i++) {
-        int *fd = &profile->regions[i].fd;
+    for (unsigned i = 0; i < how->profile->info.num_regions; i++) {
+        int *fd = &how->profile->regions[i].fd;
 
-        if (*fd >= 0 && vfio_device_get_region_fd(&vdev->vbasedev, i) >= 0) {
-            if (!vfio_user_mappings_replace(&vudev->mappings, i, *fd, errp)) {
-                return false;
-            }
-            *fd = -1;
+        if (*fd >= 0 && vfio_device_get_region_fd(&vdev->vbasedev, i) >= 0 &&
+            !vfio_user_mappings_replace(&vudev->mappings, i, fd, errp)) {
+            return false;
         }
     }
     vfio_user_mappings_on(&vudev->mappings,
@@ -267,7 +275,7 @@ static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
 }
 
 static bool resume_interrupts(VFIOUserPCIDevice *vudev,
-                              VFIOUserProfile *profile, Error **errp)
+                              const VFIOUserResume *how, Error **errp)
 {
     vfio_user_pci_interrupts_resume(&vudev->parent_obj, &vudev->user);
     return true;
@@ -286,7 +294,7 @@ static bool setup_ioeventfds(VFIOUserPCIDevice *vudev, Error **errp)
 }
 
 static bool resume_ioeventfds(VFIOUserPCIDevice *vudev,
-                              VFIOUserProfile *profile, Error **errp)
+                              const VFIOUserResume *how, Error **errp)
 {
     return vfio_user_pci_ioeventfds_resume(&vudev->ioeventfds, errp);
 }
@@ -303,7 +311,7 @@ static bool order_writes(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_order(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_order(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                          Error **errp)
 {
     return order_writes(vudev, errp);
@@ -334,10 +342,16 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_migration(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_migration(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                              Error **errp)
 {
-    vfio_user_migration_follow(vudev->migration);
+    if (!how->move) {
+        vfio_user_migration_follow(vudev->migration);
+    } else if (how->is_return) {
+        vfio_user_migration_switch_undo(how->move);
+    } else {
+        return vfio_user_migration_switch_finish(how->move, errp) == 0;
+    }
     return true;
 }
 
@@ -378,7 +392,7 @@ static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_signals(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+static bool resume_signals(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                            Error **errp)
 {
     vfio_user_pci_signals_resume(&vudev->signals, vudev->user.proxy);
@@ -471,12 +485,12 @@ static void undo_steps(VFIOUserPCIDevice *vudev)
     }
 }
 
-bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, VFIOUserProfile *profile,
+bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                           Error **errp)
 {
     VFIO_USER_BUDGET_GUARD(vudev->user.proxy, VFIO_USER_BUDGET_REALIZE);
     for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
-        if (steps[i].resume && !steps[i].resume(vudev, profile, errp)) {
+        if (steps[i].resume && !steps[i].resume(vudev, how, errp)) {
             return false;
         }
     }

@@ -1,0 +1,206 @@
+/*
+ * vfio-user migration: moves the state of a device to another server
+ *
+ * A piece is read from one server while the last one is on its way to the
+ * other.  Nothing is kept in memory but these.
+ *
+ * Threads and locks: see the header.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/main-loop.h"
+#include "hw/vfio/user/migration-internal.h"
+#include "hw/vfio/user/migration-switch.h"
+#include "trace.h"
+
+/* Most bytes that are moved while the device runs: it may never be done. */
+#define MOST_AHEAD (1 * GiB)
+
+static VFIOUserProxy *proxy_of(const VFIOUserMigDevice *d)
+{
+    return d->udev->proxy;
+}
+
+static int write_piece(VFIOUserMigSwitch *s, const VFIOUserMigPiece *piece,
+                       Error **errp)
+{
+    const uint8_t *data = piece->data;
+    size_t left = piece->size;
+
+    while (left) {
+        int ret = s->to.ops->write(&s->to, data, left, piece->more, errp);
+
+        if (ret < 0) {
+            vfio_user_mig_drop_writes(&s->to.writes, proxy_of(&s->to));
+            return ret;
+        }
+        data += ret;
+        left -= ret;
+    }
+    s->bytes += piece->size;
+    return 0;
+}
+
+/* Ends a read that was begun and whose data is not wanted. */
+static void drop_read(VFIOUserMigSwitch *s, VFIOUserMigPiece *piece)
+{
+    if (piece && piece->begun) {
+        piece->begun = false;
+        vfio_user_proxy_finish(proxy_of(&s->m->d), &piece->call, NULL);
+    }
+}
+
+/*
+ * Moves until the server has no more, or until @most bytes were moved and a
+ * chunk is complete.
+ */
+static int move_data_locked(VFIOUserMigSwitch *s, uint64_t most, Error **errp)
+{
+    VFIOUserMigDevice *from = &s->m->d;
+    g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
+    bool done = false;
+    int ret = 0;
+
+    vfio_user_mig_assert_locked(&s->m->lock);
+    while (ret == 0 && !done) {
+        g_autoptr(VFIOUserMigPiece) piece = g_steal_pointer(&next);
+
+        ret = from->ops->read(from, piece, errp);
+        if (ret < 0) {
+            break;
+        }
+        done = !piece->size || (s->bytes >= most && !piece->more);
+        next = g_new0(VFIOUserMigPiece, 1);
+        if (!done && from->ops->begin_read) {
+            ret = from->ops->begin_read(from, next, errp);
+        }
+        if (ret == 0) {
+            ret = write_piece(s, piece, errp);
+        }
+    }
+    drop_read(s, next);
+    if (ret == 0) {
+        ret = vfio_user_mig_finish_writes(&s->to.writes, proxy_of(&s->to),
+                                          errp);
+    }
+    return ret;
+}
+
+bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
+                                      VFIOUserMigration *m,
+                                      VFIOUserDevice *udev,
+                                      int (*region_fd)(void *opaque,
+                                                       unsigned nr),
+                                      void *opaque, Error **errp)
+{
+    assert(bql_locked());
+    if (!m) {
+        error_setg(errp, "the server does not support migration, so the state"
+                   " of its device cannot be moved");
+        return false;
+    }
+    if (vfio_user_migration_is_busy(m) || migration_is_running()) {
+        error_setg(errp, "the VM is being migrated");
+        return false;
+    }
+    m->switching = true;
+    vfio_user_migration_hold(m);
+    *s = (VFIOUserMigSwitch) { .m = m };
+    s->to.udev = udev;
+    s->to.ops = m->d.ops;
+    s->to.region.info = m->d.region.info;
+    s->to.region.fd = m->d.region.fd >= 0 ?
+                      region_fd(opaque, m->d.region.info->index) : -1;
+    return true;
+}
+
+void vfio_user_migration_switch_end(VFIOUserMigSwitch *s)
+{
+    s->m->switching = false;
+    vfio_user_migration_release(s->m);
+}
+
+int vfio_user_migration_switch_ahead(VFIOUserMigSwitch *s, Error **errp)
+{
+    VFIOUserMigration *m = s->m;
+    int ret;
+
+    if (vfio_user_mig_ask_state(&s->to, errp) < 0) {
+        return -EIO;
+    }
+    ret = vfio_user_mig_set_state(&s->to, VFIO_USER_MIG_RESUMING, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    ret = vfio_user_migration_check(m, errp);
+    if (ret < 0 || !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY) ||
+        m->d.state != VFIO_USER_MIG_RUNNING) {
+        return ret;
+    }
+    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
+    vfio_user_migration_mirror_locked(m);
+    return ret < 0 ? ret : move_data_locked(s, MOST_AHEAD, errp);
+}
+
+/* Whether what was moved ahead is void: the VM was stopped or reset. */
+static bool is_void_locked(VFIOUserMigSwitch *s)
+{
+    vfio_user_mig_assert_locked(&s->m->lock);
+    return s->bytes && s->m->d.state != VFIO_USER_MIG_PRE_COPY;
+}
+
+int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
+{
+    VFIOUserMigration *m = s->m;
+    int ret;
+
+    assert(bql_locked());
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (is_void_locked(s)) {
+        error_setg(errp, "the VM was stopped, continued or reset meanwhile");
+        return -EAGAIN;
+    }
+    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_STOP_COPY, errp);
+    if (ret == 0) {
+        ret = move_data_locked(s, UINT64_MAX, errp);
+    }
+    trace_vfio_user_mig_switch(m->name, s->bytes, ret);
+    s->from = m->d;
+    if (ret == 0) {
+        m->d = s->to;
+        m->d.udev = s->from.udev;
+    }
+    vfio_user_migration_mirror_locked(m);
+    return ret;
+}
+
+int vfio_user_migration_switch_finish(VFIOUserMigSwitch *s, Error **errp)
+{
+    VFIOUserMigration *m = s->m;
+    int ret;
+
+    assert(bql_locked());
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    ret = vfio_user_mig_set_state(&m->d, m->d.ops->loaded, errp);
+    if (ret == 0 && vfio_user_devices_run()) {
+        ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_RUNNING, errp);
+    }
+    m->vm_running = vfio_user_devices_run();
+    vfio_user_migration_mirror_locked(m);
+    return ret;
+}
+
+void vfio_user_migration_switch_undo(VFIOUserMigSwitch *s)
+{
+    VFIOUserMigration *m = s->m;
+
+    assert(bql_locked());
+    if (s->from.ops) {
+        m->d = s->from;
+    }
+    vfio_user_migration_follow(m);
+}
