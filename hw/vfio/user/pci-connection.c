@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vfio-user.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/core/cpu.h"
@@ -49,7 +50,20 @@ static void fail_other(VFIOUserProxy *other, const char *cause)
     }
 }
 
-/* Stops using the files and the eventfds of a lost server. */
+static void note_loss(VFIOUserPCIDevice *vudev)
+{
+    g_autofree char *path = object_get_canonical_path(OBJECT(vudev));
+    g_autofree char *cause = vfio_user_proxy_cause(vudev->user.proxy);
+
+    qapi_event_send_vfio_user_disconnected(DEVICE(vudev)->id, path, cause,
+                                           false);
+}
+
+/*
+ * Stops using the files and the eventfds of a lost server.  There is no event
+ * if the server was lost in realize, which fails with the cause, or if the
+ * device has been unplugged since.
+ */
 static void detach_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -58,6 +72,9 @@ static void detach_server(void *opaque)
         vfio_user_mappings_off(&vudev->mappings);
     }
     vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+    if (DEVICE(vudev)->realized) {
+        note_loss(vudev);
+    }
     object_unref(OBJECT(vudev));
 }
 
