@@ -379,6 +379,7 @@ int main(int argc, char **argv)
     vfio_user_add_life_tests();
     vfio_user_add_lock_tests();
     vfio_user_add_loss_tests();
+    vfio_user_add_query_tests();
     ret = g_test_run();
     vfio_user_rig_quit();
     return ret;

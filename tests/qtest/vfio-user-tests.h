@@ -62,5 +62,6 @@ void vfio_user_add_kvm_tests(void);
 void vfio_user_add_life_tests(void);
 void vfio_user_add_lock_tests(void);
 void vfio_user_add_loss_tests(void);
+void vfio_user_add_query_tests(void);
 
 #endif /* TESTS_QTEST_VFIO_USER_TESTS_H */

@@ -55,6 +55,7 @@ static void note_loss(VFIOUserPCIDevice *vudev)
     g_autofree char *path = object_get_canonical_path(OBJECT(vudev));
     g_autofree char *cause = vfio_user_proxy_cause(vudev->user.proxy);
 
+    vudev->losses++;
     qapi_event_send_vfio_user_disconnected(DEVICE(vudev)->id, path, cause,
                                            false);
 }

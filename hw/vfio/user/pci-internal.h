@@ -1,8 +1,8 @@
 /*
  * vfio-user PCI device: its struct
  *
- * Private to pci.c, pci-connection.c and pci-properties.c.  The other pci-*.c
- * files use only the parts that are passed to them.
+ * Private to pci.c, pci-connection.c, pci-properties.c and pci-query.c.  The
+ * other pci-*.c files use only the parts that are passed to them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,6 +10,7 @@
 #ifndef HW_VFIO_USER_PCI_INTERNAL_H
 #define HW_VFIO_USER_PCI_INTERNAL_H
 
+#include "qapi/qapi-types-vfio-user.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
@@ -45,6 +46,7 @@ struct VFIOUserPCIDevice {
     Notifier machine_done;
     unsigned steps_done;
     bool in_use;                /* realized: report a lost connection */
+    unsigned losses;            /* of the connection, once realized */
 };
 
 /* pci-connection.c: steps of realize, see pci.c */
@@ -56,5 +58,22 @@ void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
 /* pci-properties.c: class properties, and those that only an object can have */
 void vfio_user_pci_add_properties(DeviceClass *dc);
 void vfio_user_pci_add_aliases(Object *obj);
+
+/*
+ * pci-properties.c: a step of realize, which adds the properties that can only
+ * be read.  Before, they would have no value; and -device help and device_add
+ * do not know them.
+ */
+bool vfio_user_pci_add_status(VFIOUserPCIDevice *vudev, Error **errp);
+void vfio_user_pci_remove_status(VFIOUserPCIDevice *vudev);
+
+/**
+ * vfio_user_pci_query:
+ * @vudev: a device that is connected, or was
+ *
+ * Returns the state of the device, to be freed by the caller.  Called with the
+ * big QEMU lock.
+ */
+VfioUserInfo *vfio_user_pci_query(VFIOUserPCIDevice *vudev);
 
 #endif /* HW_VFIO_USER_PCI_INTERNAL_H */
