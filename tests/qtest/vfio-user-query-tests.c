@@ -1,7 +1,8 @@
 /*
  * qtest of the vfio-user client: what the monitor shows of devices
  *
- * x-query-vfio-user, "info vfio-user", and the read-only properties.
+ * x-query-vfio-user, "info vfio-user", the read-only properties, and "info
+ * qtree".
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -343,6 +344,22 @@ static void test_query_properties_fixed(void)
     }
 }
 
+/* As other properties that users set */
+static void test_query_qtree(void)
+{
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_RAM, 0);
+    g_autofree char *line =
+        g_strdup_printf(" socket = \"%s\"",
+                        vfio_user_server_path(rig->server));
+    g_autofree char *tree = qtest_hmp(rig->qts, "info qtree");
+
+    g_assert_nonnull(strstr(tree, line));
+    check_fails(qtest_qmp_assert_failure_ref(rig->qts,
+        "{'execute': 'qom-set', 'arguments': {'path': '" DUT "',"
+        " 'property': 'socket', 'value': '/nowhere'}}"),
+        "after it was realized");
+}
+
 void vfio_user_add_query_tests(void)
 {
     qtest_add_func("/vfio-user/query/none", test_query_none);
@@ -356,4 +373,5 @@ void vfio_user_add_query_tests(void)
     qtest_add_func("/vfio-user/query/properties", test_query_properties);
     qtest_add_func("/vfio-user/query/properties-fixed",
                    test_query_properties_fixed);
+    qtest_add_func("/vfio-user/query/qtree", test_query_qtree);
 }

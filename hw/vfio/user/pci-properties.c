@@ -10,7 +10,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qapi/error.h"
 #include "qapi/qapi-visit-vfio-user.h"
 #include "hw/core/qdev-properties.h"
 #include "hw/vfio/user/address.h"
@@ -29,13 +28,8 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
     VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
-    SocketAddress *addr;
+    SocketAddress *addr = vfio_user_address_visit(v, name, errp);
 
-    if (DEVICE(obj)->realized) {
-        qdev_prop_set_after_realize(DEVICE(obj), name, errp);
-        return;
-    }
-    addr = vfio_user_address_visit(v, name, errp);
     if (!addr) {
         return;
     }
@@ -47,7 +41,16 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
     vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
 }
 
+/* "info qtree" shows only properties that have such a struct. */
+static const PropertyInfo prop_socket = {
+    .type = "SocketAddress",
+    .get = get_socket,
+    .set = set_socket,
+};
+
 static const Property vfio_user_pci_properties[] = {
+    DEFINE_PROP("socket", VFIOUserPCIDevice, socket, prop_socket,
+                SocketAddress *),
     DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
                        VFIO_USER_TIMEOUT_MS),
     DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
@@ -128,8 +131,6 @@ void vfio_user_pci_add_properties(DeviceClass *dc)
     ObjectClass *klass = OBJECT_CLASS(dc);
 
     device_class_set_props(dc, vfio_user_pci_properties);
-    object_class_property_add(klass, "socket", "SocketAddress", get_socket,
-                              set_socket, NULL, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(descriptions); i++) {
         object_class_property_set_description(klass, descriptions[i].name,
                                               descriptions[i].description);
