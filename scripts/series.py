@@ -65,7 +65,8 @@ def listed(*folders: str) -> list[str]:
 def overlay(base: Base) -> dict[str, str]:
     """Return the files for QEMU's tree: path in the tree to path here."""
     files = {path: path
-             for path in listed("configs", "docs", "hw", "include", "tests")}
+             for path in listed("configs", "docs", "hw", "include", "qapi",
+                                "tests")}
     own = f"base/{base.name}/"
     for path in listed(own):
         there = path.removeprefix(own)

@@ -111,6 +111,7 @@ static void record_finish(VFIOUserPair *pair, uint64_t address)
     vfio_user_pair_set(pair, "max-bandwidth", 4 * GiB);
     vfio_user_pair_set(pair, "downtime-limit", 2000);
     vfio_user_pair_wait(pair, "completed");
+    vfio_user_pair_wait_loaded(pair);
     g_assert_cmphex(qtest_readl(pair->qts[VFIO_USER_DESTINATION], address),
                     ==, WRITTEN);
     vfio_user_pair_free(pair);

@@ -390,6 +390,56 @@ static void test_savevm_endless(void)
     vfio_user_mig_vm_free(vm);
 }
 
+/* Returns the error of a snapshot job. */
+static char *job_error(VFIOUserMigVM *vm)
+{
+    gint64 deadline = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    char *error = NULL;
+    bool done = false;
+
+    while (!done) {
+        QDict *response = qtest_qmp(vm->qts, "{'execute': 'query-jobs'}");
+        QList *jobs = qdict_get_qlist(response, "return");
+        QDict *job = qobject_to(QDict, qlist_peek(jobs));
+
+        done = g_str_equal(qdict_get_str(job, "status"), "concluded");
+        if (done) {
+            error = g_strdup(qdict_get_str(job, "error"));
+        }
+        qobject_unref(response);
+        g_assert_cmpint(g_get_monotonic_time(), <, deadline);
+    }
+    g_test_message("%s", error);
+    return error;
+}
+
+/* A VM with a lost device is not saved, and keeps running. */
+static void test_savevm_lost(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_source(model, SEED);
+    const char *path = vfio_user_server_path(vm->server[0]);
+    g_autofree char *why =
+        g_strdup_printf("vfio-user %s (device dut0): a device without a server"
+                        " cannot be saved, unplug it: the server closed the"
+                        " connection", path);
+    g_autofree char *answer = NULL;
+    g_autofree char *error = NULL;
+
+    add_disk(vm);
+    vfio_user_server_hang_up(vm->server[0]);
+    qtest_qmp_eventwait(vm->qts, "VFIO_USER_DISCONNECTED");
+    answer = qtest_hmp(vm->qts, "savevm one");
+    g_assert_nonnull(strstr(answer, why));
+    vfio_user_mig_wait_running(vm);
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'snapshot-save',"
+                             " 'arguments': {'job-id': 'save', 'tag': 'one',"
+                             " 'vmstate': 'disk', 'devices': ['disk']}}");
+    error = job_error(vm);
+    g_assert_cmpstr(error, ==, why);
+    vfio_user_mig_wait_running(vm);
+}
+
 static void add(const char *name, const VFIOUserModel *const *model,
                 void (*test)(const void *opaque))
 {
@@ -413,6 +463,7 @@ void vfio_user_add_migration_reset_tests(void)
         add("loadvm-asleep", servers[i], test_loadvm_asleep);
         add("loadvm-paused", servers[i], test_loadvm_paused);
         add("savevm", servers[i], test_savevm);
+        add("savevm-lost", servers[i], test_savevm_lost);
         add("before", servers[i], test_reset_before);
         add("meanwhile", servers[i], test_reset_meanwhile);
         add("in-pre-copy", servers[i], test_reset_in_pre_copy);

@@ -315,18 +315,24 @@ static void test_reset_after_data(const void *opaque)
     vfio_user_mig_vm_free(from);
 }
 
-/* A dead device makes the migration fail, and the VM keeps running. */
+/* A VM with a dead device does not begin to migrate, until it is unplugged. */
 static void test_dead_device(const void *opaque)
 {
     g_autoptr(VFIOUserMigVM) from =
         vfio_user_mig_source(stop_copy_of(opaque), SEED);
 
     vfio_user_server_hang_up(from->server[0]);
+    qtest_qmp_eventwait(from->qts, "VFIO_USER_DISCONNECTED");
     g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);
-    vfio_user_mig_start(from, "exec:cat > /dev/null");
-    vfio_user_mig_wait(from, "failed");
+    vfio_user_mig_refused(from, "(device dut0)");
+    vfio_user_mig_refused(from, "the server closed the connection");
     vfio_user_mig_wait_running(from);
-    vfio_user_mig_check_why(from, "saving", 0);
+
+    qtest_qmp_device_del_send(from->qts, "dut0");
+    qtest_qmp_assert_success(from->qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(from->qts, "DEVICE_DELETED");
+    vfio_user_mig_start(from, "exec:cat > /dev/null");
+    vfio_user_mig_wait(from, "completed");
 }
 
 /* QEMU waits only once for a server that stops answering. */

@@ -153,8 +153,8 @@ static uint64_t order_calls(VFIOUserRig *rig)
     QDict *response = qtest_qmp(rig->qts, "{'execute': 'qom-get',"
                                 "'arguments': {"
                                 "'path': '/machine/peripheral/dut',"
-                                "'property': 'x-calls'}}");
-    uint64_t n = qdict_get_int(response, "return");
+                                "'property': 'counters'}}");
+    uint64_t n = qdict_get_int(qdict_get_qdict(response, "return"), "calls");
 
     qobject_unref(response);
     return n;

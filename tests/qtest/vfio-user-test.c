@@ -335,6 +335,7 @@ int main(int argc, char **argv)
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_reconnect_tests();
+    vfio_user_add_switch_tests();
     vfio_user_add_dirty_size_tests();
     vfio_user_add_dirty_tests();
     vfio_user_add_dirty_iommu_tests();
@@ -379,6 +380,8 @@ int main(int argc, char **argv)
     vfio_user_add_vcpu_tests();
     vfio_user_add_life_tests();
     vfio_user_add_lock_tests();
+    vfio_user_add_loss_tests();
+    vfio_user_add_query_tests();
     ret = g_test_run();
     vfio_user_rig_quit();
     return ret;

@@ -19,6 +19,7 @@ void vfio_user_add_map_tests(void);
 void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
 void vfio_user_add_reconnect_tests(void);
+void vfio_user_add_switch_tests(void);
 void vfio_user_add_dirty_size_tests(void);
 void vfio_user_add_dirty_tests(void);
 void vfio_user_add_dirty_iommu_tests(void);
@@ -62,5 +63,7 @@ void vfio_user_add_vcpu_tests(void);
 void vfio_user_add_kvm_tests(void);
 void vfio_user_add_life_tests(void);
 void vfio_user_add_lock_tests(void);
+void vfio_user_add_loss_tests(void);
+void vfio_user_add_query_tests(void);
 
 #endif /* TESTS_QTEST_VFIO_USER_TESTS_H */

@@ -277,6 +277,7 @@ static void test_unwanted(void)
     caller_wait_asleep(&caller);
     qatomic_set(&unwanted, true);
     caller_join_error(&caller, -ETIMEDOUT, "operation was canceled");
+    g_assert_cmpuint(RIG_STAT(rig, timeouts), ==, 0);
     qatomic_set(&unwanted, false);
     caller = (Caller) { };
     caller_start(&caller, rig, 8);

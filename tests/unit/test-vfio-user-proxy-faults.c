@@ -150,6 +150,7 @@ static void test_too_many_late(void)
 
     let_time_out(rig, reads, MAX_LATE);
     rig_assert_lost(rig, "REGION_READ: 127 calls were not answered in time");
+    g_assert_cmpuint(RIG_STAT(rig, timeouts), ==, MAX_LATE);
     for (int i = 0; i < 260; i++) {
         g_assert_cmpint(rig_read(rig, i, NULL), ==, -ECONNRESET);
     }

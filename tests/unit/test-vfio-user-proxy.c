@@ -18,7 +18,10 @@
 static void test_call(void)
 {
     g_autoptr(Rig) rig = rig_new();
+    const size_t size = sizeof(VFIOUserHeader) + sizeof(VFIOUserRegionRW);
     uint64_t calls = RIG_STAT(rig, calls);
+    uint64_t sent = RIG_STAT(rig, bytes_sent);
+    uint64_t received = RIG_STAT(rig, bytes_received);
     Read r;
 
     for (uint64_t i = 0; i < 1000; i++) {
@@ -27,6 +30,10 @@ static void test_call(void)
         rig_finish(rig, &r, &error_abort);
     }
     g_assert_cmpuint(RIG_STAT(rig, calls) - calls, ==, 1000);
+    g_assert_cmpuint(RIG_STAT(rig, bytes_sent) - sent, ==, 1000 * size);
+    g_assert_cmpuint(RIG_STAT(rig, bytes_received) - received, ==,
+                     1000 * (size + 8));
+    g_assert_cmpuint(RIG_STAT(rig, timeouts), ==, 0);
 }
 
 /* Eight threads call at once; the replies of a round arrive in any order. */

@@ -34,7 +34,6 @@ static int write_piece(VFIOUserMigSwitch *s, const VFIOUserMigPiece *piece,
         int ret = s->to.ops->write(&s->to, data, left, piece->more, errp);
 
         if (ret < 0) {
-            vfio_user_mig_drop_writes(&s->to.writes, proxy_of(&s->to));
             return ret;
         }
         data += ret;
@@ -86,6 +85,9 @@ static int move_data_locked(VFIOUserMigSwitch *s, uint64_t most, Error **errp)
         ret = vfio_user_mig_finish_writes(&s->to.writes, proxy_of(&s->to),
                                           errp);
     }
+    if (ret < 0) {
+        vfio_user_mig_drop_writes(&s->to.writes, proxy_of(&s->to));
+    }
     return ret;
 }
 
@@ -112,7 +114,7 @@ bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
     s->to.udev = udev;
     s->to.ops = m->d.ops;
     s->to.region.info = m->d.region.info;
-    s->to.region.fd = m->d.region.fd >= 0 ?
+    s->to.region.fd = m->d.region.info && m->d.region.fd >= 0 ?
                       region_fd(opaque, m->d.region.info->index) : -1;
     return true;
 }

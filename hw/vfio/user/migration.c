@@ -571,12 +571,27 @@ static const char *unsupported_capability(void)
            migrate_colo() ? "x-colo" : NULL;
 }
 
+/* Saving would fail as well, but after the destination has got a stream. */
+static bool check_connected(VFIOUserMigration *m, Error **errp)
+{
+    g_autofree char *cause = vfio_user_proxy_cause(m->proxy);
+
+    if (cause) {
+        error_setg(errp, "%s: a device without a server cannot be saved,"
+                   " unplug it: %s", m->name, cause);
+    }
+    return !cause;
+}
+
 /* Snapshots into a block device ignore these capabilities. */
 int vfio_user_migration_save_prepare(void *opaque, Error **errp)
 {
     VFIOUserMigration *m = opaque;
     const char *unsupported = unsupported_capability();
 
+    if (!m->gone && !check_connected(m, errp)) {
+        return -ECONNRESET;
+    }
     if (m->switching) {
         error_setg(errp, "%s: the device is being moved to another server",
                    m->name);

@@ -91,6 +91,9 @@ static const VFIOUserProfile *known_profile(VFIOUserAttempt *a)
     }
     a->was = vfio_user_profile_take(&vudev->user, VFIO_PCI_CONFIG_REGION_INDEX,
                                     &a->err);
+    if (a->was) {
+        vfio_user_profile_close(a->was);
+    }
     return a->was;
 }
 

@@ -14,6 +14,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vfio-user.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/dial.h"
@@ -28,7 +29,21 @@ static bool may_dma(void *opaque)
     return vfio_user_pci_master_is_on(&vudev->master);
 }
 
-/* Stops using the files and the eventfds of a lost server. */
+static void note_loss(VFIOUserPCIDevice *vudev)
+{
+    g_autofree char *path = object_get_canonical_path(OBJECT(vudev));
+    g_autofree char *cause = vfio_user_proxy_cause(vudev->user.proxy);
+
+    vudev->losses++;
+    qapi_event_send_vfio_user_disconnected(DEVICE(vudev)->id, path, cause,
+                                           vudev->reconnect.ms != 0);
+}
+
+/*
+ * Stops using the files and the eventfds of a lost server.  There is no event
+ * if the server was lost in realize, which fails with the cause, if the device
+ * has been unplugged since, or if it is without a server already.
+ */
 static void detach_server(void *opaque)
 {
     VFIOUserPCIDevice *vudev = opaque;
@@ -39,6 +54,9 @@ static void detach_server(void *opaque)
             vfio_user_mappings_off(&vudev->mappings);
         }
         vfio_user_pci_ioeventfds_update(&vudev->ioeventfds);
+        if (DEVICE(vudev)->realized && !vudev->reconnect.in_gap) {
+            note_loss(vudev);
+        }
         vfio_user_pci_reconnect_begin(vudev);
     }
     object_unref(OBJECT(vudev));
@@ -127,6 +145,24 @@ void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link)
     qatomic_rcu_set(&vudev->link, link);
     qatomic_rcu_set(&vudev->user.proxy, link->proxy);
     vfio_user_link_serve(link, &vudev->serve);
+}
+
+static void add_stats(VFIOUserProxyStats *sum, VFIOUserProxy *proxy)
+{
+    VFIOUserProxyStats stats;
+
+    if (proxy) {
+        vfio_user_proxy_get_stats(proxy, &stats);
+        vfio_user_proxy_add_stats(sum, &stats);
+    }
+}
+
+void vfio_user_pci_retire_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link)
+{
+    vfio_user_link_hang_up(link);
+    add_stats(&vudev->past, link->proxy);
+    add_stats(&vudev->past, link->twin);
+    vfio_user_link_retire(link);
 }
 
 /* Creates the proxy; sends nothing. */

@@ -1,8 +1,9 @@
 /*
  * vfio-user PCI device: its struct
  *
- * Private to pci.c, pci-connection.c, pci-properties.c and pci-reconnect.c.  The
- * other pci-*.c files use only the parts that are passed to them.
+ * Private to pci.c, pci-connection.c, pci-properties.c, pci-query.c,
+ * pci-attempt.c, pci-commands.c, pci-reconnect.c and pci-switch.c.  The other
+ * pci-*.c files use only the parts that are passed to them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,6 +11,7 @@
 #ifndef HW_VFIO_USER_PCI_INTERNAL_H
 #define HW_VFIO_USER_PCI_INTERNAL_H
 
+#include "qapi/qapi-types-vfio-user.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/user/container.h"
 #include "hw/vfio/user/device.h"
@@ -51,6 +53,8 @@ struct VFIOUserPCIDevice {
     unsigned steps_done;
     bool in_use;                /* realized: report a lost connection */
     bool is_switching;          /* to another server */
+    unsigned losses;            /* of the connection, once realized */
+    VFIOUserProxyStats past;    /* of links that were replaced */
 };
 
 /* pci-connection.c: steps of realize, see pci.c */
@@ -61,8 +65,14 @@ void vfio_user_pci_hang_up(VFIOUserPCIDevice *vudev);
 
 extern const VFIOUserLinkOps vfio_user_pci_link_ops;
 
-/* Uses @link from now on, and serves its requests.  In a gap, or at realize. */
+/*
+ * Uses @link from now on, and serves its requests.  At realize, in a gap, or
+ * while the vCPUs are paused.
+ */
 void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
+
+/* Hangs up a link that was replaced, and frees it when no vCPU uses it. */
+void vfio_user_pci_retire_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
 
 /* pci-reconnect.c: a step of realize; needs vfio_user_pci_reconnect_cleanup() */
 bool vfio_user_pci_reconnect_setup(VFIOUserPCIDevice *vudev, Error **errp);
@@ -73,6 +83,9 @@ void vfio_user_pci_reconnect_stop(VFIOUserPCIDevice *vudev);
 
 /* The server is lost: begins to look for it.  No effect if that is off. */
 void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev);
+
+/* Looks for a server again after one with a different device was rejected. */
+bool vfio_user_pci_reconnect_retry(VFIOUserPCIDevice *vudev, Error **errp);
 
 /* How a server takes over from another one */
 typedef struct VFIOUserResume {
@@ -94,5 +107,22 @@ bool vfio_user_pci_resume(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
 /* pci-properties.c: class properties, and those that only an object can have */
 void vfio_user_pci_add_properties(DeviceClass *dc);
 void vfio_user_pci_add_aliases(Object *obj);
+
+/*
+ * pci-properties.c: a step of realize, which adds the properties that can only
+ * be read.  Before, they would have no value; and -device help and device_add
+ * do not know them.
+ */
+bool vfio_user_pci_add_status(VFIOUserPCIDevice *vudev, Error **errp);
+void vfio_user_pci_remove_status(VFIOUserPCIDevice *vudev);
+
+/**
+ * vfio_user_pci_query:
+ * @vudev: a device that is connected, or was
+ *
+ * Returns the state of the device, to be freed by the caller.  Called with the
+ * big QEMU lock.
+ */
+VfioUserInfo *vfio_user_pci_query(VFIOUserPCIDevice *vudev);
 
 #endif /* HW_VFIO_USER_PCI_INTERNAL_H */

@@ -1,8 +1,8 @@
 /*
  * vfio-user PCI device: its properties
  *
- * Defines the properties that users can set and read.  Other files implement
- * their effects.
+ * Defines the properties that users can set, and those that they can only read.
+ * Other files implement their effects, and find out the values to read.
  *
  * Threads: the main loop.
  *
@@ -10,7 +10,7 @@
  */
 
 #include "qemu/osdep.h"
-#include "qapi/error.h"
+#include "qapi/qapi-visit-vfio-user.h"
 #include "hw/core/qdev-properties.h"
 #include "hw/vfio/user/address.h"
 #include "hw/vfio/user/pci-internal.h"
@@ -28,13 +28,8 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
     VFIODevice *vbasedev = &vudev->parent_obj.vbasedev;
-    SocketAddress *addr;
+    SocketAddress *addr = vfio_user_address_visit(v, name, errp);
 
-    if (DEVICE(obj)->realized) {
-        qdev_prop_set_after_realize(DEVICE(obj), name, errp);
-        return;
-    }
-    addr = vfio_user_address_visit(v, name, errp);
     if (!addr) {
         return;
     }
@@ -46,46 +41,16 @@ static void set_socket(Object *obj, Visitor *v, const char *name,
     vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
 }
 
-static uint64_t proxy_counter(VFIOUserProxy *proxy, size_t offset)
-{
-    VFIOUserProxyStats stats = { };
-
-    if (proxy) {
-        vfio_user_proxy_get_stats(proxy, &stats);
-    }
-    return *(uint64_t *)((char *)&stats + offset);
-}
-
-/* @opaque: offset of the counter in VFIOUserProxyStats */
-static void get_counter(Object *obj, Visitor *v, const char *name,
-                        void *opaque, Error **errp)
-{
-    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
-    size_t offset = GPOINTER_TO_SIZE(opaque);
-    uint64_t value = proxy_counter(vudev->user.proxy, offset) +
-                     proxy_counter(vudev->link ? vudev->link->twin : NULL,
-                                   offset);
-
-    visit_type_uint64(v, name, &value, errp);
-}
-
-static const struct {
-    const char *name;
-    const char *description;
-    size_t offset;
-} counters[] = {
-    { "x-calls", "Read-only counter: messages sent that expect a reply",
-      offsetof(VFIOUserProxyStats, calls) },
-    { "x-posts", "Read-only counter: messages sent that expect no reply",
-      offsetof(VFIOUserProxyStats, posts) },
-    { "x-requests", "Read-only counter: requests received from the server",
-      offsetof(VFIOUserProxyStats, requests) },
-    { "x-receive-wakeups",
-      "Read-only counter: wakeups of the thread that receives messages",
-      offsetof(VFIOUserProxyStats, receive_wakeups) },
+/* "info qtree" shows only properties that have such a struct. */
+static const PropertyInfo prop_socket = {
+    .type = "SocketAddress",
+    .get = get_socket,
+    .set = set_socket,
 };
 
 static const Property vfio_user_pci_properties[] = {
+    DEFINE_PROP("socket", VFIOUserPCIDevice, socket, prop_socket,
+                SocketAddress *),
     DEFINE_PROP_UINT32("x-timeout-ms", VFIOUserPCIDevice, timeout_ms,
                        VFIO_USER_TIMEOUT_MS),
     DEFINE_PROP_UINT32("reconnect-ms", VFIOUserPCIDevice, reconnect.ms, 0),
@@ -173,18 +138,9 @@ void vfio_user_pci_add_properties(DeviceClass *dc)
     ObjectClass *klass = OBJECT_CLASS(dc);
 
     device_class_set_props(dc, vfio_user_pci_properties);
-    object_class_property_add(klass, "socket", "SocketAddress", get_socket,
-                              set_socket, NULL, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(descriptions); i++) {
         object_class_property_set_description(klass, descriptions[i].name,
                                               descriptions[i].description);
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-        object_class_property_add(klass, counters[i].name, "uint64",
-                                  get_counter, NULL, NULL,
-                                  GSIZE_TO_POINTER(counters[i].offset));
-        object_class_property_set_description(klass, counters[i].name,
-                                              counters[i].description);
     }
 }
 
@@ -194,4 +150,77 @@ void vfio_user_pci_add_aliases(Object *obj)
     object_property_add_alias(obj, "x-msg-timeout", obj, "x-timeout-ms");
     object_property_set_description(obj, "x-msg-timeout",
                                     "Alias of x-timeout-ms");
+}
+
+/* Properties that can only be read: parts of vfio_user_pci_query() */
+
+static void get_state(Object *obj, Visitor *v, const char *name,
+                      void *opaque, Error **errp)
+{
+    g_autoptr(VfioUserInfo) info = vfio_user_pci_query(VFIO_USER_PCI(obj));
+
+    visit_type_VfioUserState(v, name, &info->state, errp);
+}
+
+static void get_reason(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    g_autoptr(VfioUserInfo) info = vfio_user_pci_query(VFIO_USER_PCI(obj));
+
+    if (!info->reason) {
+        info->reason = g_strdup("");
+    }
+    visit_type_str(v, name, &info->reason, errp);
+}
+
+static void get_migration_version(Object *obj, Visitor *v, const char *name,
+                                  void *opaque, Error **errp)
+{
+    g_autoptr(VfioUserInfo) info = vfio_user_pci_query(VFIO_USER_PCI(obj));
+
+    visit_type_uint8(v, name, &info->migration_version, errp);
+}
+
+static void get_capabilities(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    g_autoptr(VfioUserInfo) info = vfio_user_pci_query(VFIO_USER_PCI(obj));
+
+    visit_type_VfioUserCapabilities(v, name, &info->capabilities, errp);
+}
+
+static void get_counters(Object *obj, Visitor *v, const char *name,
+                         void *opaque, Error **errp)
+{
+    g_autoptr(VfioUserInfo) info = vfio_user_pci_query(VFIO_USER_PCI(obj));
+
+    visit_type_VfioUserCounters(v, name, &info->counters, errp);
+}
+
+static const struct {
+    const char *name;
+    const char *type;
+    ObjectPropertyAccessor *get;
+} status[] = {
+    { "state", "VfioUserState", get_state },
+    { "reason", "str", get_reason },
+    { "migration-version", "uint8", get_migration_version },
+    { "capabilities", "VfioUserCapabilities", get_capabilities },
+    { "counters", "VfioUserCounters", get_counters },
+};
+
+bool vfio_user_pci_add_status(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(status); i++) {
+        object_property_add(OBJECT(vudev), status[i].name, status[i].type,
+                            status[i].get, NULL, NULL, NULL);
+    }
+    return true;
+}
+
+void vfio_user_pci_remove_status(VFIOUserPCIDevice *vudev)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(status); i++) {
+        object_property_del(OBJECT(vudev), status[i].name);
+    }
 }

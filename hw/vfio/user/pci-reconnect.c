@@ -15,6 +15,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vfio-user.h"
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "hw/vfio/user/pci-attempt.h"
@@ -46,10 +47,13 @@ static void attempt_failed(VFIOUserPCIDevice *vudev, const VFIOUserAttempt *a)
     trace_vfio_user_pci_attempt_failed(vudev->socket_name, why);
     if (a->difference) {
         r->rejected = true;
+        g_free(r->why_not);
+        r->why_not = g_strdup_printf("the server has a different device: %s",
+                                     why);
         vfio_user_gap_give_up(&vudev->user.gap);
-        error_report("vfio-user %s: the server that came back has a different"
-                     " device: %s; it is not used, and no other is looked for",
-                     vudev->socket_name, why);
+        error_report("vfio-user %s: %s; it is not used, and QEMU does not"
+                     " connect again by itself", vudev->socket_name,
+                     r->why_not);
         return;
     }
     schedule(r);
@@ -69,12 +73,14 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
 {
     VFIOUserPCIReconnect *r = &vudev->reconnect;
     VFIOUserLink *link = g_steal_pointer(&a->link);
+    VFIOUserLink *last = vudev->link;
     const VFIOUserResume how = { .profile = a->profile };
+    g_autofree char *path = NULL;
     Error *err = NULL;
     int64_t gap_ms;
 
-    vfio_user_link_retire(vudev->link);
     vfio_user_pci_use_link(vudev, link);
+    vfio_user_pci_retire_link(vudev, last);
     if (!vfio_user_pci_resume(vudev, &how, &err)) {
         trace_vfio_user_pci_attempt_failed(vudev->socket_name,
                                            error_get_pretty(err));
@@ -90,6 +96,8 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     gap_ms = vfio_user_gap_end(&vudev->user.gap);
     /* as the number of gaps has changed since the link came into use */
     link->returns = vfio_user_gap_returns(&vudev->user.gap);
+    path = object_get_canonical_path(OBJECT(vudev));
+    qapi_event_send_vfio_user_reconnected(DEVICE(vudev)->id, path, gap_ms);
     info_report("vfio-user %s: connected again after %" PRId64 " ms",
                 vudev->socket_name, gap_ms);
     if (!vfio_user_proxy_check(link->proxy, NULL)) {
@@ -161,7 +169,6 @@ void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev)
     vfio_user_link_hang_up(vudev->link);
     if (!r->in_gap) {
         r->in_gap = true;
-        r->losses++;
         if (now_ms() - r->since_ms > r->ms) {
             r->delay_ms = MIN(FIRST_DELAY_MS, r->ms);
         }
@@ -169,6 +176,23 @@ void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev)
     if (!r->attempt && !r->rejected) {
         schedule(r);
     }
+}
+
+bool vfio_user_pci_reconnect_retry(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    VFIOUserPCIReconnect *r = &vudev->reconnect;
+
+    if (!r->in_gap) {
+        error_setg(errp, "the device has a server, or does not connect to"
+                   " another one (reconnect-ms)");
+        return false;
+    }
+    if (!r->attempt) {
+        r->rejected = false;
+        r->delay_ms = MIN(FIRST_DELAY_MS, r->ms);
+        schedule(r);
+    }
+    return true;
 }
 
 bool vfio_user_pci_reconnect_setup(VFIOUserPCIDevice *vudev, Error **errp)
@@ -212,5 +236,6 @@ void vfio_user_pci_reconnect_cleanup(VFIOUserPCIDevice *vudev)
     VFIOUserPCIReconnect *r = &vudev->reconnect;
 
     timer_free(r->timer);
+    g_free(r->why_not);
     g_clear_pointer(&r->profile, vfio_user_profile_free);
 }

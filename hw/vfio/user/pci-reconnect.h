@@ -27,7 +27,8 @@ typedef struct VFIOUserPCIReconnect {
     struct VFIOUserAttempt *attempt;    /* under way, or NULL */
     bool in_gap;                /* the loss is known to the main loop */
     bool rejected;              /* a different device: do not try again */
-    uint64_t losses, returns;
+    char *why_not;              /* its difference, or NULL */
+    uint64_t returns;           /* how often a server came back */
 } VFIOUserPCIReconnect;
 
 #endif /* HW_VFIO_USER_PCI_RECONNECT_H */

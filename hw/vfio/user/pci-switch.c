@@ -64,6 +64,18 @@ static bool check_device(Switch *s, Error **errp)
     return vfio_user_proxy_check(s->old->proxy, errp);
 }
 
+/* A device that is stopped, as in a paused VM, answers no questions. */
+static bool check_known(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    if (vudev->reconnect.profile || vfio_user_devices_run()) {
+        return true;
+    }
+    error_setg(errp, "the VM is paused, and QEMU does not know all of the"
+               " device that it has to compare; continue the VM first, or"
+               " create the device with reconnect-ms");
+    return false;
+}
+
 static bool coroutine_fn examine(Switch *s, Error **errp)
 {
     if (vfio_user_worker_run(vfio_user_attempt_run, s->a) < 0) {
@@ -195,16 +207,18 @@ int64_t coroutine_fn vfio_user_pci_switch(VFIOUserPCIDevice *vudev,
         error_setg(errp, "the device is being moved to another server");
         return -1;
     }
-    if (!check_device(&s, errp)) {
+    if (!check_device(&s, errp) || !check_known(vudev, errp)) {
         return -1;
     }
     vudev->is_switching = true;
     pause_ms = examine(&s, errp) ? move_device(&s, errp) : -1;
     vudev->is_switching = false;
     if (pause_ms >= 0) {
-        vfio_user_link_hang_up(s.old);
-        vfio_user_link_retire(s.old);
+        vfio_user_pci_retire_link(vudev, s.old);
         adopt_address(vudev, addr);
+        if (!vudev->reconnect.profile) {
+            vudev->reconnect.profile = g_steal_pointer(&a->was);
+        }
     }
     return pause_ms;
 }

@@ -447,6 +447,7 @@ static const Step steps[] = {
     { start_tracking, NULL },
     { follow_vm, unfollow_vm },
     { arm_signals, disarm_signals, resume_signals },
+    { vfio_user_pci_add_status, vfio_user_pci_remove_status },
     { begin_use, end_use },
 };
 

@@ -155,6 +155,12 @@ VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *p)
     return p->state;
 }
 
+char *vfio_user_proxy_cause(VFIOUserProxy *p)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    return p->cause ? g_strdup(error_get_pretty(p->cause)) : NULL;
+}
+
 const char *vfio_user_proxy_name(const VFIOUserProxy *p)
 {
     return p->name;
@@ -169,6 +175,20 @@ void vfio_user_proxy_get_stats(VFIOUserProxy *p, VFIOUserProxyStats *stats)
 {
     QEMU_LOCK_GUARD(&p->lock);
     *stats = p->stats;
+    vfio_user_stream_count(p->stream, &stats->bytes_sent,
+                           &stats->bytes_received);
+}
+
+void vfio_user_proxy_add_stats(VFIOUserProxyStats *sum,
+                               const VFIOUserProxyStats *stats)
+{
+    sum->calls += stats->calls;
+    sum->posts += stats->posts;
+    sum->requests += stats->requests;
+    sum->receive_wakeups += stats->receive_wakeups;
+    sum->bytes_sent += stats->bytes_sent;
+    sum->bytes_received += stats->bytes_received;
+    sum->timeouts += stats->timeouts;
 }
 
 void vfio_user_proxy_set_timeout(VFIOUserProxy *p, unsigned ms)
@@ -293,6 +313,10 @@ int proxy_late(VFIOUserProxy *p, const VFIOUserCall *call, const char *what,
     bool held_up = !canceled && !bql_locked() && !proxy_main_loop_runs(p);
     Error *err = NULL;
 
+    if (!canceled) {
+        QEMU_LOCK_GUARD(&p->lock);
+        p->stats.timeouts++;
+    }
     if (canceled) {
         error_setg(&err, "%s before the operation was canceled", what);
     } else if (proxy_budget_is_short(p, call)) {

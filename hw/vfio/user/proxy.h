@@ -154,7 +154,14 @@ typedef struct VFIOUserProxyStats {
     uint64_t posts;             /* requests that expect no reply */
     uint64_t requests;          /* requests from the server */
     uint64_t receive_wakeups;   /* wakeups of the receive thread */
+    uint64_t timeouts;          /* requests not sent or not answered in time */
+    uint64_t bytes_sent;
+    uint64_t bytes_received;
 } VFIOUserProxyStats;
+
+/* Adds @stats to @sum. */
+void vfio_user_proxy_add_stats(VFIOUserProxyStats *sum,
+                               const VFIOUserProxyStats *stats);
 
 /**
  * vfio_user_proxy_new:
@@ -217,6 +224,14 @@ void vfio_user_proxy_fail(VFIOUserProxy *proxy, Error *cause);
  * Returns true if the connection is UP, else false with the cause in @errp.
  */
 bool vfio_user_proxy_check(VFIOUserProxy *proxy, Error **errp);
+
+/**
+ * vfio_user_proxy_cause:
+ *
+ * Returns why the connection was lost, without the connection's name, to be
+ * freed by the caller; NULL if it was not lost.
+ */
+char *vfio_user_proxy_cause(VFIOUserProxy *proxy);
 
 VFIOUserProxyState vfio_user_proxy_state(VFIOUserProxy *proxy);
 const char *vfio_user_proxy_name(const VFIOUserProxy *proxy);

@@ -40,8 +40,9 @@ struct VFIOUserStream {
     bool passes_fds;
 
     /* Positions count the bytes received since the connection began. */
-    uint64_t received;
+    uint64_t received;          /* read atomically by other threads */
     uint64_t taken;
+    uint64_t sent;              /* bytes; read atomically by other threads */
 
     uint8_t buffer[STREAM_BUFFER];
     size_t start;               /* of the valid bytes in the buffer */
@@ -187,7 +188,7 @@ static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
         return -ECONNRESET;
     }
 
-    s->received += len;
+    qatomic_set_u64(&s->received, s->received + len);
     ret = stream_keep_fds(s, fds, stream_copy_fds(&msg, fds), errp);
     return ret < 0 ? ret : len;
 }
@@ -401,5 +402,13 @@ ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
         error_setg_errno(errp, errno, "cannot write to the socket");
         return -EIO;
     }
+    qatomic_set_u64(&s->sent, s->sent + len);
     return len;
+}
+
+void vfio_user_stream_count(const VFIOUserStream *s, uint64_t *sent,
+                            uint64_t *received)
+{
+    *sent = qatomic_read_u64(&s->sent);
+    *received = qatomic_read_u64(&s->received);
 }

@@ -118,4 +118,14 @@ ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
                               size_t niov, const int *fds, size_t nfds,
                               Error **errp);
 
+/**
+ * vfio_user_stream_count:
+ * @sent: set to the number of bytes sent since the connection began
+ * @received: the same for bytes received
+ *
+ * Any thread.
+ */
+void vfio_user_stream_count(const VFIOUserStream *s, uint64_t *sent,
+                            uint64_t *received);
+
 #endif /* HW_VFIO_USER_STREAM_H */

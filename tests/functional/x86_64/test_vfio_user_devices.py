@@ -239,7 +239,7 @@ class Exports(TestCase):
             self.assertIn("nvme0: Identify Controller failed",
                           guest.sh("dmesg | grep nvme0"))
             self.assertEqual(disk.server.maps(), ({}, 0))
-            self.assertEqual(disk.counter("x-requests"), 0)
+            self.assertEqual(disk.counter("requests"), 0)
             self.assertEqual(self.counts(guest, disk), before)
             self.assertNotIn("connection lost", "\n".join(guest.log.lines))
             self.assertEqual(guest.quit(), 0)

@@ -152,9 +152,11 @@ class Exported:
         return found
 
     def counter(self, name: str) -> int:
-        """Return a counter of the client, for example x-calls."""
-        return int(self.guest.qmp("qom-get", path=f"/machine/peripheral/{self.ident}",
-                                  property=name))
+        """Return a counter of the client, for example calls."""
+        found: dict[str, int] = self.guest.qmp(
+            "qom-get", path=f"/machine/peripheral/{self.ident}",
+            property="counters")
+        return found[name]
 
 
 class Disk(Exported):

@@ -112,6 +112,6 @@ class Gpio:
 
     def calls(self) -> int:
         """Return the number of calls from QEMU to the server."""
-        count: int = self.guest.qmp(
-            "qom-get", path=f"/machine/peripheral/{ID}", property="x-calls")
-        return count
+        found: dict[str, int] = self.guest.qmp(
+            "qom-get", path=f"/machine/peripheral/{ID}", property="counters")
+        return found["calls"]

@@ -1,0 +1,210 @@
+/*
+ * qtest of the vfio-user client: a server that is replaced by another
+ *
+ * Both servers are scripted, with the same device and migration.  The tests
+ * look at the second server as the guest does, and at what it was told.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qobject/qdict.h"
+#include "vfio-user-irq.h"
+#include "vfio-user-migration-rig.h"
+#include "vfio-user-tests.h"
+
+#define DUT "dut"
+#define REGISTER 0x10
+#define VALUE 0x5eed5eed
+/* QEMU has asked for everything that is compared */
+#define KNOWN "-global vfio-user-pci.reconnect-ms=50 "
+#define MSIX VFIO_PCI_MSIX_IRQ_INDEX
+
+static QDict *do_switch(VFIOUserRig *rig, VFIOUserServer *to)
+{
+    return qtest_qmp(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                     "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
+                     "'path': %s } } }", DUT, vfio_user_server_path(to));
+}
+
+/* Replaces the rig's server by @to; returns the old one. */
+static VFIOUserServer *check_switch(VFIOUserRig *rig, VFIOUserServer *to)
+{
+    VFIOUserServer *from = rig->server;
+    QDict *response = do_switch(rig, to);
+    QDict *info;
+
+    if (qdict_haskey(response, "error")) {
+        g_error("%s", qdict_get_str(qdict_get_qdict(response, "error"),
+                                    "desc"));
+    }
+    info = qdict_get_qdict(response, "return");
+    g_test_message("the guest paused for %" PRId64 " ms",
+                   qdict_get_int(info, "pause"));
+    qobject_unref(response);
+    vfio_user_server_wait_client(from, false);
+    rig->server = to;
+    return from;
+}
+
+/* The BAR whose contents are the state of the device */
+static unsigned state_bar(const VFIOUserModel *model)
+{
+    return model->migration1 ? 2 : 0;
+}
+
+static void test_switch(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, NULL);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+    QPCIBar bar;
+    unsigned maps;
+
+    vfio_user_rig_plug(rig, 0);
+    bar = rig->bar[state_bar(model)];
+    maps = vfio_user_server_maps(rig->server);
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 3);
+    for (int i = 0; i < 4; i++) {
+        qpci_io_writel(rig->dev, bar, REGISTER, VALUE + i);
+        other = check_switch(rig, g_steal_pointer(&other));
+        g_assert_cmphex(qpci_io_readl(rig->dev, bar, REGISTER), ==, VALUE + i);
+        g_assert_cmpuint(vfio_user_server_maps(rig->server), ==, maps);
+        g_assert_true(vfio_user_server_runs(rig->server));
+        vfio_user_irq_check(rig, 3);
+    }
+    qpci_msix_disable(rig->dev);
+}
+
+/* A new server that fails: the device stays where it is. */
+
+typedef struct Fault {
+    const char *name;
+    VFIOUserRule rules[2];
+    const char *expected;       /* part of the error; NULL: any */
+} Fault;
+
+#define SET_STATE(state) ON(VFIO_USER_DEVICE_FEATURE, AT(state))
+
+static const Fault faults[] = {
+    { "version-cut", { { ON(VFIO_USER_VERSION), DO_CUT, 7 } } },
+    { "version-refused", { { ON(VFIO_USER_VERSION), DO_FAIL, ENXIO } } },
+    { "other-region", {
+        { ON(VFIO_USER_DEVICE_GET_REGION_INFO, AT(0)), DO_PATCH, 16,
+          BYTES(0, 0x20) } }, "region 0: its size is 0x2000, was 0x1000" },
+    { "other-interrupts", {
+        { ON(VFIO_USER_DEVICE_GET_IRQ_INFO, AT(MSIX)), DO_PATCH, 12,
+          BYTES(9) } }, "interrupt index 2: its count is 0x9, was 0x8" },
+    { "data-refused", { { ON(VFIO_USER_MIG_DATA_WRITE), DO_FAIL, EIO } },
+      "Input/output error" },
+    { "data-cut", { { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), DO_CUT, 3 } } },
+    { "resuming-refused", {
+        { SET_STATE(VFIO_USER_MIG_RESUMING), DO_FAIL, EBUSY } } },
+    { "running-refused", {
+        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY } } },
+    { "running-cut", { { SET_STATE(VFIO_USER_MIG_RUNNING), DO_CUT, 1 } } },
+    { "map-refused", { { ON(VFIO_USER_DMA_MAP, .nth = 2), DO_FAIL, ENOMEM } } },
+    { "map-cut", { { ON(VFIO_USER_DMA_MAP, .nth = 1), DO_CUT, 0 } } },
+    { "interrupt-cut", { { ON(VFIO_USER_DEVICE_SET_IRQS), DO_CUT, 0 } } },
+};
+
+static void test_switch_fault(const void *opaque)
+{
+    const Fault *fault = opaque;
+    const VFIOUserModel *model = vfio_user_mig_model_of(&vfio_user_mig_pre_copy);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, fault->rules);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+    QDict *response;
+    const char *why;
+
+    vfio_user_rig_plug(rig, 0);
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 3);
+    qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
+    response = do_switch(rig, other);
+    g_assert_true(qdict_haskey(response, "error"));
+    why = qdict_get_str(qdict_get_qdict(response, "error"), "desc");
+    g_test_message("%s", why);
+    if (fault->expected) {
+        g_assert_nonnull(strstr(why, fault->expected));
+    }
+    qobject_unref(response);
+    vfio_user_server_wait_client(other, false);
+
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+    g_assert_true(vfio_user_server_runs(rig->server));
+    vfio_user_irq_check(rig, 3);
+    /* and it can still be replaced */
+    vfio_user_server_set_rules(other, NULL);
+    other = check_switch(rig, g_steal_pointer(&other));
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+    vfio_user_irq_check(rig, 3);
+    qpci_msix_disable(rig->dev);
+}
+
+/* The state of a paused VM moves, too; the device runs with the VM. */
+static void test_switch_paused(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, NULL);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
+    QPCIBar bar;
+
+    vfio_user_rig_plug(rig, 0);
+    bar = rig->bar[state_bar(model)];
+    qpci_io_writel(rig->dev, bar, REGISTER, VALUE);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
+    other = check_switch(rig, g_steal_pointer(&other));
+    g_assert_false(vfio_user_server_runs(rig->server));
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
+    g_assert_true(vfio_user_server_runs(rig->server));
+    g_assert_cmphex(qpci_io_readl(rig->dev, bar, REGISTER), ==, VALUE);
+}
+
+/* Without migration there is nothing to move the state with. */
+static void test_switch_impossible(void)
+{
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(NULL, NULL);
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED, 0);
+    QDict *response = do_switch(rig, other);
+
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
+                                          "desc"),
+                            "does not support migration"));
+    qobject_unref(response);
+}
+
+void vfio_user_add_switch_tests(void)
+{
+    static const struct {
+        const char *name;
+        const void *model;
+    } models[] = {
+        { "stop-copy", &vfio_user_mig_stop_copy },
+        { "pre-copy", &vfio_user_mig_pre_copy },
+        { "pre-copy-2026", &vfio_user_mig_pre_copy_2026 },
+        { "region", &vfio_user_mig_region },
+        { "region-2022", &vfio_user_mig_region_2022 },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+        g_autofree char *runs = g_strdup_printf("/vfio-user/switch/%s",
+                                                models[i].name);
+        g_autofree char *paused = g_strdup_printf("/vfio-user/switch/%s/paused",
+                                                  models[i].name);
+
+        qtest_add_data_func(runs, models[i].model, test_switch);
+        qtest_add_data_func(paused, models[i].model, test_switch_paused);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+        g_autofree char *path = g_strdup_printf("/vfio-user/switch/fault/%s",
+                                                faults[i].name);
+
+        qtest_add_data_func(path, &faults[i], test_switch_fault);
+    }
+    qtest_add_func("/vfio-user/switch/impossible", test_switch_impossible);
+}
