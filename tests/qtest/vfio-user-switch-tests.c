@@ -113,7 +113,7 @@ static const Fault faults[] = {
 static void test_switch_fault(const void *opaque)
 {
     const Fault *fault = opaque;
-    const VFIOUserModel *model = vfio_user_mig_model_of(&vfio_user_mig_pre_copy);
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
     g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, fault->rules);
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);

@@ -71,8 +71,8 @@ static bool attempt_connect(VFIOUserAttempt *a)
     if (!link) {
         return false;
     }
-    qatomic_store_release(&a->link, link);
-    smp_mb();
+    /* one of the two threads sees what the other has set */
+    qatomic_set_mb(&a->link, link);
     if (qatomic_read(&a->canceled)) {
         error_setg(&a->err, "the attempt was canceled");
         return false;

@@ -38,7 +38,7 @@ struct VFIOUserPCIDevice {
 
     QIOChannelSocket *channel;  /* from vfio_user_pci_dial() to _connect() */
     VFIOUserDevice user;
-    VFIOUserLink *link;         /* user.proxy is its proxy; as that, see there */
+    VFIOUserLink *link;         /* of user.proxy, and changes as that does */
     VFIOUserPCIReconnect reconnect;
     VFIOUserContainer *container;
     VFIOUserServe serve;
@@ -74,7 +74,7 @@ void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
 /* Hangs up a link that was replaced, and frees it when no vCPU uses it. */
 void vfio_user_pci_retire_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
 
-/* pci-reconnect.c: a step of realize; needs vfio_user_pci_reconnect_cleanup() */
+/* pci-reconnect.c: a step of realize; what it creates, cleanup frees */
 bool vfio_user_pci_reconnect_setup(VFIOUserPCIDevice *vudev, Error **errp);
 void vfio_user_pci_reconnect_cleanup(VFIOUserPCIDevice *vudev);
 

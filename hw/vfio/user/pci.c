@@ -342,8 +342,8 @@ static bool setup_migration(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_migration(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
-                             Error **errp)
+static bool resume_migration(VFIOUserPCIDevice *vudev,
+                             const VFIOUserResume *how, Error **errp)
 {
     if (!how->move) {
         vfio_user_migration_follow(vudev->migration);
