@@ -46,14 +46,30 @@ static unsigned mig_lock_time_it(VFIOUserMigVM *vm, const char *command)
     return took;
 }
 
-static void mig_lock_eject(VFIOUserMigVM *vm)
+/* @ms: how long the server may be waited for */
+static void eject_within(VFIOUserMigVM *vm, unsigned ms)
 {
     gint64 begun = g_get_monotonic_time();
 
     qtest_outl(vm->qts, PCIHP_EJECT, EJECT_SLOT);
     qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
     g_assert_cmpint(g_get_monotonic_time() - begun, <,
-                    SLACK_MS * G_TIME_SPAN_MILLISECOND);
+                    (ms + SLACK_MS) * G_TIME_SPAN_MILLISECOND);
+}
+
+static void mig_lock_eject(VFIOUserMigVM *vm)
+{
+    eject_within(vm, 0);
+}
+
+/* A VM whose server is waited for no longer than TIMEOUT_MS */
+static VFIOUserMigVM *impatient_source(const VFIOUserModel *model)
+{
+    VFIOUserMigVM *vm = vfio_user_mig_vm_run(&model, 1, TIMEOUT_MS);
+
+    vfio_user_mig_vm_fill(vm, SEED);
+    vfio_user_server_forget(vm->server[0]);
+    return vm;
 }
 
 /* Plugs a device after one was ejected; returns whether QEMU accepts it. */
@@ -541,12 +557,12 @@ static void test_eject_silent(const void *opaque)
         { }
     };
     VFIOUserModel endless = endless_model(opaque);
-    VFIOUserMigVM *vm = vfio_user_mig_source(&endless, SEED);
+    VFIOUserMigVM *vm = impatient_source(&endless);
 
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     wait_data(vm, 3);
-    mig_lock_eject(vm);
+    eject_within(vm, TIMEOUT_MS);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }
@@ -584,12 +600,12 @@ static void test_eject_chunk(void)
         { }
     };
     VFIOUserModel model = chunk_model();
-    VFIOUserMigVM *vm = vfio_user_mig_source(&model, SEED);
+    VFIOUserMigVM *vm = impatient_source(&model);
 
     vfio_user_server_set_rules(vm->server[0], rules);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");
     vfio_user_server_see(vm->server[0], VFIO_USER_REGION_READ, DATA(4096));
-    mig_lock_eject(vm);
+    eject_within(vm, TIMEOUT_MS);
     check_ejected(vm);
     vfio_user_mig_vm_free(vm);
 }

@@ -127,6 +127,7 @@ bool vfio_user_device_get_info(VFIOUserDevice *udev,
         return false;
     }
     info->flags = msg.flags & ~VFIO_DEVICE_FLAGS_CAPS;
+    udev->can_reset = info->flags & VFIO_DEVICE_FLAGS_RESET;
     info->num_regions = msg.num_regions;
     info->num_irqs = msg.num_irqs;
     return true;
@@ -144,6 +145,11 @@ int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp)
 
     if (device_is_lost(udev)) {
         return 0;
+    }
+    if (!udev->can_reset) {
+        error_setg(errp, "vfio-user %s: the server does not offer DEVICE_RESET",
+                   vfio_user_proxy_name(udev->proxy));
+        return -ENOTSUP;
     }
     ret = vfio_user_proxy_call(udev->proxy, &call, &err);
     if (ret == -ETIMEDOUT && device_is_lost(udev)) {

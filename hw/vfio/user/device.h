@@ -82,6 +82,7 @@ struct VFIOUserDevice {
     VFIOUserGap gap;
     VFIOUserReports reports;
     VFIOUserCaps caps;          /* negotiated; constant after the handshake */
+    bool can_reset;             /* the server offers DEVICE_RESET */
     /* Do not send these commands */
     bool no_region_io_fds;
     bool no_device_feature;
@@ -263,8 +264,9 @@ void vfio_user_device_forget_irqs(VFIOUserDevice *udev);
 /**
  * vfio_user_device_reset:
  *
- * Returns 0 or -errno with @errp set.  Returns 0, too, if the device is lost or
- * is lost now because the server does not reply.
+ * Returns 0 or -errno with @errp set; -ENOTSUP if the server does not offer it.
+ * Returns 0, too, if the device is lost or is lost now because the server does
+ * not reply.
  * Specification: "VFIO_USER_DEVICE_RESET".
  */
 int vfio_user_device_reset(VFIOUserDevice *udev, Error **errp);

@@ -64,6 +64,7 @@ struct VFIOUserMigration {
         /* Owned by the thread that writes the stream, without the lock. */
         bool told;              /* the server knows about the save */
         bool complete;          /* all but the configuration was sent */
+        bool ended;             /* END was sent; also under the BQL */
         bool ack_wanted;        /* the base must request a switchover ack */
         VFIOUserMigBacklog backlog;
         uint64_t position;      /* in the device's stream */

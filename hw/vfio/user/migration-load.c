@@ -86,14 +86,21 @@ static int load_set_state(VFIOUserMigration *m, VFIOUserMigState to,
 /*
  * Enters RESUMING after a reset.  libvfio-user still reports RESUMING, but the
  * device may have left it, and libvfio-user informs the device only about a
- * change.  So change to STOP first.
+ * change.  So change to STOP first.  Of a server that kept the data so far and
+ * finds it incomplete, that leads to ERROR, from which RESUMING is entered, too.
  */
 static int enter_resuming(VFIOUserMigration *m, Error **errp)
 {
+    Error *err = NULL;
     int ret = m->d.state == VFIO_USER_MIG_RESUMING
-              ? load_set_state(m, VFIO_USER_MIG_STOP, errp) : 0;
+              ? load_set_state(m, VFIO_USER_MIG_STOP, &err) : 0;
 
-    return ret < 0 ? ret : load_set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    if (ret < 0 && (m->gone || m->d.state != VFIO_USER_MIG_ERROR)) {
+        error_propagate(errp, err);
+        return ret;
+    }
+    error_free(err);
+    return load_set_state(m, VFIO_USER_MIG_RESUMING, errp);
 }
 
 /*
@@ -120,8 +127,12 @@ static int begin(VFIOUserMigration *m, Error **errp)
 
 static int load_reset(VFIOUserMigration *m, const Step *step, Error **errp)
 {
-    return vfio_user_device_reset(m->d.udev, errp) < 0 ||
-           vfio_user_mig_ask_state(&m->d, errp) < 0 ? -EIO : 0;
+    /* a server without that discards the data when it enters RESUMING */
+    if (m->d.udev->can_reset &&
+        vfio_user_device_reset(m->d.udev, errp) < 0) {
+        return -EIO;
+    }
+    return vfio_user_mig_ask_state(&m->d, errp);
 }
 
 /* The data written so far is void: a reset discards it. */

@@ -677,7 +677,7 @@ void vfio_user_migration_save_end(QEMUFile *f, void *opaque)
         return;
     }
     vfio_user_migration_put(m, f, VFIO_USER_MIG_END, NULL, 0);
-    end_section(m, f);
+    m->save.ended = end_section(m, f) == 0;
 }
 
 /* Called when everything was sent, or after a failure for another reason. */

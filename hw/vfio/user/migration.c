@@ -744,20 +744,22 @@ static void end_stream(void)
 }
 
 /*
- * Keeps @m while QEMU may still use it.  The connection fails, and with it a
- * call of the migration thread, so that no thread waits for that.
+ * Keeps @m while QEMU may still use it.  Waits for a call of the migration
+ * thread, within the budget of the unplug: the server may use memory until it
+ * has answered DMA_UNMAP, so the connection must not fail before.
+ *
+ * Once all of the device was sent, the destination has it, or even runs the
+ * VM: the migration must not fail any more.
  */
 static void keep_unplugged(VFIOUserMigration *m)
 {
     Error *err = NULL;
 
-    error_setg(&err, "the device was unplugged while it was %s",
-               m->loading ? "loaded" : "saved");
-    if (m->saving) {
-        vfio_user_migration_failed(m, -ENODEV, error_copy(err));
+    if (m->saving && !m->save.ended) {
+        error_setg(&err, "the device was unplugged while it was saved");
+        vfio_user_migration_failed(m, -ENODEV, err);
         end_stream();
     }
-    vfio_user_proxy_fail(m->proxy, err);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     QLIST_INSERT_HEAD(&unplugged, m, next);
     qatomic_set(&m->gone, true);

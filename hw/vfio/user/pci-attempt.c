@@ -115,7 +115,7 @@ int vfio_user_attempt_run(void *attempt)
     if (a->difference) {
         return -ENODEV;
     }
-    if (a->resets && a->profile->info.flags & VFIO_DEVICE_FLAGS_RESET) {
+    if (a->resets && a->device.can_reset) {
         return vfio_user_device_reset(&a->device, &a->err);
     }
     return 0;
