@@ -427,6 +427,8 @@ static void test_savevm_lost(const void *opaque)
     g_autofree char *error = NULL;
 
     add_disk(vm);
+    /* the server has read all, or the kernel would reset the connection */
+    vfio_user_mig_vm_check(vm, SEED);
     vfio_user_server_hang_up(vm->server[0]);
     qtest_qmp_eventwait(vm->qts, "VFIO_USER_DISCONNECTED");
     answer = qtest_hmp(vm->qts, "savevm one");

@@ -321,6 +321,8 @@ static void test_dead_device(const void *opaque)
     g_autoptr(VFIOUserMigVM) from =
         vfio_user_mig_source(stop_copy_of(opaque), SEED);
 
+    /* the server has read all, or the kernel would reset the connection */
+    vfio_user_mig_vm_check(from, SEED);
     vfio_user_server_hang_up(from->server[0]);
     qtest_qmp_eventwait(from->qts, "VFIO_USER_DISCONNECTED");
     g_assert_cmphex(qtest_readl(from->qts, from->bar[0]), ==, UINT32_MAX);

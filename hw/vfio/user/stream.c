@@ -188,7 +188,7 @@ static ssize_t stream_read(VFIOUserStream *s, void *to, size_t space,
         return -ECONNRESET;
     }
 
-    qatomic_set_u64(&s->received, s->received + len);
+    qatomic_set(&s->received, s->received + len);
     ret = stream_keep_fds(s, fds, stream_copy_fds(&msg, fds), errp);
     return ret < 0 ? ret : len;
 }
@@ -402,13 +402,13 @@ ssize_t vfio_user_stream_send(VFIOUserStream *s, const struct iovec *iov,
         error_setg_errno(errp, errno, "cannot write to the socket");
         return -EIO;
     }
-    qatomic_set_u64(&s->sent, s->sent + len);
+    qatomic_set(&s->sent, s->sent + len);
     return len;
 }
 
 void vfio_user_stream_count(const VFIOUserStream *s, uint64_t *sent,
                             uint64_t *received)
 {
-    *sent = qatomic_read_u64(&s->sent);
-    *received = qatomic_read_u64(&s->received);
+    *sent = qatomic_read(&s->sent);
+    *received = qatomic_read(&s->received);
 }
