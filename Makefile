@@ -82,7 +82,7 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 
 endif
 
-figures: ## draw docs/*.svg from docs/*.dot
+figures: ## draw docs/*.svg from docs/*.dot and docs/*.gnuplot
 	@scripts/install-packages figures
 	@scripts/draw-figures
 

@@ -43,12 +43,16 @@ def source_of(build):
         raise Failed(f'{build}: QEMU is not built there; run make') from None
 
 
-def facts():
+def machine():
     model = re.search(r'^model name\s*:\s*(.*)$',
                       Path('/proc/cpuinfo').read_text(), re.M)
-    print(f'{len(os.sched_getaffinity(0))} cores, '
-          f'{model[1] if model else platform.machine()}, '
-          f'Linux {platform.release()}, load {os.getloadavg()[0]:.2f}')
+    return (f'{len(os.sched_getaffinity(0))} cores, '
+            f'{model[1] if model else platform.machine()}, '
+            f'Linux {re.match("[0-9.]*", platform.release())[0]}')
+
+
+def facts():
+    print(f'{machine()}, load {os.getloadavg()[0]:.2f}')
 
 
 def give_up(*_):

@@ -59,10 +59,10 @@ int vfio_user_migration1_read(VFIOUserMigration1 *m, uint64_t offset,
 int vfio_user_migration1_write(VFIOUserMigration1 *m, uint64_t offset,
                                uint32_t count, const void *bytes);
 
-/* Returns the record of pages that the device wrote. */
+/* Returns the dirty tracking of the device. */
 VFIOUserRecord *vfio_user_migration1_record(VFIOUserMigration1 *m);
 
-/* Whether writes of the device are recorded at present. */
+/* Whether writes of the device are tracked at present. */
 bool vfio_user_migration1_records(const VFIOUserMigration1 *m);
 
 /* Handles DIRTY_PAGES.  Returns 0 or -errno. */

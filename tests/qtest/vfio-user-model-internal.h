@@ -35,7 +35,7 @@ const VFIOUserPersonality *device_habits(const VFIOUserDevice *dev);
 /* Returns the first @size bytes of the payload, or NULL if it is shorter. */
 const void *device_head_of(const VFIOUserPacket *packet, size_t size);
 
-/* Returns the record of written pages, or NULL if the device keeps none. */
+/* Returns the dirty tracking of the device, or NULL if it has none. */
 VFIOUserRecord *device_record(VFIOUserDevice *dev);
 
 /* Configuration space */

@@ -1,7 +1,7 @@
 /*
  * Dirty page tracking in the device behind the scripted vfio-user server
  *
- * Records which pages the device wrote, for migration v1 and v2.  Stricter
+ * Knows which pages the device wrote, for migration v1 and v2.  Stricter
  * than a released server: a request must have exactly the form that the range
  * needs, no pages are reported twice, and none outside the ranges that
  * DMA_LOGGING started with.
@@ -27,18 +27,18 @@ typedef struct VFIOUserRecord VFIOUserRecord;
 VFIOUserRecord *vfio_user_record_new(const VFIOUserRecordModel *model);
 void vfio_user_record_free(VFIOUserRecord *r);
 
-/* Starts with an empty record that covers all memory; or stops. */
+/* Starts dirty tracking of all memory, with no page dirty; or stops it. */
 void vfio_user_record_begin(VFIOUserRecord *r);
 void vfio_user_record_end(VFIOUserRecord *r);
 
-/* Records a write of the device. */
+/* The device wrote: marks the pages dirty. */
 void vfio_user_record_wrote(VFIOUserRecord *r, uint64_t address,
                             uint64_t count);
 
 /**
  * vfio_user_record_bitmap:
  *
- * Appends the bitmap of a range to a reply and clears it in the record.
+ * Appends the dirty bitmap of a range to a reply and clears it.
  */
 int vfio_user_record_bitmap(VFIOUserRecord *r, uint64_t address, uint64_t size,
                             const VFIOUserBitmap *bitmap,
