@@ -274,7 +274,8 @@ static unsigned time_monitor(VFIOUserMigVM *vm)
     return longest;
 }
 
-static VFIOUserMigVM *run_silent(const Silent *row)
+/* @timeout_ms: of a call; 0: long */
+static VFIOUserMigVM *run_silent(const Silent *row, unsigned timeout_ms)
 {
     const VFIOUserRule rules[] = { row->rule, { } };
     static VFIOUserModel model;
@@ -282,7 +283,7 @@ static VFIOUserMigVM *run_silent(const Silent *row)
 
     model = **row->model;
     model.migration.record = (VFIOUserRecordModel) { 4 * KiB };
-    vm = vfio_user_mig_vm_run_shared(&model);
+    vm = vfio_user_mig_vm_run_impatient(&model, timeout_ms);
     vfio_user_mig_vm_fill(vm, SEED);
     /* long enough for QEMU to sync dirty pages while the VM runs */
     qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
@@ -297,7 +298,7 @@ static VFIOUserMigVM *run_silent(const Silent *row)
 /* A cancel completes although the server has not answered. */
 static void test_silent_messages(const void *opaque)
 {
-    VFIOUserMigVM *vm = run_silent(opaque);
+    VFIOUserMigVM *vm = run_silent(opaque, 0);
     unsigned longest = time_monitor(vm);
     gint64 begun;
 
@@ -344,9 +345,9 @@ static const VFIOUserRule silent_ends[] = {
 };
 
 /* Cancels a migration whose server does not answer the end of it */
-static VFIOUserMigVM *cancel_silent(const Silent *row)
+static VFIOUserMigVM *cancel_silent(const Silent *row, unsigned timeout_ms)
 {
-    VFIOUserMigVM *vm = run_silent(row);
+    VFIOUserMigVM *vm = run_silent(row, timeout_ms);
     const VFIOUserWhen *end =
         &silent_ends[row->model != &vfio_user_mig_region].when;
 
@@ -360,7 +361,7 @@ static VFIOUserMigVM *cancel_silent(const Silent *row)
 
 static void test_silent_end(const void *opaque)
 {
-    VFIOUserMigVM *vm = cancel_silent(opaque);
+    VFIOUserMigVM *vm = cancel_silent(opaque, 0);
 
     g_assert_cmpuint(time_monitor(vm), <, SLACK_MS);
     vfio_user_mig_refused(vm, "has not replied since the last migration");
@@ -375,10 +376,10 @@ static void test_silent_end(const void *opaque)
 static void test_silent_end_eject(const void *opaque)
 {
     const Silent *row = opaque;
-    VFIOUserMigVM *vm = cancel_silent(row);
+    VFIOUserMigVM *vm = cancel_silent(row, TIMEOUT_MS);
     g_autoptr(VFIOUserServer) server = vfio_user_server_new(*row->model, NULL);
 
-    mig_lock_eject(vm);
+    eject_within(vm, TIMEOUT_MS);
     g_assert_true(mig_lock_plug(vm, server));
     vfio_user_server_wait_client(vm->server[0], false);
     vfio_user_mig_start(vm, "exec:cat > /dev/null");

@@ -196,6 +196,13 @@ VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model)
     return vfio_user_mig_vm_run_with(model, VFIO_USER_RIG_SHARED);
 }
 
+VFIOUserMigVM *vfio_user_mig_vm_run_impatient(const VFIOUserModel *model,
+                                              unsigned timeout_ms)
+{
+    return vm_enable(vm_new(&model, 1, NULL, timeout_ms, VFIO_USER_RIG_SHARED,
+                            ""));
+}
+
 VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
                                            const char *others)
 {

@@ -98,6 +98,10 @@ VFIOUserMigVM *vfio_user_mig_vm_run_with(const VFIOUserModel *model,
 VFIOUserMigVM *vfio_user_mig_vm_new_shared(const VFIOUserModel *model);
 VFIOUserMigVM *vfio_user_mig_vm_run_shared(const VFIOUserModel *model);
 
+/* The latter with a timeout of a call. */
+VFIOUserMigVM *vfio_user_mig_vm_run_impatient(const VFIOUserModel *model,
+                                              unsigned timeout_ms);
+
 /* The same two with one device each, and the further options @others. */
 VFIOUserMigVM *vfio_user_mig_vm_new_beside(const VFIOUserModel *model,
                                            const char *others);
