@@ -271,7 +271,7 @@ static bool resume_interrupts(VFIOUserPCIDevice *vudev,
 {
     /*
      * First ERR and REQ: libvfio-user (0b28d20) stores the eventfd of each
-     * index as that of vector 0.  Test: test_e1000e of test_vfio_user_return.py.
+     * index as that of vector 0.  Test: /vfio-user/reconnect/signals.
      */
     vfio_user_pci_signals_resume(&vudev->signals, vudev->user.proxy);
     vfio_user_pci_interrupts_resume(&vudev->parent_obj, &vudev->user);

@@ -16,7 +16,7 @@ from vfio_user_disk import CHUNK, WORK
 from vfio_user_export import MIB, Card, Disk, Exported
 from vfio_user_machine import (Guest, PeerError, Scene, compile_program,
                                wait_until)
-from vfio_user_models import CARDS, DISKS
+from vfio_user_models import CARDS, DISKS, NVME_RESETS
 
 SOAK = float(os.environ.get("VFIO_USER_SOAK", 0))
 SEED = int(os.environ.get("VFIO_USER_SEED", time.time_ns() % 10 ** 6))
@@ -95,7 +95,7 @@ class Returns(TestCase):
         return guest
 
     def start_nvme(self, scene: Scene, **options) -> Disk:
-        disk = Disk(scene, "disk", "00:04.0")
+        disk = Disk(scene, "disk", "00:04.0", NVME_RESETS)
         guest = self.start(scene, disk, **options)
         guest.sh(f"modprobe nvme_core io_timeout={IO_TIMEOUT}")
         self.assertEqual(disk.bind(), "nvme")
@@ -172,8 +172,9 @@ class Returns(TestCase):
                 each.finish()
             self.check_counts(disk, before)
             grown = disk.guest.resident() - memory
-            print(f"{kills} kills, {grown // 1024} KiB more memory,"
-                  f" {sum(each.written() for each in works)} writes")
+            print(f"seed {SEED}: {kills} kills, {max(disk.returns())} ms without a"
+                  f" server at most, {sum(each.written() for each in works)}"
+                  f" writes, {grown // 1024} KiB more memory")
             self.assertLess(grown, GROWTH)
             self.end(disk)
 
@@ -204,11 +205,15 @@ class Returns(TestCase):
 
     def test_virtio(self):
         """The drivers do not look for a reset that they did not ask for.  They
-        work again when they are bound again."""
+        work again when they are bound again.
+
+        Without IPv6: a processor spins forever if virtio_net changes a filter,
+        which is a request, while nobody answers.
+        """
         with Scene() as scene:
             disk = Disk(scene, "disk", "00:04.0", DISKS["virtio-blk"], 8 * MIB)
             card = Card(scene, "card", "00:05.0", CARDS["virtio-net"], MIB)
-            self.start(scene, disk, card)
+            self.start(scene, disk, card, append="ipv6.disable=1")
             for device in (disk, card):
                 self.assertEqual(device.bind(), "virtio-pci")
             disk.appear()

@@ -8,9 +8,9 @@
  * the first wrong word.  "numbers" reads the disk's first chunk repeatedly:
  * each read must continue where the last one stopped, and the data in memory
  * must still be the same much later.  "storage" writes 32 chunks of the disk
- * repeatedly, by default its second half, and reads what it wrote in the previous
- * round.  Both bypass
- * the page cache: the device reads and writes the memory of this program.
+ * repeatedly, by default its second half, and reads what it wrote in the
+ * previous round.  Both bypass the page cache: the device reads and writes the
+ * memory of this program.
  * "memory" does not use the disk but modifies a little memory without a pause:
  * a store that QEMU misses during migration is lost.
  *
