@@ -122,6 +122,35 @@ static void test_reconnect_config(void)
     g_assert_cmphex(server_config(rig, PCI_CACHE_LINE_SIZE, 1), ==, 0x10);
 }
 
+/* In a gap that is young, configuration space reads as QEMU knows it. */
+static void check_config_in_gap(const char *options, bool known)
+{
+    static const VFIOUserRule hold[] = { { ON(VFIO_USER_VERSION), DO_HOLD },
+                                         { } };
+    g_autofree char *args = g_strconcat(VFIO_USER_RIG_SHARED RECONNECT,
+                                        options, NULL);
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
+    uint16_t status = qpci_config_readw(rig->dev, PCI_STATUS);
+
+    g_assert_cmphex(status, !=, 0xffff);
+    vfio_user_server_forget(rig->server);
+    vfio_user_server_set_rules(rig->server, hold);
+    vfio_user_server_hang_up(rig->server);
+    vfio_user_server_see(rig->server, VFIO_USER_VERSION);
+    g_assert_cmphex(qpci_config_readw(rig->dev, PCI_STATUS), ==,
+                    known ? status : 0xffff);
+    vfio_user_server_set_rules(rig->server, NULL);
+    vfio_user_server_release(rig->server);
+    vfio_user_rig_wait(rig, reads(rig, 0));
+    g_assert_cmphex(qpci_config_readw(rig->dev, PCI_STATUS), ==, status);
+}
+
+static void test_reconnect_config_in_gap(void)
+{
+    check_config_in_gap("-global vfio-user-pci.reconnect-wait-ms=60000 ", true);
+    check_config_in_gap("-global vfio-user-pci.reconnect-wait-ms=0 ", false);
+}
+
 /* A guest's read in a gap */
 
 #define WAIT_MS 60000
@@ -221,6 +250,8 @@ void vfio_user_add_reconnect_tests(void)
                    test_reconnect_interrupts);
     qtest_add_func("/vfio-user/reconnect/signals", test_reconnect_signals);
     qtest_add_func("/vfio-user/reconnect/config", test_reconnect_config);
+    qtest_add_func("/vfio-user/reconnect/config-in-gap",
+                   test_reconnect_config_in_gap);
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/reconnect/read-waits",
                        test_reconnect_read_waits);
