@@ -70,6 +70,31 @@ static void test_reconnect_interrupts(void)
     qpci_msix_disable(rig->dev);
 }
 
+/* libvfio-user stores the eventfd of ERR and REQ as that of vector 0. */
+static void test_reconnect_signals(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_plugged(VFIO_USER_RIG_SHARED RECONNECT, 0);
+    const VFIOUserRule hold_req[] = {
+        { ON(VFIO_USER_DEVICE_SET_IRQS, AT(VFIO_PCI_REQ_IRQ_INDEX)), DO_HOLD },
+        { }
+    };
+
+    qpci_msix_enable(rig->dev);
+    vfio_user_irq_use(rig, 3);
+    vfio_user_server_forget(rig->server);
+    vfio_user_server_set_rules(rig->server, hold_req);
+    vfio_user_server_hang_up(rig->server);
+    vfio_user_server_see(rig->server, VFIO_USER_DEVICE_SET_IRQS,
+                         AT(VFIO_PCI_REQ_IRQ_INDEX));
+    g_assert_false(vfio_user_irq_armed(rig, MSIX, 3));
+    vfio_user_server_set_rules(rig->server, NULL);
+    vfio_user_server_release(rig->server);
+    vfio_user_rig_wait(rig, vfio_user_irq_armed(rig, MSIX, 3));
+    vfio_user_irq_check(rig, 3);
+    qpci_msix_disable(rig->dev);
+}
+
 static uint32_t server_config(VFIOUserRig *rig, unsigned offset, unsigned size)
 {
     uint32_t value = 0;
@@ -95,6 +120,35 @@ static void test_reconnect_config(void)
     g_assert_cmphex(server_config(rig, PCI_COMMAND, 2), ==, command);
     g_assert_cmphex(server_config(rig, PCI_INTERRUPT_LINE, 1), ==, 0x2b);
     g_assert_cmphex(server_config(rig, PCI_CACHE_LINE_SIZE, 1), ==, 0x10);
+}
+
+/* In a gap that is young, configuration space reads as QEMU knows it. */
+static void check_config_in_gap(const char *options, bool known)
+{
+    static const VFIOUserRule hold[] = { { ON(VFIO_USER_VERSION), DO_HOLD },
+                                         { } };
+    g_autofree char *args = g_strconcat(VFIO_USER_RIG_SHARED RECONNECT,
+                                        options, NULL);
+    g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(args, 0);
+    uint16_t status = qpci_config_readw(rig->dev, PCI_STATUS);
+
+    g_assert_cmphex(status, !=, 0xffff);
+    vfio_user_server_forget(rig->server);
+    vfio_user_server_set_rules(rig->server, hold);
+    vfio_user_server_hang_up(rig->server);
+    vfio_user_server_see(rig->server, VFIO_USER_VERSION);
+    g_assert_cmphex(qpci_config_readw(rig->dev, PCI_STATUS), ==,
+                    known ? status : 0xffff);
+    vfio_user_server_set_rules(rig->server, NULL);
+    vfio_user_server_release(rig->server);
+    vfio_user_rig_wait(rig, reads(rig, 0));
+    g_assert_cmphex(qpci_config_readw(rig->dev, PCI_STATUS), ==, status);
+}
+
+static void test_reconnect_config_in_gap(void)
+{
+    check_config_in_gap("-global vfio-user-pci.reconnect-wait-ms=60000 ", true);
+    check_config_in_gap("-global vfio-user-pci.reconnect-wait-ms=0 ", false);
 }
 
 /* A guest's read in a gap */
@@ -194,7 +248,10 @@ void vfio_user_add_reconnect_tests(void)
     vfio_user_rig_add("/vfio-user/reconnect/idle", test_reconnect_idle, 0);
     qtest_add_func("/vfio-user/reconnect/interrupts",
                    test_reconnect_interrupts);
+    qtest_add_func("/vfio-user/reconnect/signals", test_reconnect_signals);
     qtest_add_func("/vfio-user/reconnect/config", test_reconnect_config);
+    qtest_add_func("/vfio-user/reconnect/config-in-gap",
+                   test_reconnect_config_in_gap);
     if (qtest_has_accel("tcg")) {
         qtest_add_func("/vfio-user/reconnect/read-waits",
                        test_reconnect_read_waits);

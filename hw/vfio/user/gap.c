@@ -94,22 +94,32 @@ static bool main_loop_runs_locked(VFIOUserGap *gap)
     return true;
 }
 
-static bool may_wait_locked(VFIOUserGap *gap)
+static bool is_young_locked(VFIOUserGap *gap)
 {
     vfio_user_assert_locked(&gap->lock);
-    return !gap->given_up && !gap->is_waited_for() &&
-           clock_ns() - gap->since < (int64_t)gap->wait_ms * SCALE_MS &&
+    return gap->open && !gap->given_up &&
+           clock_ns() - gap->since < (int64_t)gap->wait_ms * SCALE_MS;
+}
+
+static bool may_wait_locked(VFIOUserGap *gap)
+{
+    return is_young_locked(gap) && !gap->is_waited_for() &&
            main_loop_runs_locked(gap);
 }
 
 bool vfio_user_gap_wait(VFIOUserGap *gap, uint64_t seen)
 {
     QEMU_LOCK_GUARD(&gap->lock);
-    while (gap->open && gap->returns == seen && !bql_locked() &&
-           may_wait_locked(gap)) {
+    while (gap->returns == seen && !bql_locked() && may_wait_locked(gap)) {
         qemu_cond_timedwait(&gap->changed, &gap->lock, LOOK_MS);
     }
     return gap->returns > seen;
+}
+
+bool vfio_user_gap_is_young(VFIOUserGap *gap)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    return is_young_locked(gap);
 }
 
 void vfio_user_gap_drop_write(VFIOUserGap *gap)

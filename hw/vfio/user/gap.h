@@ -87,6 +87,12 @@ void vfio_user_gap_give_up(VFIOUserGap *gap);
  */
 bool vfio_user_gap_wait(VFIOUserGap *gap, uint64_t seen);
 
+/*
+ * Whether there is a gap in which threads still wait, for a thread that cannot:
+ * it takes an older value instead.
+ */
+bool vfio_user_gap_is_young(VFIOUserGap *gap);
+
 void vfio_user_gap_drop_write(VFIOUserGap *gap);
 uint64_t vfio_user_gap_dropped_writes(VFIOUserGap *gap);
 

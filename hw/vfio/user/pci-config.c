@@ -15,25 +15,37 @@
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-restore.h"
 
+static uint32_t read_through(VFIODevice *vbasedev, uint32_t addr, int len)
+{
+    uint32_t value = 0;
+    int ret = vbasedev->io_ops->region_read(vbasedev,
+                                            VFIO_PCI_CONFIG_REGION_INDEX, addr,
+                                            len, &value);
+
+    if (ret != len) {
+        vfio_user_device_report(vbasedev, "cannot read %d bytes of"
+                                " configuration space at 0x%x: %s", len, addr,
+                                strreaderror(ret));
+        value = UINT32_MAX;
+    }
+    return le32_to_cpu(value);
+}
+
 uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
 {
     VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
+    VFIOUserGap *gap = &vfio_user_device_of(vbasedev)->gap;
     uint32_t value = 0;
 
     assert(bql_locked());
     if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
-        int ret = vbasedev->io_ops->region_read(vbasedev,
-                                                VFIO_PCI_CONFIG_REGION_INDEX,
-                                                addr, len, &value);
-
-        if (ret != len) {
-            vfio_user_device_report(vbasedev, "cannot read %d bytes of"
-                                    " configuration space at 0x%x: %s", len,
-                                    addr, strreaderror(ret));
-            value = UINT32_MAX;
+        value = read_through(vbasedev, addr, len);
+        /* a guest takes all ones for D3cold, or for a device that is gone */
+        if (vfio_user_gap_is_young(gap)) {
+            value = pci_default_read_config(pdev, addr, len);
         }
     }
-    return vfio_pci_config_merge(pdev, addr, len, le32_to_cpu(value));
+    return vfio_pci_config_merge(pdev, addr, len, value);
 }
 
 /* Whether a write sets a bit of the byte at an offset of a capability. */

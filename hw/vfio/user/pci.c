@@ -277,6 +277,11 @@ static bool setup_interrupts(VFIOUserPCIDevice *vudev, Error **errp)
 static bool resume_interrupts(VFIOUserPCIDevice *vudev,
                               const VFIOUserResume *how, Error **errp)
 {
+    /*
+     * First ERR and REQ: libvfio-user (0b28d20) stores the eventfd of each
+     * index as that of vector 0.  Test: /vfio-user/reconnect/signals.
+     */
+    vfio_user_pci_signals_resume(&vudev->signals, vudev->user.proxy);
     vfio_user_pci_interrupts_resume(&vudev->parent_obj, &vudev->user);
     return true;
 }
@@ -392,13 +397,6 @@ static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
     return true;
 }
 
-static bool resume_signals(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
-                           Error **errp)
-{
-    vfio_user_pci_signals_resume(&vudev->signals, vudev->user.proxy);
-    return true;
-}
-
 static void disarm_signals(VFIOUserPCIDevice *vudev)
 {
     vfio_user_pci_signals_disarm(&vudev->signals);
@@ -446,7 +444,7 @@ static const Step steps[] = {
     { setup_migration, teardown_migration, resume_migration },
     { start_tracking, NULL },
     { follow_vm, unfollow_vm },
-    { arm_signals, disarm_signals, resume_signals },
+    { arm_signals, disarm_signals },
     { vfio_user_pci_add_status, vfio_user_pci_remove_status },
     { begin_use, end_use },
 };

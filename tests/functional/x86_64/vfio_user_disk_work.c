@@ -1,14 +1,16 @@
 /*
  * Uses the disk of vfio-user-disk-server in a guest
  *
- *     vfio_user_disk_work numbers|storage|memory DISK
+ *     vfio_user_disk_work numbers|memory DISK
+ *     vfio_user_disk_work storage DISK [FIRST]
  *
  * Runs until SIGTERM and then prints what it has seen, in one line, or ends at
  * the first wrong word.  "numbers" reads the disk's first chunk repeatedly:
  * each read must continue where the last one stopped, and the data in memory
- * must still be the same much later.  "storage" writes the second half of the
- * disk repeatedly and reads what it wrote in the previous round.  Both bypass
- * the page cache: the device reads and writes the memory of this program.
+ * must still be the same much later.  "storage" writes 32 chunks of the disk
+ * repeatedly, by default its second half, and reads what it wrote in the
+ * previous round.  Both bypass the page cache: the device reads and writes the
+ * memory of this program.
  * "memory" does not use the disk but modifies a little memory without a pause:
  * a store that QEMU misses during migration is lost.
  *
@@ -34,7 +36,7 @@
 #define PAGE 4096
 #define PAGES 256
 #define FIRST 32
-#define LAST 64
+#define CHUNKS 32
 
 static volatile sig_atomic_t ended;
 
@@ -112,13 +114,14 @@ static uint64_t read_back(int disk, uint64_t *data, uint64_t round,
     return check(data, content(round, chunk), "stored");
 }
 
-static void storage(int disk)
+static void storage(int disk, uint64_t first)
 {
+    uint64_t last = first + CHUNKS;
     uint64_t *data = allocate(CHUNK);
     uint64_t round, sum = 0;
 
     for (round = 0; !ended || round == 0; round++) {
-        for (uint64_t chunk = FIRST; chunk < LAST; chunk++) {
+        for (uint64_t chunk = first; chunk < last; chunk++) {
             if (round) {
                 read_back(disk, data, round - 1, chunk);
             }
@@ -130,7 +133,7 @@ static void storage(int disk)
             }
         }
     }
-    for (uint64_t chunk = FIRST; chunk < LAST; chunk++) {
+    for (uint64_t chunk = first; chunk < last; chunk++) {
         sum += read_back(disk, data, round - 1, chunk);
     }
     printf("storage %llu sum %llu\n", (unsigned long long)round,
@@ -161,16 +164,16 @@ int main(int argc, char **argv)
         .sa_handler = on_end,
         .sa_flags = SA_RESTART,
     };
-    int disk = argc == 3 ? open(argv[2], O_RDWR | O_DIRECT) : -1;
+    int disk = argc >= 3 ? open(argv[2], O_RDWR | O_DIRECT) : -1;
 
     if (disk < 0) {
-        err(EXIT_FAILURE, "%s", argc == 3 ? argv[2] : "no disk");
+        err(EXIT_FAILURE, "%s", argc >= 3 ? argv[2] : "no disk");
     }
     sigaction(SIGTERM, &action, NULL);
     if (strcmp(argv[1], "numbers") == 0) {
         numbers(disk);
     } else if (strcmp(argv[1], "storage") == 0) {
-        storage(disk);
+        storage(disk, argc > 3 ? atoll(argv[3]) : FIRST);
     } else {
         memory();
     }

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_user_machine import (BOOT, FIRMWARE, QEMU, Guest, PeerError, Scene,
-                               Server)
+from vfio_user_machine import (BOOT, FIRMWARE, QEMU, REPLY, Guest, PeerError,
+                               Scene, Server, wait_until)
 from vfio_user_models import E1000E, NVME, Model
 
 MIB = 1 << 20
@@ -89,9 +89,11 @@ class Exported:
                  pass_fds: Sequence[int] = ()) -> None:
         """Start the server; where is bus, slot and function in the guest."""
         child = ["-device", model.child] if model.child else []
-        self.server: Export = scene.server(
-            functools.partial(Export, model.device.format(ident=ident),
-                              [*child, *args], pass_fds))
+        self.scene = scene
+        self.start = functools.partial(
+            Export, model.device.format(ident=ident), [*child, *args], pass_fds)
+        self.server: Export = scene.server(self.start)
+        self.spare: Export | None = None
         self.model = model
         self.ident = ident
         self.function = f"0000:{where}"
@@ -108,6 +110,30 @@ class Exported:
         return ",".join(f"{name}={value}" for name, value
                         in self.options.items())
 
+    def lose(self) -> None:
+        """Kill the server.  Nobody listens on its socket then."""
+        self.server.kill()
+
+    def prepare(self) -> None:
+        """Start the next server, on a socket that the client does not know."""
+        self.spare = self.scene.server(self.start)
+
+    def restart(self) -> None:
+        """Start the server again, unless that was prepared, and move its socket
+        to where the client looks for it."""
+        server = self.spare or self.scene.server(self.start)
+        self.spare = None
+        server.path = server.path.rename(self.server.path)
+        self.server = server
+
+    def returns(self) -> list[int]:
+        """Return the time in milliseconds for which the client had no server,
+        for each time that it was connected again."""
+        lines = list(self.guest.log.lines)
+        again = re.compile(f"{self.server.path}: connected again after "
+                           r"(\d+) ms$")
+        return [int(match[1]) for match in filter(None, map(again.search, lines))]
+
     def plug(self, bus: str) -> None:
         """Plug it into a running guest."""
         self.guest.qmp("device_add", bus=bus, **self.options)
@@ -123,6 +149,12 @@ class Exported:
         self.guest.sh(f"modprobe $(cat {self.folder}/modalias) && "
                       f"modprobe -a {' '.join(self.model.modules)}", BOOT)
         return self.guest.sh(f"basename $(readlink {self.folder}/driver)")
+
+    def bind_again(self) -> None:
+        """Unbind the driver and bind it again."""
+        self.guest.sh(f"cd $(readlink -f {self.folder}/driver) && "
+                      f"echo {self.function} >unbind && "
+                      f"echo {self.function} >bind", BOOT)
 
     def reset(self) -> None:
         """Reset the function through the guest's sysfs."""
@@ -172,7 +204,8 @@ class Disk(Exported):
             file.truncate(2 * half)
         super().__init__(
             scene, ident, where, model,
-            ["-drive", f"if=none,id=image,format=raw,file={self.image}"])
+            ["-drive", "if=none,id=image,format=raw,file.locking=off,"
+             f"file.filename={self.image}"])
         self.scratch = f"/tmp/{ident}"
         self.node = ""
         self.jobs = 0
@@ -215,6 +248,12 @@ class Disk(Exported):
                     f"; touch {self.scratch}.over.{number})"
                     f" 2>/dev/null >{self.scratch}.sums.{number} & "
                     for number in range(jobs)))
+
+    def wait_for_write(self, size: int) -> None:
+        """Wait until the first job has written a number of bytes."""
+        with open(self.image, "rb") as file:
+            wait_until(f"{size} bytes written", lambda: any(
+                os.pread(file.fileno(), 4096, self.half + size - 4096)), LONG)
 
     def over(self) -> str:
         """Return a shell command that waits until all jobs are done."""
@@ -301,15 +340,16 @@ class Card(Exported):
         # The slot is part of it, so that each card has a different network.
         self.net = f"10.0.{int(where[3:5], 16)}"
         ours, theirs = socket.socketpair()
-        with theirs:
-            super().__init__(
-                scene, ident, where, model,
-                ["-chardev", f"socket,id=far,fd={theirs.fileno()}",
-                 "-netdev", "user,id=net,restrict=on,ipv6=off,"
-                 f"net={self.net}.0/24,"
-                 f"guestfwd=tcp:{self.net}.100:{self.PORT}-chardev:far"],
-                [theirs.fileno()])
+        # Both stay open: the server may be started again.
         scene.callback(ours.close)
+        scene.callback(theirs.close)
+        super().__init__(
+            scene, ident, where, model,
+            ["-chardev", f"socket,id=far,fd={theirs.fileno()}",
+             "-netdev", "user,id=net,restrict=on,ipv6=off,"
+             f"net={self.net}.0/24,"
+             f"guestfwd=tcp:{self.net}.100:{self.PORT}-chardev:far"],
+            [theirs.fileno()])
         self.connection = ours
         self.size = size
         self.scratch = f"/tmp/{ident}"
@@ -325,12 +365,18 @@ class Card(Exported):
             f"until [ $(cat /sys/class/net/{self.name}/carrier) = 1 ];"
             " do usleep 10000; done")
 
+    def fill_ring(self) -> None:
+        """Send as many packets as its transmit ring has room for, and more, to
+        the broadcast address, which needs no ARP."""
+        self.guest.sh("for number in $(seq 16); do ping -s 60000 -c 1 -W 1"
+                      f" {self.net}.255 <&- >&- 2>&- & done")
+
     def down(self) -> None:
         """Take it down: QEMU's server aborts if its device raises INTx while
         there is no client."""
         self.guest.sh(f"ip link set {self.name} down")
 
-    def begin(self) -> None:
+    def begin(self, timeout: float = REPLY) -> None:
         """Start an echo server in the guest, and begin to send.
 
         Sending starts only after it is connected: otherwise QEMU's network would
@@ -340,7 +386,7 @@ class Card(Exported):
             f"nc {self.net}.100 {self.PORT} -e tee {self.scratch}"
             f" <&- >&- 2>&- & echo $! >{self.scratch}.pid; until netstat -tn |"
             f" grep -q '{self.net}.100:{self.PORT} .*ESTABLISHED';"
-            " do usleep 10000; done")
+            " do usleep 10000; done", timeout)
         self.echo = Echo(self.connection, os.urandom(self.size))
 
     def finish(self) -> list[str]:

@@ -56,6 +56,16 @@ class PeerError(Exception):
     """A peer did not do what was expected, or not in time."""
 
 
+def wait_until(what: str, check: Callable[[], bool],
+               timeout: float = REPLY) -> None:
+    """Wait for something that no peer reports."""
+    deadline = time.monotonic() + timeout
+    while not check():
+        if time.monotonic() > deadline:
+            raise PeerError(f"not {what} in {timeout} s")
+        time.sleep(0.01)
+
+
 class Transcript(threading.Thread):
     """The output of one peer, read line by line as it is written."""
 
@@ -141,11 +151,22 @@ class Peer:
             self.process.kill()
             self.process.wait()
 
+    def kill(self) -> None:
+        """End it as the kernel ends a process that is out of memory."""
+        self.process.kill()
+        self.process.wait()
+
     def count(self) -> tuple[int, int]:
         """Return the number of its open descriptors and threads."""
         proc = Path("/proc") / str(self.pid)
         return (len(list((proc / "fd").iterdir())),
                 len(list((proc / "task").iterdir())))
+
+    def resident(self) -> int:
+        """Return the bytes of its own memory, without shared memory, that are
+        resident."""
+        status = (Path("/proc") / str(self.pid) / "status").read_text()
+        return 1024 * int(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.M)[1])
 
 
 class Access(NamedTuple):

@@ -38,6 +38,11 @@ NO_MSI = ("DEVICE_GET_IRQ_INFO: interrupt index 1 has 0 interrupts",)
 
 NVME = Model("nvme,serial={ident},drive=image", "nvme", ("nvme",))
 
+# For a guest that resets the controller with requests in flight.  With shadow
+# doorbells, QEMU misses the next requests of a queue that Linux used before it
+# configured them again: nvme_dbbuf_config() does not write the event index.
+NVME_RESETS = NVME._replace(device=NVME.device + ",dbcs=off")
+
 DISKS = {
     "nvme": NVME,
     "virtio-blk": Model(f"virtio-blk-pci,drive=image,{VIRTIO}", "virtio-pci",
