@@ -69,6 +69,15 @@ static void get_counter(Object *obj, Visitor *v, const char *name,
     visit_type_uint64(v, name, &value, errp);
 }
 
+static void get_dropped_writes(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    VFIOUserPCIDevice *vudev = VFIO_USER_PCI(obj);
+    uint64_t value = vfio_user_gap_dropped_writes(&vudev->user.gap);
+
+    visit_type_uint64(v, name, &value, errp);
+}
+
 static const struct {
     const char *name;
     const char *description;
@@ -186,6 +195,12 @@ void vfio_user_pci_add_properties(DeviceClass *dc)
         object_class_property_set_description(klass, counters[i].name,
                                               counters[i].description);
     }
+    object_class_property_add(klass, "x-dropped-writes", "uint64",
+                              get_dropped_writes, NULL, NULL, NULL);
+    object_class_property_set_description(klass, "x-dropped-writes",
+                                          "Read-only counter: register writes"
+                                          " that were lost because there was"
+                                          " no server");
 }
 
 void vfio_user_pci_add_aliases(Object *obj)
