@@ -184,6 +184,10 @@ static void attempt_end(VFIOUserPCIDevice *vudev)
     }
     resume(vudev, r->attempt);
     attempt_free(g_steal_pointer(&r->attempt));
+    if (r->in_gap) {
+        /* as on_lost() ignores a server that is lost before it is used */
+        vfio_user_pci_reconnect_begin(vudev);
+    }
 }
 
 static void attempt_done(void *opaque)
@@ -242,7 +246,7 @@ void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev)
             r->delay_ms = MIN(FIRST_DELAY_MS, r->ms);
         }
     }
-    if (!r->attempt && !r->rejected) {
+    if (!r->attempt && !r->rejected && !timer_pending(r->timer)) {
         schedule(r);
     }
 }
