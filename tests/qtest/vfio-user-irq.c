@@ -113,10 +113,12 @@ void vfio_user_irq_check(VFIOUserRig *rig, unsigned vector)
 void vfio_user_irq_enable_msi(VFIOUserRig *rig, bool on)
 {
     const uint8_t cap = VFIO_USER_MODEL_MSI;
+    uint16_t flags = qpci_config_readw(rig->dev, cap + PCI_MSI_FLAGS);
 
     qpci_config_writel(rig->dev, cap + PCI_MSI_ADDRESS_LO, VFIO_USER_IRQ_RAM);
     qpci_config_writew(rig->dev, cap + PCI_MSI_DATA_64, 0x4560);
-    qpci_config_writew(rig->dev, cap + PCI_MSI_FLAGS, PCI_MSI_FLAGS_64BIT |
+    flags &= ~(PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE);
+    qpci_config_writew(rig->dev, cap + PCI_MSI_FLAGS, flags |
                        (on ? PCI_MSI_FLAGS_ENABLE : 0) |
                        VFIO_USER_MODEL_MSI_VECTORS_LOG << 4);
 }

@@ -335,6 +335,12 @@ int main(int argc, char **argv)
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_reconnect_tests();
+    vfio_user_add_reconnect_compare_tests();
+    vfio_user_add_reconnect_fault_tests();
+    vfio_user_add_reconnect_gap_tests();
+    vfio_user_add_reconnect_migration_tests();
+    vfio_user_add_reconnect_order_tests();
+    vfio_user_add_reconnect_vcpu_tests();
     vfio_user_add_switch_tests();
     vfio_user_add_dirty_size_tests();
     vfio_user_add_dirty_tests();

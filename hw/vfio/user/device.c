@@ -21,9 +21,10 @@
 #include "hw/vfio/user/region-info.h"
 #include "trace.h"
 
+/* With the big QEMU lock, a gap is open while a server is told everything. */
 static bool device_is_lost(VFIOUserDevice *udev)
 {
-    return vfio_user_gap_is_open(&udev->gap) ||
+    return (vfio_user_gap_is_open(&udev->gap) && !bql_locked()) ||
            vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
 }
 

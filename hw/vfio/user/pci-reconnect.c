@@ -173,7 +173,7 @@ void vfio_user_pci_reconnect_begin(VFIOUserPCIDevice *vudev)
             r->delay_ms = MIN(FIRST_DELAY_MS, r->ms);
         }
     }
-    if (!r->attempt && !r->rejected) {
+    if (!r->attempt && !r->rejected && !timer_pending(r->timer)) {
         schedule(r);
     }
 }

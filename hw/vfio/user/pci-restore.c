@@ -220,13 +220,13 @@ static void resume_power(VFIOPCIDevice *vdev, const VFIOUserPCIWritten *written)
     }
 }
 
-void vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
+bool vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
                                  const VFIOUserPCIWritten *written)
 {
     VFIOUserPCIConfig before;
 
     if (!vfio_user_pci_config_fetch(vdev, &before)) {
-        return;
+        return false;
     }
     for (unsigned i = 0; i < sizeof(before.bytes); i++) {
         before.bytes[i] = (before.bytes[i] & ~written->mask.bytes[i]) |
@@ -234,6 +234,7 @@ void vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
     }
     vfio_user_pci_config_restore(vdev, &before);
     resume_power(vdev, written);
+    return true;
 }
 
 /* Clears the writable bits of a register, if any is set. */

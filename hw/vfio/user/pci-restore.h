@@ -58,8 +58,10 @@ void vfio_user_pci_written_note(VFIOUserPCIWritten *w, uint32_t addr,
  *
  * Writes the settings of the guest to a server that has just begun: those that
  * vfio_user_pci_config_restore() restores, and the power state, which is last.
+ *
+ * Returns true, or false after reporting that nothing could be read.
  */
-void vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
+bool vfio_user_pci_config_resume(VFIOPCIDevice *vdev,
                                  const VFIOUserPCIWritten *written);
 
 /**

@@ -201,7 +201,10 @@ static bool resume_config(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
                           Error **errp)
 {
     vudev->user.reset_pending = false;
-    vfio_user_pci_config_resume(&vudev->parent_obj, &vudev->written);
+    if (!vfio_user_pci_config_resume(&vudev->parent_obj, &vudev->written)) {
+        error_setg(errp, "cannot restore configuration space");
+        return false;
+    }
     return true;
 }
 

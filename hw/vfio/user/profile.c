@@ -50,16 +50,30 @@ static bool take_region(VFIOUserDevice *udev, uint32_t index,
     return true;
 }
 
-/* Servers may refuse to say anything of an index; that is compared, too. */
+/* @ret: of a command that servers may refuse */
+static bool has_replied(VFIOUserDevice *udev, int ret, const char *command,
+                        Error **errp)
+{
+    if (ret == -ETIMEDOUT) {
+        error_setg(errp, "%s: no reply", command);
+        return false;
+    }
+    return ret >= 0 || vfio_user_proxy_check(udev->proxy, errp);
+}
+
+/*
+ * Servers may refuse to say anything of an index; that is compared, too.  A
+ * server that does not reply has said nothing.
+ */
 static bool take_irqs(VFIOUserDevice *udev, VFIOUserProfile *p, Error **errp)
 {
     unsigned count = MIN(p->info.num_irqs, VFIO_USER_PROFILE_IRQS);
 
     for (unsigned i = 0; i < count; i++) {
         struct vfio_irq_info info = { };
+        int ret = vfio_user_device_get_irq_info(udev, i, &info);
 
-        if (vfio_user_device_get_irq_info(udev, i, &info) < 0 &&
-            !vfio_user_proxy_check(udev->proxy, errp)) {
+        if (!has_replied(udev, ret, "DEVICE_GET_IRQ_INFO", errp)) {
             return false;
         }
         p->irqs[i].flags = info.flags;
@@ -121,15 +135,17 @@ static bool take_migration(VFIOUserDevice *udev, VFIOUserProfile *p,
                            Error **errp)
 {
     Feature f = { };
+    int ret;
 
     if (udev->no_device_feature) {
         return true;
     }
-    if (ask_migration(udev, &f, VFIO_DEVICE_FEATURE_PROBE) == 0 &&
-        ask_migration(udev, &f, 0) == 0) {
+    ret = ask_migration(udev, &f, VFIO_DEVICE_FEATURE_PROBE);
+    ret = ret < 0 ? ret : ask_migration(udev, &f, 0);
+    if (ret >= 0) {
         p->migration_flags = f.flags;
     }
-    return vfio_user_proxy_check(udev->proxy, errp);
+    return has_replied(udev, ret, "DEVICE_FEATURE", errp);
 }
 
 VFIOUserProfile *vfio_user_profile_take(VFIOUserDevice *udev,
