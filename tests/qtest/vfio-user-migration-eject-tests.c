@@ -3,7 +3,8 @@
  *
  * device_del is refused during migration, but the guest may eject a device at
  * any time.  The device must not reappear at the destination: the migration
- * fails, and the next one works without the device.
+ * fails, and the next one works without the device.  Once all of the device was
+ * sent, the migration completes instead, so that only one VM runs.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +12,7 @@
 #include "qemu/osdep.h"
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/vfio.h>
 
 #include "qobject/qdict.h"
 #include "vfio-user-migration-rig.h"
@@ -20,6 +22,9 @@
 
 #define PCIHP_EJECT 0xae08
 #define EJECT_SLOT (1 << 4)
+
+#define STATE AT_OFFSET(VFIO_USER_MIGRATION1_REGION, 0)
+#define TO(state) AT(VFIO_USER_MIG_ ## state)
 
 static void eject_device(VFIOUserMigVM *vm)
 {
@@ -218,6 +223,164 @@ static void test_nowhere(const void *opaque)
     vfio_user_mig_wait(from, "completed");
 }
 
+/* The server is busy */
+
+#define PAGES(what) \
+    ON(VFIO_USER_DIRTY_PAGES, \
+       AT_FEATURE(VFIO_IOMMU_DIRTY_PAGES_FLAG_ ## what))
+#define LOGGING(deed, what) \
+    ON(VFIO_USER_DEVICE_FEATURE, \
+       AT_FEATURE(VFIO_DEVICE_FEATURE_ ## deed | \
+                  VFIO_USER_FEATURE_DMA_LOGGING_ ## what))
+
+/* How long the server needs for a dirty query, ms */
+#define BUSY_MS 300
+
+/* A server that is slow or held at one message */
+typedef struct Row {
+    const char *name;
+    const VFIOUserModel *const *model;
+    VFIOUserRule rule;
+} Row;
+
+static const Row busy_rows[] = {
+    { "1/busy", &vfio_user_mig_region,
+      { PAGES(GET_BITMAP), DO_DELAY, BUSY_MS } },
+    { "2/busy", &vfio_user_mig_pre_copy,
+      { LOGGING(GET, REPORT), DO_DELAY, BUSY_MS } },
+    { "2-stop-copy/busy", &vfio_user_mig_stop_copy,
+      { LOGGING(GET, REPORT), DO_DELAY, BUSY_MS } },
+};
+
+/*
+ * QEMU waits for the server and then unmaps the memory.  A server that only
+ * lost its client might still write to memory that the next migration sends.
+ */
+static void test_busy(const void *opaque)
+{
+    const Row *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    VFIOUserModel model = **row->model;
+    VFIOUserMigVM *vm;
+    unsigned maps;
+
+    model.migration.record = (VFIOUserRecordModel) { 4 * KiB };
+    vm = vfio_user_mig_vm_run_shared(&model);
+    vfio_user_mig_vm_fill(vm, SEED);
+    maps = vfio_user_server_maps(vm->server[0]);
+    g_assert_cmpuint(maps, >, 0);
+    vfio_user_server_forget(vm->server[0]);
+    vfio_user_server_set_rules(vm->server[0], rules);
+    /* long enough for QEMU to sync dirty pages while the VM runs */
+    qtest_memset(vm->qts, 8 * MiB, 0x5a, 16 * MiB);
+    vfio_user_mig_set(vm, "max-bandwidth", 32 * MiB);
+    vfio_user_mig_downtime(vm, 0);
+    vfio_user_mig_start(vm, "exec:cat > /dev/null");
+    vfio_user_server_wait(vm->server[0], row->rule.when);
+    g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
+                                          VFIO_USER_DMA_UNMAP), ==, 0);
+    eject_device(vm);
+    g_assert_cmpuint(vfio_user_server_saw(vm->server[0],
+                                          VFIO_USER_DMA_UNMAP), ==, maps);
+    check_failed(vm, NULL);
+    vfio_user_mig_vm_free(vm);
+}
+
+/* After all of the device was sent */
+
+static const Row sent_rows[] = {
+    { "1/sent", &vfio_user_mig_region,
+      { ON(VFIO_USER_REGION_WRITE, STATE, .nth = 2), DO_HOLD } },
+    { "2/sent", &vfio_user_mig_pre_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_HOLD } },
+    { "2-stop-copy/sent", &vfio_user_mig_stop_copy,
+      { ON(VFIO_USER_DEVICE_FEATURE, TO(STOP), .nth = 2), DO_HOLD } },
+};
+
+static bool is_running(VFIOUserMigVM *vm)
+{
+    QDict *response = qtest_qmp(vm->qts, "{'execute': 'query-status'}");
+    bool running = qdict_get_bool(qdict_get_qdict(response, "return"),
+                                  "running");
+
+    qobject_unref(response);
+    return running;
+}
+
+/* A reset completes the request that the guest has not answered. */
+static void unplug_by_reset(VFIOUserMigVM *vm)
+{
+    qtest_qmp_assert_success(vm->qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(vm->qts, "DEVICE_DELETED");
+    vfio_user_server_wait_client(vm->server[0], false);
+}
+
+/* Checks that the VM runs at the destination only, with its device. */
+static void check_moved(VFIOUserMigVM *from, VFIOUserMigVM *to)
+{
+    vfio_user_mig_arrive(from, to);
+    g_assert_false(is_running(from));
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* The source waits for the destination, whose server is held. */
+static void test_sent(const void *opaque)
+{
+    const Row *row = opaque;
+    const VFIOUserRule rules[] = { row->rule, { } };
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(*row->model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(*row->model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    vfio_user_mig_capability(from, "return-path");
+    vfio_user_mig_listen(to, uri);
+    vfio_user_server_set_rules(to->server[0], rules);
+    qtest_qmp_device_del_send(from->qts, "dut0");
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_wait(to->server[0], row->rule.when);
+    vfio_user_mig_wait(from, "device");
+    unplug_by_reset(from);
+    vfio_user_server_release(to->server[0]);
+    check_moved(from, to);
+}
+
+/* In postcopy, the destination runs before all memory was sent. */
+static void test_sent_postcopy(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    if (!vfio_user_mig_try_capability(from, "postcopy-ram", true) ||
+        !vfio_user_mig_try_capability(to, "postcopy-ram", true)) {
+        g_test_skip("postcopy-ram");
+        return;
+    }
+    qtest_qmp_device_del_send(from->qts, "dut0");
+    vfio_user_mig_set(from, "max-postcopy-bandwidth", MiB);
+    vfio_user_mig_listen(to, uri);
+    eject_start_slowly(from, uri);
+    qtest_qmp_assert_success(from->qts,
+                             "{'execute': 'migrate-start-postcopy'}");
+    vfio_user_mig_wait(from, "postcopy-active");
+    vfio_user_mig_wait_running(to);
+    unplug_by_reset(from);
+    vfio_user_mig_set(from, "max-postcopy-bandwidth", GiB);
+    check_moved(from, to);
+}
+
+static void add_rows(const Row *rows, unsigned count,
+                     void (*test)(const void *opaque))
+{
+    for (unsigned i = 0; i < count; i++) {
+        g_autofree char *path =
+            g_strdup_printf("/vfio-user/migration-eject/%s", rows[i].name);
+
+        qtest_add_data_func(path, &rows[i], test);
+    }
+}
+
 void vfio_user_add_migration_eject_tests(void)
 {
     static const VFIOUserModel *const *const servers[] = {
@@ -235,6 +398,7 @@ void vfio_user_add_migration_eject_tests(void)
         { "switchover", test_switchover },
         { "connecting", test_connecting },
         { "nowhere", test_nowhere },
+        { "sent-postcopy", test_sent_postcopy },
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(servers) * ARRAY_SIZE(tests); i++) {
@@ -246,4 +410,6 @@ void vfio_user_add_migration_eject_tests(void)
         qtest_add_data_func(path, servers[server],
                             tests[i % ARRAY_SIZE(tests)].test);
     }
+    add_rows(busy_rows, ARRAY_SIZE(busy_rows), test_busy);
+    add_rows(sent_rows, ARRAY_SIZE(sent_rows), test_sent);
 }

@@ -90,6 +90,12 @@ void vfio_user_migrating_reset(VFIOUserMigrating *m)
 
 void vfio_user_migrating_reset_keep_state(VFIOUserMigrating *m)
 {
+    if (m->habits->keeps_data) {
+        if (m->state == VFIO_USER_MIG_ERROR) {
+            vfio_user_migrating_reset(m);
+        }
+        return;
+    }
     m->ignores_data = m->state == VFIO_USER_MIG_RESUMING;
     g_byte_array_set_size(m->sink, 0);
 }

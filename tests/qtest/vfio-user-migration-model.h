@@ -61,7 +61,7 @@ void vfio_user_migrating_reset(VFIOUserMigrating *m);
 /*
  * Resets the device of a server that keeps the migration state.  The data
  * loaded so far is lost, and further data is ignored until the next state
- * change.
+ * change.  If the server also keeps the data, only ERROR is left.
  */
 void vfio_user_migrating_reset_keep_state(VFIOUserMigrating *m);
 

@@ -3,7 +3,8 @@
  *
  * If a VM is reset while it is stopped, the device is reset when it runs
  * again.  This must not destroy state loaded in the meantime, and saved state
- * must be that after the reset.
+ * must be that after the reset.  When a migration begins again, a reset discards
+ * the data loaded so far, if the server offers it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -442,6 +443,91 @@ static void test_savevm_lost(const void *opaque)
     vfio_user_mig_wait_running(vm);
 }
 
+/* The source begins again */
+
+/* The VM is stopped and continued after the destination has begun to load. */
+static void mig_reset_begin_again(VFIOUserMigVM *from, VFIOUserMigVM *to)
+{
+    mig_reset_stop_vm(from);
+    mig_reset_continue_vm(from);
+    vfio_user_mig_set(from, "max-bandwidth", 1 * GiB);
+    vfio_user_mig_downtime(from, 2000);
+    vfio_user_mig_arrive(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
+/* Checks that the server was told a second time to load. */
+static void check_loaded_again(VFIOUserServer *s, const VFIOUserModel *model)
+{
+    if (model->migration1) {
+        /* RESUMING, RUNNING, STOP, RUNNING, RESUMING */
+        vfio_user_server_see(s, VFIO_USER_REGION_WRITE, STATE, .nth = 5);
+    } else {
+        vfio_user_server_see(s, VFIO_USER_DEVICE_FEATURE,
+                             AT(VFIO_USER_MIG_RESUMING), .nth = 2);
+    }
+}
+
+/* A server that does not offer DEVICE_RESET discards the data without it. */
+static void test_again_resetless(const void *opaque)
+{
+    static const VFIOUserRule rules[] = {
+        { ON(VFIO_USER_DEVICE_RESET), DO_FAIL, ENOTTY },
+        { }
+    };
+    VFIOUserModel model = *vfio_user_mig_model_of(opaque);
+    VFIOUserMigVM *from, *to;
+    g_autofree char *uri = NULL;
+
+    model.flags &= ~VFIO_DEVICE_FLAGS_RESET;
+    from = vfio_user_mig_source(&model, SEED);
+    to = vfio_user_mig_destination(&model);
+    uri = vfio_user_mig_uri(to);
+    vfio_user_server_set_rules(to->server[0], rules);
+    vfio_user_mig_listen(to, uri);
+    mig_reset_start_slowly(from, uri);
+    wait_pre_copy(from->server[0], &model);
+    mig_reset_begin_again(from, to);
+    check_loaded_again(to->server[0], &model);
+    g_assert_cmpuint(vfio_user_server_saw(to->server[0],
+                                          VFIO_USER_DEVICE_RESET), ==, 0);
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
+/*
+ * A server that keeps the data through a reset finds it incomplete and goes to
+ * ERROR.  The destination leaves ERROR and loads the data again.
+ */
+static void test_again_incomplete(const void *opaque)
+{
+    static const VFIOUserPersonality keeps = {
+        .keeps_state = true, .keeps_data = true
+    };
+    VFIOUserModel model = *vfio_user_mig_model_of(opaque);
+    VFIOUserMigVM *from, *to;
+    g_autofree char *uri = NULL, *said = NULL;
+
+    model.personality = &keeps;
+    model.migration.grows = 4 * MiB;
+    from = vfio_user_mig_source(&model, SEED);
+    to = vfio_user_mig_destination(&model);
+    uri = vfio_user_mig_uri(to);
+    /* slower than the data grows, so it never ends */
+    vfio_user_mig_set(from, "max-bandwidth", 1 * MiB);
+    vfio_user_mig_downtime(from, 0);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    vfio_user_server_see(to->server[0], VFIO_USER_MIG_DATA_WRITE, .nth = 3);
+    mig_reset_begin_again(from, to);
+    check_loaded_again(to->server[0], &model);
+    said = vfio_user_mig_said(to);
+    g_assert_nonnull(strstr(said, "the device was in its error state and has"
+                                  " been reset"));
+    vfio_user_mig_vm_free(to);
+    vfio_user_mig_vm_free(from);
+}
+
 static void add(const char *name, const VFIOUserModel *const *model,
                 void (*test)(const void *opaque))
 {
@@ -472,7 +558,9 @@ void vfio_user_add_migration_reset_tests(void)
         add("loading", servers[i], test_reset_loading);
         add("resuming", servers[i], test_reset_resuming);
         add("loaded", servers[i], test_reset_loaded);
+        add("again-resetless", servers[i], test_again_resetless);
     }
+    add("again-incomplete", &vfio_user_mig_pre_copy, test_again_incomplete);
     qtest_add_func("/vfio-user/migration-reset/savevm-endless",
                    test_savevm_endless);
 }

@@ -31,6 +31,7 @@ typedef struct VFIOUserPersonality {
     bool pads_reads;            /* pads MIG_DATA_READ to the asked size */
     uint32_t most_read;         /* limit of MIG_DATA_READ; 0: none */
     bool keeps_state;           /* DEVICE_RESET keeps migration state */
+    bool keeps_data;            /* and the data loaded so far */
     bool no_migration2;         /* lacks DEVICE_FEATURE */
     bool no_migration1;         /* lacks DIRTY_PAGES */
 

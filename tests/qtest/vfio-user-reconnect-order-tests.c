@@ -91,14 +91,14 @@ typedef struct Row {
  * itself.
  */
 static const Row rows[] = {
-    { "idle", .story = "VIRQcFXMcCSDS" },
-    { "intx", INTX, .story = "VIRQcFXMcCSDS" },
-    { "msi", MSI, .story = "VIRQcFXMcCSDS" },
-    { "msix", MSIX, .story = "VIRQcFXMcCSDS" },
+    { "idle", .story = "VIRQcFXMcCSD" },
+    { "intx", INTX, .story = "VIRQcFXMcCSD" },
+    { "msi", MSI, .story = "VIRQcFXMcCSD" },
+    { "msix", MSIX, .story = "VIRQcFXMcCSD" },
     { "migration", MSIX, VFIO_USER_MODEL_STOP_COPY,
-      .story = "VIRQcFXMcCSDFS" },
-    { "twin", MSIX, .twin = true, .story = "VIRQcFXMcCSDS" },
-    { "cannot-reset", MSIX, .cannot_reset = true, .story = "VIRQcFMcCSDS" },
+      .story = "VIRQcFXMcCSDF" },
+    { "twin", MSIX, .twin = true, .story = "VIRQcFXMcCSD" },
+    { "cannot-reset", MSIX, .cannot_reset = true, .story = "VIRQcFMcCSD" },
 };
 
 static void make_model(VFIOUserModel *model, const Row *row)

@@ -99,9 +99,10 @@ void vfio_user_container_use(VFIOUserContainer *c, VFIOUserProxy *proxy);
 /**
  * vfio_user_container_resume:
  *
- * The server knows no maps, and its device accepts them.  Sends all maps, one after the other, and waits for the replies.  If dirty
- * pages are tracked, all memory that is shared counts as dirty, and tracking
- * begins anew.  The connection fails if the server refuses a map.
+ * The server knows no maps, and its device accepts them.  Sends all maps, one
+ * after the other, and waits for the replies.  If dirty pages are tracked, all
+ * memory that is shared counts as dirty, and tracking begins anew.  The
+ * connection fails if the server refuses a map.
  */
 void vfio_user_container_resume(VFIOUserContainer *c);
 

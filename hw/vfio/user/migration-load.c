@@ -86,8 +86,8 @@ static int load_set_state(VFIOUserMigration *m, VFIOUserMigState to,
 /*
  * Enters RESUMING after a reset.  libvfio-user still reports RESUMING, but the
  * device may have left it, and libvfio-user informs the device only about a
- * change.  So change to STOP first.  Of a server that kept the data so far and
- * finds it incomplete, that leads to ERROR, from which RESUMING is entered, too.
+ * change.  So change to STOP first.  A server that kept the data so far, and
+ * finds it incomplete, goes to ERROR; RESUMING is entered from there, too.
  */
 static int enter_resuming(VFIOUserMigration *m, Error **errp)
 {

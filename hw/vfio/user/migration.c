@@ -578,7 +578,9 @@ static bool check_connected(VFIOUserMigration *m, Error **errp)
 
     if (cause) {
         error_setg(errp, "%s: a device without a server cannot be saved,"
-                   " unplug it: %s", m->name, cause);
+                   " %s: %s", m->name, m->d.udev->gap.expected ?
+                   "unplug it or wait until a server is back" : "unplug it",
+                   cause);
     }
     return !cause;
 }

@@ -55,7 +55,7 @@ static const Property vfio_user_pci_properties[] = {
                        VFIO_USER_TIMEOUT_MS),
     DEFINE_PROP_UINT32("reconnect-ms", VFIOUserPCIDevice, reconnect.ms, 0),
     DEFINE_PROP_UINT32("reconnect-wait-ms", VFIOUserPCIDevice,
-                       user.gap.wait_ms, 1000),
+                       user.gap.wait_ms, 5000),
     DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
                        parent_obj.intx.mmap_timeout, 1100),
     DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
