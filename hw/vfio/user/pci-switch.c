@@ -78,7 +78,8 @@ static bool check_known(VFIOUserPCIDevice *vudev, Error **errp)
 
 static bool coroutine_fn examine(Switch *s, Error **errp)
 {
-    if (vfio_user_worker_run(vfio_user_attempt_run, s->a) < 0) {
+    if (vfio_user_worker_await("vfio-user-try", vfio_user_attempt_run,
+                               s->a) < 0) {
         error_setg(errp, "%s", vfio_user_attempt_why_not(s->a));
         return false;
     }
@@ -87,7 +88,7 @@ static bool coroutine_fn examine(Switch *s, Error **errp)
 
 static bool coroutine_fn prepare(Switch *s, Error **errp)
 {
-    int ret = vfio_user_worker_run(move_ahead, s);
+    int ret = vfio_user_worker_await("vfio-user-mig", move_ahead, s);
 
     if (ret < 0) {
         error_propagate(errp, g_steal_pointer(&s->err));

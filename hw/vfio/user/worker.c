@@ -62,3 +62,35 @@ void vfio_user_worker_start(const char *name, VFIOUserWork *what,
     *w = (Worker) { what, then, opaque };
     qemu_thread_create(&thread, name, run_thread, w, QEMU_THREAD_DETACHED);
 }
+
+typedef struct Awaited {
+    VFIOUserWork *work;
+    void *opaque;
+    int ret;
+    Coroutine *co;
+} Awaited;
+
+static int work_awaited(void *opaque)
+{
+    Awaited *a = opaque;
+
+    a->ret = a->work(a->opaque);
+    return 0;
+}
+
+static void wake(void *opaque)
+{
+    Awaited *a = opaque;
+
+    aio_co_wake(a->co);
+}
+
+int coroutine_fn vfio_user_worker_await(const char *name, VFIOUserWork *what,
+                                        void *opaque)
+{
+    Awaited a = { what, opaque, .co = qemu_coroutine_self() };
+
+    vfio_user_worker_start(name, work_awaited, wake, &a);
+    qemu_coroutine_yield();
+    return a.ret;
+}

@@ -27,6 +27,16 @@ typedef int VFIOUserWork(void *opaque);
 int coroutine_fn vfio_user_worker_run(VFIOUserWork *work, void *opaque);
 
 /**
+ * vfio_user_worker_await:
+ * @name: as for vfio_user_worker_start()
+ *
+ * As vfio_user_worker_run(), for work that is rare: its thread ends with it,
+ * while the threads of a pool stay for a while.
+ */
+int coroutine_fn vfio_user_worker_await(const char *name, VFIOUserWork *work,
+                                        void *opaque);
+
+/**
  * vfio_user_worker_start:
  * @name: of the thread, less than 16 bytes
  * @done: called by the main loop once @work is done; its result is not used
