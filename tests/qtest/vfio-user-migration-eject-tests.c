@@ -344,34 +344,8 @@ static void test_sent(const void *opaque)
     check_moved(from, to);
 }
 
-/* In postcopy, the destination runs before all memory was sent. */
-static void test_sent_postcopy(const void *opaque)
-{
-    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
-    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
-    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
-    g_autofree char *uri = vfio_user_mig_uri(to);
-
-    if (!vfio_user_mig_try_capability(from, "postcopy-ram", true) ||
-        !vfio_user_mig_try_capability(to, "postcopy-ram", true)) {
-        g_test_skip("postcopy-ram");
-        return;
-    }
-    qtest_qmp_device_del_send(from->qts, "dut0");
-    vfio_user_mig_set(from, "max-postcopy-bandwidth", MiB);
-    vfio_user_mig_listen(to, uri);
-    eject_start_slowly(from, uri);
-    qtest_qmp_assert_success(from->qts,
-                             "{'execute': 'migrate-start-postcopy'}");
-    vfio_user_mig_wait(from, "postcopy-active");
-    vfio_user_mig_wait_running(to);
-    unplug_by_reset(from);
-    vfio_user_mig_set(from, "max-postcopy-bandwidth", GiB);
-    check_moved(from, to);
-}
-
-static void add_rows(const Row *rows, unsigned count,
-                     void (*test)(const void *opaque))
+static void eject_add_rows(const Row *rows, unsigned count,
+                           void (*test)(const void *opaque))
 {
     for (unsigned i = 0; i < count; i++) {
         g_autofree char *path =
@@ -398,7 +372,6 @@ void vfio_user_add_migration_eject_tests(void)
         { "switchover", test_switchover },
         { "connecting", test_connecting },
         { "nowhere", test_nowhere },
-        { "sent-postcopy", test_sent_postcopy },
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(servers) * ARRAY_SIZE(tests); i++) {
@@ -410,6 +383,6 @@ void vfio_user_add_migration_eject_tests(void)
         qtest_add_data_func(path, servers[server],
                             tests[i % ARRAY_SIZE(tests)].test);
     }
-    add_rows(busy_rows, ARRAY_SIZE(busy_rows), test_busy);
-    add_rows(sent_rows, ARRAY_SIZE(sent_rows), test_sent);
+    eject_add_rows(busy_rows, ARRAY_SIZE(busy_rows), test_busy);
+    eject_add_rows(sent_rows, ARRAY_SIZE(sent_rows), test_sent);
 }

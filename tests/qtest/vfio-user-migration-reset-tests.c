@@ -3,8 +3,8 @@
  *
  * If a VM is reset while it is stopped, the device is reset when it runs
  * again.  This must not destroy state loaded in the meantime, and saved state
- * must be that after the reset.  When a migration begins again, a reset discards
- * the data loaded so far, if the server offers it.
+ * must be that after the reset.  When a migration begins again, a reset
+ * discards the data loaded so far, if the server offers one.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
