@@ -5,6 +5,7 @@ The program in the guest checks each word that it reads.  The tests check the su
 that it prints, and compare what the guest received with what the servers provided.
 """
 
+import os
 from unittest import TestCase, skipUnless
 
 from vfio_user_disk import (CHUNK, DISK, STORAGE, WORDS, Change, DiskServer,
@@ -22,6 +23,8 @@ COPY_SUM = (f"dd if={DISK} bs={CHUNK} skip=1 count={COPIED} 2>/dev/null |"
             " sha256sum")
 DROP = "echo 3 >/proc/sys/vm/drop_caches"
 MASK = (1 << 64) - 1
+# How often test_switch replaces the server
+SWITCHES = int(os.environ.get("VFIO_USER_SWITCHES", "10"))
 
 
 class Migration(TestCase):
@@ -70,6 +73,18 @@ class Migration(TestCase):
             next_number = changes[-1].numbers
         self.assertEqual(next_number, end)
 
+    def check_continued(self, servers: list[DiskServer], end: int) -> None:
+        """Check that each server continued at the number where the last one
+        stopped."""
+        next_number = 0
+        for server in servers[1:]:
+            changes = server.changes()
+            self.assertEqual(changes[0], Change("resuming", 0))
+            self.assertEqual(changes[1].state, "running")
+            self.assertGreaterEqual(changes[1].numbers, next_number)
+            next_number = changes[-1].numbers
+        self.assertEqual(next_number, end)
+
     def end(self, sides: Sides) -> None:
         """Check that there were no errors, and end the VM."""
         self.assertEqual(sides.guest.sh(
@@ -106,6 +121,28 @@ class Migration(TestCase):
     def test_finished_requests(self):
         """The destination gets the last interrupt of the source."""
         self.migrate("finishes", "numbers")
+
+    def test_switch(self):
+        """Another server takes over, again and again, while the guest runs."""
+        with Scene() as scene:
+            sides = Sides(scene, "leaves")
+            self.start(sides)
+            sides.begin("numbers", "storage", "memory")
+            servers, pauses = [], []
+            for _ in range(SWITCHES):
+                left, pause = sides.switch()
+                self.assertEqual(left.wait(), 0)
+                servers.append(left)
+                pauses.append(pause)
+            self.check_copy(sides)
+            end = self.check_numbers(sides)
+            self.check_storage(sides)
+            self.assertGreater(sides.finish("memory"), [0])
+            self.end(sides)
+            print(f"{SWITCHES} switches, the guest was paused for"
+                  f" {sorted(pauses)[SWITCHES // 2]} ms (median), at most"
+                  f" {max(pauses)} ms")
+            self.check_continued([*servers, sides.here.server], end)
 
     def test_file(self):
         """The VM is saved to a file, and restored after all processes ended."""

@@ -98,6 +98,17 @@ class Sides:
         self.arrive(there)
         return left
 
+    def switch(self) -> tuple[DiskServer, int]:
+        """Replace the server of the running VM; return the old server and for
+        how many milliseconds the guest was paused."""
+        server = self.scene.server(
+            functools.partial(DiskServer, self.stopping))
+        left = self.here.server
+        reply = self.guest.qmp("x-vfio-user-switch", id="disk", socket={
+            "type": "unix", "path": str(server.path)})
+        self.here = Side(self.guest, server)
+        return left, reply["pause"]
+
     def save(self) -> tuple[Side, Path]:
         """Save the VM to a file and end its side; return side and file."""
         file = self.scene.folder / "saved"
