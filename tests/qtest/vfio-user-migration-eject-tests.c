@@ -344,6 +344,37 @@ static void test_sent(const void *opaque)
     check_moved(from, to);
 }
 
+/*
+ * In postcopy, the destination runs before all memory was sent.  A device with
+ * PRE_COPY is read after the memory, when there is no reason for postcopy.
+ */
+static void test_sent_postcopy(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+    g_autofree char *uri = vfio_user_mig_uri(to);
+
+    if (!vfio_user_mig_try_capability(from, "postcopy-ram", true) ||
+        !vfio_user_mig_try_capability(to, "postcopy-ram", true)) {
+        g_test_skip("postcopy-ram");
+        return;
+    }
+    qtest_qmp_device_del_send(from->qts, "dut0");
+    vfio_user_mig_set(from, "max-postcopy-bandwidth", MiB);
+    vfio_user_mig_set(from, "max-bandwidth", 8 * MiB);
+    qtest_memset(from->qts, 8 * MiB, 0x5a, 32 * MiB);
+    vfio_user_mig_listen(to, uri);
+    vfio_user_mig_start(from, uri);
+    qtest_qmp_assert_success(from->qts,
+                             "{'execute': 'migrate-start-postcopy'}");
+    vfio_user_mig_wait(from, "postcopy-active");
+    vfio_user_mig_wait_running(to);
+    unplug_by_reset(from);
+    vfio_user_mig_set(from, "max-postcopy-bandwidth", GiB);
+    check_moved(from, to);
+}
+
 static void eject_add_rows(const Row *rows, unsigned count,
                            void (*test)(const void *opaque))
 {
@@ -385,4 +416,8 @@ void vfio_user_add_migration_eject_tests(void)
     }
     eject_add_rows(busy_rows, ARRAY_SIZE(busy_rows), test_busy);
     eject_add_rows(sent_rows, ARRAY_SIZE(sent_rows), test_sent);
+    qtest_add_data_func("/vfio-user/migration-eject/1/sent-postcopy",
+                        &vfio_user_mig_region, test_sent_postcopy);
+    qtest_add_data_func("/vfio-user/migration-eject/2-stop-copy/sent-postcopy",
+                        &vfio_user_mig_stop_copy, test_sent_postcopy);
 }

@@ -407,6 +407,9 @@ static uint64_t save_pending(VFIOUserMigration *m, uint64_t threshold)
     const VFIOUserMigBacklog nothing_yet = { };
 
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    if (m->save.ended) {
+        return 0;               /* QEMU asks in postcopy, too */
+    }
     if (m->gone || m->save.error < 0) {
         return MAX(threshold, VFIO_USER_MIG_UNKNOWN);
     }
