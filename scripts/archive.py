@@ -90,6 +90,7 @@ class Archive:
             "APT::Update::Error-Mode=any",
             # Do not delete the lists of the other objects.
             "APT::Get::List-Cleanup=0",
+            "Acquire::Languages=none",
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
             f"Dir::Etc::SourceList={sources}",
