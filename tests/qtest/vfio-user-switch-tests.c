@@ -14,6 +14,9 @@
 #include "vfio-user-tests.h"
 
 #define DUT "dut"
+#define RESET_PORT 0xcf9        /* of the PIIX */
+#define RESET_SYSTEM 2
+#define RESET_CPU 4
 #define REGISTER 0x10
 #define VALUE 0x5eed5eed
 /* QEMU has asked for everything that is compared */
@@ -102,6 +105,11 @@ static const Fault faults[] = {
     { "data-cut", { { ON(VFIO_USER_MIG_DATA_WRITE, .nth = 2), DO_CUT, 3 } } },
     { "resuming-refused", {
         { SET_STATE(VFIO_USER_MIG_RESUMING), DO_FAIL, EBUSY } } },
+    { "in-error", {
+        { ON(VFIO_USER_DEVICE_FEATURE,
+             AT_FEATURE(VFIO_DEVICE_FEATURE_GET |
+                        VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)), DO_PATCH, 8,
+          BYTES(VFIO_USER_MIG_ERROR) } } },
     { "running-refused", {
         { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY } } },
     { "running-cut", { { SET_STATE(VFIO_USER_MIG_RUNNING), DO_CUT, 1 } } },
@@ -165,6 +173,46 @@ static void test_switch_paused(const void *opaque)
     g_assert_cmphex(qpci_io_readl(rig->dev, bar, REGISTER), ==, VALUE);
 }
 
+/*
+ * The VM is reset while the new server loads: what it got is void.  The reset
+ * does not wait for the new server.
+ */
+static void test_switch_reset(void)
+{
+    static const VFIOUserRule hold[] = {
+        { ON(VFIO_USER_MIG_DATA_WRITE), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, hold);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+    QDict *response;
+
+    vfio_user_rig_plug(rig, 0);
+    qtest_qmp_send(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                   "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
+                   "'path': %s } } }", DUT, vfio_user_server_path(other));
+    vfio_user_server_see(other, VFIO_USER_MIG_DATA_WRITE);
+    vfio_user_server_forget(rig->server);
+    qtest_outb(rig->qts, RESET_PORT, RESET_CPU | RESET_SYSTEM);
+    vfio_user_server_see(rig->server, VFIO_USER_DEVICE_RESET);
+    vfio_user_server_set_rules(other, NULL);
+    vfio_user_server_release(other);
+    response = qtest_qmp_receive(rig->qts);
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
+                                          "desc"),
+                            "reset meanwhile"));
+    qobject_unref(response);
+    vfio_user_server_wait_client(other, false);
+    /* the reset has cleared the BARs */
+    rig->bar[0] = qpci_iomap(rig->dev, 0, NULL);
+    vfio_user_rig_enable(rig);
+    qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+    g_assert_true(vfio_user_server_runs(rig->server));
+}
+
 /* Without migration there is nothing to move the state with. */
 static void test_switch_impossible(void)
 {
@@ -207,4 +255,5 @@ void vfio_user_add_switch_tests(void)
         qtest_add_data_func(path, &faults[i], test_switch_fault);
     }
     qtest_add_func("/vfio-user/switch/impossible", test_switch_impossible);
+    qtest_add_func("/vfio-user/switch/reset", test_switch_reset);
 }

@@ -52,11 +52,66 @@ static void drop_read(VFIOUserMigSwitch *s, VFIOUserMigPiece *piece)
     }
 }
 
+/* After the last write, or a failure */
+static int end_writes(VFIOUserMigSwitch *s, int ret, Error **errp)
+{
+    VFIOUserProxy *proxy = proxy_of(&s->to);
+
+    if (ret == 0) {
+        ret = vfio_user_mig_finish_writes(&s->to.writes, proxy, errp);
+    }
+    if (ret < 0) {
+        vfio_user_mig_drop_writes(&s->to.writes, proxy);
+    }
+    return ret;
+}
+
+static int set_void(Error **errp)
+{
+    error_setg(errp, "the VM was stopped, continued or reset meanwhile");
+    return -EAGAIN;
+}
+
+/* Reads one piece of a device that runs. */
+static int read_piece(VFIOUserMigSwitch *s, VFIOUserMigPiece *piece,
+                      Error **errp)
+{
+    VFIOUserMigration *m = s->m;
+    int ret;
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    ret = vfio_user_migration_check(m, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    return m->d.state == VFIO_USER_MIG_PRE_COPY ?
+           m->d.ops->read(&m->d, piece, errp) : set_void(errp);
+}
+
 /*
- * Moves until the server has no more, or until @most bytes were moved and a
- * chunk is complete.
+ * Moves until the server has no more for now, or until MOST_AHEAD bytes were
+ * moved and a chunk is complete.  The lock is free while the other server
+ * loads, since the VM may have to be stopped.
  */
-static int move_data_locked(VFIOUserMigSwitch *s, uint64_t most, Error **errp)
+static int move_data_ahead(VFIOUserMigSwitch *s, Error **errp)
+{
+    bool done = false;
+    int ret = 0;
+
+    while (ret == 0 && !done) {
+        g_autoptr(VFIOUserMigPiece) piece = g_new0(VFIOUserMigPiece, 1);
+
+        ret = read_piece(s, piece, errp);
+        if (ret == 0) {
+            done = !piece->size || (s->bytes >= MOST_AHEAD && !piece->more);
+            ret = write_piece(s, piece, errp);
+        }
+    }
+    return end_writes(s, ret, errp);
+}
+
+/* Moves the rest of a device that has stopped. */
+static int move_data_locked(VFIOUserMigSwitch *s, Error **errp)
 {
     VFIOUserMigDevice *from = &s->m->d;
     g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
@@ -71,7 +126,7 @@ static int move_data_locked(VFIOUserMigSwitch *s, uint64_t most, Error **errp)
         if (ret < 0) {
             break;
         }
-        done = !piece->size || (s->bytes >= most && !piece->more);
+        done = !piece->size;
         next = g_new0(VFIOUserMigPiece, 1);
         if (!done && from->ops->begin_read) {
             ret = from->ops->begin_read(from, next, errp);
@@ -81,14 +136,7 @@ static int move_data_locked(VFIOUserMigSwitch *s, uint64_t most, Error **errp)
         }
     }
     drop_read(s, next);
-    if (ret == 0) {
-        ret = vfio_user_mig_finish_writes(&s->to.writes, proxy_of(&s->to),
-                                          errp);
-    }
-    if (ret < 0) {
-        vfio_user_mig_drop_writes(&s->to.writes, proxy_of(&s->to));
-    }
-    return ret;
+    return end_writes(s, ret, errp);
 }
 
 bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
@@ -125,6 +173,22 @@ void vfio_user_migration_switch_end(VFIOUserMigSwitch *s)
     vfio_user_migration_release(s->m);
 }
 
+/* Returns 1, 0 if nothing can be moved ahead, or -errno with @errp set. */
+static int enter_pre_copy(VFIOUserMigration *m, Error **errp)
+{
+    int ret;
+
+    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
+    ret = vfio_user_migration_check(m, errp);
+    if (ret < 0 || !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY) ||
+        m->d.state != VFIO_USER_MIG_RUNNING) {
+        return ret;
+    }
+    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
+    vfio_user_migration_mirror_locked(m);
+    return ret < 0 ? ret : 1;
+}
+
 int vfio_user_migration_switch_ahead(VFIOUserMigSwitch *s, Error **errp)
 {
     VFIOUserMigration *m = s->m;
@@ -134,18 +198,10 @@ int vfio_user_migration_switch_ahead(VFIOUserMigSwitch *s, Error **errp)
         return -EIO;
     }
     ret = vfio_user_mig_set_state(&s->to, VFIO_USER_MIG_RESUMING, errp);
-    if (ret < 0) {
-        return ret;
+    if (ret == 0) {
+        ret = enter_pre_copy(m, errp);
     }
-    VFIO_USER_MIG_LOCK_GUARD(&m->lock);
-    ret = vfio_user_migration_check(m, errp);
-    if (ret < 0 || !(m->flags & VFIO_USER_MIG_HAS_PRE_COPY) ||
-        m->d.state != VFIO_USER_MIG_RUNNING) {
-        return ret;
-    }
-    ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_PRE_COPY, errp);
-    vfio_user_migration_mirror_locked(m);
-    return ret < 0 ? ret : move_data_locked(s, MOST_AHEAD, errp);
+    return ret > 0 ? move_data_ahead(s, errp) : ret;
 }
 
 /* Whether what was moved ahead is void: the VM was stopped or reset. */
@@ -163,12 +219,11 @@ int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
     assert(bql_locked());
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (is_void_locked(s)) {
-        error_setg(errp, "the VM was stopped, continued or reset meanwhile");
-        return -EAGAIN;
+        return set_void(errp);
     }
     ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_STOP_COPY, errp);
     if (ret == 0) {
-        ret = move_data_locked(s, UINT64_MAX, errp);
+        ret = move_data_locked(s, errp);
     }
     trace_vfio_user_mig_switch(m->name, s->bytes, ret);
     s->from = m->d;

@@ -15,6 +15,15 @@
 #include "hw/vfio/user/dial.h"
 #include "hw/vfio/user/pci-attempt.h"
 
+/* What the server's device loses by a reset, it is told when it is used. */
+static void on_reset(VFIOUserDevice *udev)
+{
+}
+
+static const VFIOUserDeviceOps attempt_ops = {
+    .was_reset = on_reset,
+};
+
 VFIOUserAttempt *vfio_user_attempt_new(VFIOUserPCIDevice *vudev,
                                        SocketAddress *addr, bool resets)
 {
@@ -24,6 +33,7 @@ VFIOUserAttempt *vfio_user_attempt_new(VFIOUserPCIDevice *vudev,
     a->addr = QAPI_CLONE(SocketAddress, addr);
     a->name = vfio_user_address_name(addr);
     a->resets = resets;
+    a->device.ops = &attempt_ops;
     a->device.no_device_feature = vudev->user.no_device_feature;
     return a;
 }
