@@ -213,6 +213,44 @@ static void test_switch_reset(void)
     g_assert_true(vfio_user_server_runs(rig->server));
 }
 
+/* Failures before and after the files of mapped BARs were exchanged */
+static const VFIOUserRule refuse_map[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
+    { }
+};
+static const VFIOUserRule refuse_running[] = {
+    { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
+    { }
+};
+
+/* A mapped BAR is that of the server that is used, also after a failure. */
+static void test_switch_mapped(const void *opaque)
+{
+    VFIOUserModel model = *vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = NULL;
+    g_autoptr(VFIOUserRig) rig = NULL;
+    QDict *response;
+    uint32_t is;
+
+    model.region[2].flags |= VFIO_REGION_INFO_FLAG_MMAP;
+    other = vfio_user_server_new(&model, opaque);
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED, &model, NULL);
+    vfio_user_rig_plug(rig, 0);
+    response = do_switch(rig, other);
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+    qpci_io_writel(rig->dev, rig->bar[2], REGISTER, VALUE);
+    vfio_user_server_peek(rig->server, 2, REGISTER, &is, sizeof(is));
+    g_assert_cmphex(is, ==, VALUE);
+    vfio_user_server_set_rules(other, NULL);
+    other = check_switch(rig, g_steal_pointer(&other));
+    qpci_io_writel(rig->dev, rig->bar[2], REGISTER, VALUE + 1);
+    vfio_user_server_peek(rig->server, 2, REGISTER, &is, sizeof(is));
+    g_assert_cmphex(is, ==, VALUE + 1);
+    vfio_user_server_peek(other, 2, REGISTER, &is, sizeof(is));
+    g_assert_cmphex(is, ==, VALUE);
+}
+
 /* Without migration there is nothing to move the state with. */
 static void test_switch_impossible(void)
 {
@@ -256,4 +294,8 @@ void vfio_user_add_switch_tests(void)
     }
     qtest_add_func("/vfio-user/switch/impossible", test_switch_impossible);
     qtest_add_func("/vfio-user/switch/reset", test_switch_reset);
+    qtest_add_data_func("/vfio-user/switch/mapped/before", refuse_map,
+                        test_switch_mapped);
+    qtest_add_data_func("/vfio-user/switch/mapped/after", refuse_running,
+                        test_switch_mapped);
 }

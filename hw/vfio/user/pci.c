@@ -237,12 +237,18 @@ static bool resume_mappings(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
     VFIOPCIDevice *vdev = &vudev->parent_obj;
 
     for (unsigned i = 0; i < how->profile->info.num_regions; i++) {
-        int *fd = &how->profile->regions[i].fd;
+        VFIOUserProfileRegion *region = &how->profile->regions[i];
 
-        if (*fd >= 0 && vfio_device_get_region_fd(&vdev->vbasedev, i) >= 0 &&
-            !vfio_user_mappings_replace(&vudev->mappings, i, fd, errp)) {
+        /* a takeover may have failed before the files were exchanged */
+        if (region->fd < 0 || how->is_return != region->exchanged ||
+            vfio_device_get_region_fd(&vdev->vbasedev, i) < 0) {
+            continue;
+        }
+        if (!vfio_user_mappings_replace(&vudev->mappings, i, &region->fd,
+                                        errp)) {
             return false;
         }
+        region->exchanged = !region->exchanged;
     }
     vfio_user_mappings_on(&vudev->mappings,
                           vdev->interrupt == VFIO_INT_INTx &&

@@ -23,6 +23,7 @@ typedef struct VFIOUserProfileRegion {
     GBytes *info;               /* VFIOUserRegionInfo and its capabilities */
     bool mappable;
     int fd;                     /* to map the region, owned; or -1 */
+    bool exchanged;             /* @fd is another server's, see its user */
 } VFIOUserProfileRegion;
 
 typedef struct VFIOUserProfile {
