@@ -153,11 +153,17 @@ void vfio_user_server_release(VFIOUserServer *s)
 void vfio_user_server_hang_up(VFIOUserServer *s)
 {
     gint64 deadline = server_deadline();
+    unsigned ended;
     QEMU_LOCK_GUARD(&s->lock);
 
-    s->hang_up = s->conn >= 0;
+    if (s->conn < 0) {
+        return;
+    }
+    ended = s->ended;
+    s->hang_up = true;
     server_wake(s);
-    while (s->conn >= 0) {
+    /* the client may have connected again by now */
+    while (s->ended == ended) {
         server_wait_locked(s, deadline, "the connection's end");
     }
 }

@@ -55,6 +55,7 @@ struct VFIOUserServer {
     bool quit;
     bool release;
     bool hang_up;
+    unsigned ended;             /* number of connections that have ended */
 
     /* Used only by the server's thread. */
     GQueue pending;             /* ServerPending */

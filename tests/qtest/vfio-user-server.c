@@ -299,6 +299,7 @@ static void disconnect(VFIOUserServer *s)
         s->twin = -1;
     }
     s->hang_up = false;
+    s->ended++;
     vfio_user_device_disconnect(s->device);
     qemu_cond_broadcast(&s->changed);
     qemu_mutex_unlock(&s->lock);

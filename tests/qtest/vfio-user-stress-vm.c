@@ -535,7 +535,8 @@ static void send_roaming(VFIOUserStressVM *vm, uint32_t seed)
 /* Plugging */
 
 void vfio_user_stress_vm_plug(VFIOUserStressVM *vm, unsigned device,
-                              const VFIOUserModel *model)
+                              const VFIOUserModel *model,
+                              unsigned reconnect_ms)
 {
     VFIOUserStressDevice *dev = &vm->dev[device];
 
@@ -543,18 +544,41 @@ void vfio_user_stress_vm_plug(VFIOUserStressVM *vm, unsigned device,
         return;
     }
     dev->server = vfio_user_server_new(model, NULL);
+    dev->model = model;
     dev->held = false;
     if (vfio_user_stress_vm_do(vm, "{'execute': 'device_add', 'arguments': {"
                                "'driver': 'vfio-user-pci', 'id': %s,"
                                "'bus': %s, 'addr': %s, 'socket': %s,"
-                               "'x-timeout-ms': %u}}", dev->id,
+                               "'x-timeout-ms': %u, 'reconnect-ms': %u,"
+                               "'reconnect-wait-ms': 100}}", dev->id,
                                !vm->q35 ? "pci.0" : device ? "port1" : "port0",
                                vm->q35 ? "0" : device ? "5" : "4",
                                vfio_user_server_path(dev->server),
-                               VFIO_USER_STRESS_TIMEOUT_MS)) {
+                               VFIO_USER_STRESS_TIMEOUT_MS, reconnect_ms)) {
         set_up_device(vm, device);
     } else {
         g_clear_pointer(&dev->server, vfio_user_server_free);
+    }
+}
+
+void vfio_user_stress_vm_switch(VFIOUserStressVM *vm, unsigned device)
+{
+    VFIOUserStressDevice *dev = &vm->dev[device];
+    VFIOUserServer *server;
+
+    if (!dev->server) {
+        return;
+    }
+    server = vfio_user_server_new(dev->model, NULL);
+    if (vfio_user_stress_vm_do(vm, "{'execute': 'x-vfio-user-switch',"
+                               "'arguments': {'id': %s, 'socket': {"
+                               "'type': 'unix', 'path': %s}}}", dev->id,
+                               vfio_user_server_path(server))) {
+        vfio_user_server_free(dev->server);
+        dev->server = server;
+        dev->held = false;
+    } else {
+        vfio_user_server_free(server);
     }
 }
 

@@ -33,6 +33,7 @@ typedef struct VFIOUserStressDevice {
     unsigned bus;               /* bus number, of a root port on q35 */
     unsigned slot;
     VFIOUserServer *server;     /* NULL: no device is plugged */
+    const VFIOUserModel *model; /* of @server */
     bool held;                  /* the server withholds answers */
 } VFIOUserStressDevice;
 
@@ -93,9 +94,14 @@ void vfio_user_stress_vm_order(VFIOUserStressVM *vm, VFIOUserGuestOrder order);
 /*
  * Plugs a device and makes the driver set it up.  Does nothing if one is
  * plugged already or if QEMU refuses.
+ * @reconnect_ms: property of the device
  */
 void vfio_user_stress_vm_plug(VFIOUserStressVM *vm, unsigned device,
-                              const VFIOUserModel *model);
+                              const VFIOUserModel *model,
+                              unsigned reconnect_ms);
+
+/* Another server takes over, or the device stays where it is. */
+void vfio_user_stress_vm_switch(VFIOUserStressVM *vm, unsigned device);
 void vfio_user_stress_vm_plug_nic(VFIOUserStressVM *vm);
 
 /* Makes the driver set up all plugged devices. */

@@ -4,8 +4,9 @@
  * Processors access all regions, configuration space and the registers of a
  * network card that does DMA to a device's memory.  Meanwhile the guest and
  * the monitor plug and unplug devices, the VM is reset, stopped and migrated,
- * and servers stop answering, continue, or hang up, all at random.  QEMU must
- * survive, its monitor must answer within the budgets, and nothing may leak.
+ * and servers stop answering, continue, hang up and come back, or are replaced,
+ * all at random.  QEMU must survive, its monitor must answer within the
+ * budgets, and nothing may leak.
  *
  * Options on the command line, or in the environment variable
  * VFIO_USER_STRESS:
@@ -30,6 +31,7 @@
 #include "vfio-user-stress-vm.h"
 
 #define SECONDS 30
+#define RECONNECT_MS 20         /* of every second device */
 #define LAST 40                 /* actions printed on failure */
 
 /* Size of the state: enough for several reads each in PRE_COPY and STOP_COPY */
@@ -120,7 +122,8 @@ static void plug(Stress *s)
      * blocked migration stream holds up.
      */
     if (!s->migrates) {
-        vfio_user_stress_vm_plug(s->vm, device, model);
+        vfio_user_stress_vm_plug(s->vm, device, model,
+                                 below(s, 2) ? RECONNECT_MS : 0);
     }
 }
 
@@ -263,6 +266,12 @@ static void hang_up(Stress *s)
     }
 }
 
+/* Another server takes over; both are alive, but the old one may be held. */
+static void switch_server(Stress *s)
+{
+    vfio_user_stress_vm_switch(s->vm, below(s, VFIO_USER_STRESS_DEVICES));
+}
+
 /* Signals any armed interrupt */
 static void interrupt(Stress *s)
 {
@@ -387,7 +396,8 @@ static const Action actions[] = {
     { "hold", 3, hold },
     { "hold-some", 5, hold_some },
     { "release", 20, release },
-    { "hang-up", 2, hang_up },
+    { "hang-up", 4, hang_up },
+    { "switch", 6, switch_server },
     { "interrupt", 20, interrupt },
     { "migrate", 8, migrate },
     { "migrate-unread", 4, migrate_unread },
@@ -478,7 +488,7 @@ static void wind_down(Stress *s)
 static void warm_up(Stress *s)
 {
     for (unsigned i = 0; i < VFIO_USER_STRESS_DEVICES; i++) {
-        vfio_user_stress_vm_plug(s->vm, i, &models[0]);
+        vfio_user_stress_vm_plug(s->vm, i, &models[0], RECONNECT_MS);
     }
     vfio_user_stress_vm_plug_nic(s->vm);
     if (is_on(s, "migrate")) {

@@ -33,6 +33,7 @@ VFIOUserAttempt *vfio_user_attempt_new(VFIOUserPCIDevice *vudev,
     a->addr = QAPI_CLONE(SocketAddress, addr);
     a->name = vfio_user_address_name(addr);
     a->resets = resets;
+    a->written = vudev->written.mask;
     a->device.ops = &attempt_ops;
     a->device.no_device_feature = vudev->user.no_device_feature;
     return a;
@@ -121,7 +122,7 @@ int vfio_user_attempt_run(void *attempt)
     if (!was) {
         return -EIO;
     }
-    a->difference = vfio_user_profile_diff(was, a->profile);
+    a->difference = vfio_user_profile_diff(was, a->profile, a->written.bytes);
     if (a->difference) {
         return -ENODEV;
     }

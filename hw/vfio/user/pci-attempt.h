@@ -26,6 +26,7 @@ typedef struct VFIOUserAttempt {
     bool done;                  /* set by the owner, for itself */
     VFIOUserLink *link;         /* atomic; not used by the device */
     VFIOUserDevice device;      /* what calls need, and no more */
+    VFIOUserPCIConfig written;  /* bytes that the guest has written */
     VFIOUserProfile *was;       /* of the present server, if asked here */
     VFIOUserProfile *profile;
     char *difference;           /* to the device that the guest knows */

@@ -358,13 +358,18 @@ static void mask_header(ConfigMask *mask, const VFIOUserProfile *p)
     mask_add(mask, PCI_INTERRUPT_PIN, 1, 0xff);
 }
 
-static char *diff_config(const VFIOUserProfile *was, const VFIOUserProfile *is)
+static char *diff_config(const VFIOUserProfile *was, const VFIOUserProfile *is,
+                         const uint8_t *written)
 {
     g_autofree ConfigMask *mask = g_new0(ConfigMask, 1);
 
     mask_header(mask, was);
     mask_lists(mask, was);
     for (unsigned i = 0; i < was->config_size; i++) {
+        if (i >= PCI_STD_HEADER_SIZEOF && i < PCI_CFG_SPACE_SIZE &&
+            written[i]) {
+            continue;
+        }
         if ((was->config[i] ^ is->config[i]) & mask->bits[i]) {
             g_autofree char *what =
                 g_strdup_printf("the byte at 0x%x of configuration space", i);
@@ -376,7 +381,8 @@ static char *diff_config(const VFIOUserProfile *was, const VFIOUserProfile *is)
 }
 
 char *vfio_user_profile_diff(const VFIOUserProfile *was,
-                             const VFIOUserProfile *is)
+                             const VFIOUserProfile *is,
+                             const uint8_t written[256])
 {
     const Value values[] = {
         { "the flags of the device", was->info.flags, is->info.flags },
@@ -398,5 +404,5 @@ char *vfio_user_profile_diff(const VFIOUserProfile *was,
     for (unsigned i = 0; !what && i < VFIO_USER_PROFILE_IRQS; i++) {
         what = diff_irq(was, is, i);
     }
-    return what ?: diff_config(was, is);
+    return what ?: diff_config(was, is, written);
 }

@@ -62,10 +62,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserProfile, vfio_user_profile_free)
  * configuration space the IDs, the kinds of BARs, and the place, kind and size
  * of each capability; and support for migration v2.
  *
+ * @written: a byte for each of the first 256 bytes of configuration space, not
+ *           0 if the guest has written to it.  Some servers store what they
+ *           should not, so such bytes of a capability are not compared.
+ *
  * Returns NULL if a guest cannot tell the devices apart, or the first
  * difference, on one line, to be freed by the caller.
  */
 char *vfio_user_profile_diff(const VFIOUserProfile *was,
-                             const VFIOUserProfile *is);
+                             const VFIOUserProfile *is,
+                             const uint8_t written[256]);
 
 #endif /* HW_VFIO_USER_PROFILE_H */
