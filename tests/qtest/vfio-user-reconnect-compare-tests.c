@@ -298,6 +298,17 @@ static void add(const Difference *difference)
     qtest_add_data_func(path, difference, test_difference);
 }
 
+/* Rows last as long as the tests; this array has them all. */
+static Difference *new_rows(unsigned n)
+{
+    static GPtrArray *all;
+    Difference *rows = g_new0(Difference, n);
+
+    all = all ?: g_ptr_array_new();
+    g_ptr_array_add(all, rows);
+    return rows;
+}
+
 static void *copy_of(const void *bytes, size_t size)
 {
     return g_memdup2(bytes, size);
@@ -317,7 +328,7 @@ static void add_regions(void)
             offsetof(VFIOUserRegionInfo, size),
             { copy_of(&size, sizeof(size)), sizeof(size) }
         };
-        Difference *row = g_new0(Difference, 2);
+        Difference *row = new_rows(2);
 
         row[0].name = g_strdup_printf("region-%u/size", i);
         row[0].message = g_strdup_printf("region %u: its size", i);
@@ -350,7 +361,7 @@ static void add_irqs(void)
         uint32_t value = i % ARRAY_SIZE(fields) ?
                          model.irq[index].count + 1 :
                          model.irq[index].flags ^ VFIO_IRQ_INFO_NORESIZE;
-        Difference *row = g_new0(Difference, 1);
+        Difference *row = new_rows(1);
 
         row->name = g_strdup_printf("irq-%u/%s", index, name);
         row->message = g_strdup_printf("interrupt index %u: its %s", index,
@@ -379,7 +390,7 @@ static void add_config(void)
             if (value == model.config[at]) {
                 continue;
             }
-            row = g_new0(Difference, 1);
+            row = new_rows(1);
             row->name = g_strdup_printf("config/%s-%u", config_fields[i].name,
                                         j);
             row->message = g_strdup_printf("the byte at 0x%x of configuration"
