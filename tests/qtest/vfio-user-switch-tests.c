@@ -124,7 +124,7 @@ static void test_switch_fault(const void *opaque)
     const VFIOUserModel *model = vfio_user_mig_pre_copy;
     g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, fault->rules);
     g_autoptr(VFIOUserRig) rig =
-        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
     QDict *response;
     const char *why;
 
@@ -151,6 +151,39 @@ static void test_switch_fault(const void *opaque)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
     vfio_user_irq_check(rig, 3);
     qpci_msix_disable(rig->dev);
+}
+
+/* Neither server is left: the old one has gone, and the new one refuses. */
+static void test_switch_none(void)
+{
+    static const VFIOUserRule refuse[] = {
+        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
+        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
+    const uint32_t value = VALUE;
+    QDict *response;
+
+    vfio_user_rig_plug(rig, 0);
+    qtest_qmp_send(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                   "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
+                   "'path': %s } } }", DUT, vfio_user_server_path(other));
+    vfio_user_server_wait(other, refuse[0].when);
+    vfio_user_server_forget(rig->server);
+    vfio_user_server_hang_up(rig->server);
+    vfio_user_server_release(other);
+    response = qtest_qmp_receive(rig->qts);
+    g_assert_true(qdict_haskey(response, "error"));
+    qobject_unref(response);
+    /* as after any other loss, the server of the device comes back */
+    vfio_user_server_see(rig->server, VFIO_USER_DEVICE_RESET);
+    vfio_user_server_poke(rig->server, 0, REGISTER, &value, sizeof(value));
+    vfio_user_rig_wait(rig, qpci_io_readl(rig->dev, rig->bar[0], REGISTER) ==
+                            VALUE);
 }
 
 /* The state of a paused VM moves, too; the device runs with the VM. */
@@ -294,6 +327,7 @@ void vfio_user_add_switch_tests(void)
     }
     qtest_add_func("/vfio-user/switch/impossible", test_switch_impossible);
     qtest_add_func("/vfio-user/switch/reset", test_switch_reset);
+    qtest_add_func("/vfio-user/switch/none", test_switch_none);
     qtest_add_data_func("/vfio-user/switch/mapped/before", refuse_map,
                         test_switch_mapped);
     qtest_add_data_func("/vfio-user/switch/mapped/after", refuse_running,

@@ -594,7 +594,7 @@ static int region_write(VFIODevice *vbasedev, uint8_t nr, off_t off,
     }
     ret = write_all(udev, nr, off, size, data, post, &err);
     lost = ret < 0 && lost_since(udev, seen);
-    if (lost) {
+    if (lost && is_guest_region(udev, nr)) {
         vfio_user_gap_drop_write(&udev->gap);
     }
     if (ret < 0 && complete_failed_access(vbasedev, nr, off, size, lost,

@@ -21,7 +21,7 @@
 #define LOOK_MS 5
 
 /* A main loop without a turn for so long is taken to wait for this thread. */
-#define TURN_NS (200 * SCALE_MS)
+#define TURN_NS (500 * SCALE_MS)
 
 static int64_t clock_ns(void)
 {

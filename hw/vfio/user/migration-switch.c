@@ -95,6 +95,8 @@ static int read_piece(VFIOUserMigSwitch *s, VFIOUserMigPiece *piece,
  */
 static int move_data_ahead(VFIOUserMigSwitch *s, Error **errp)
 {
+    int64_t end = g_get_monotonic_time() + VFIO_USER_BUDGET_MIG_DATA *
+                  (int64_t)vfio_user_proxy_timeout(proxy_of(&s->to)) * 1000;
     bool done = false;
     int ret = 0;
 
@@ -105,6 +107,10 @@ static int move_data_ahead(VFIOUserMigSwitch *s, Error **errp)
         if (ret == 0) {
             done = !piece->size || (s->bytes >= MOST_AHEAD && !piece->more);
             ret = write_piece(s, piece, errp);
+        }
+        if (ret == 0 && !done && g_get_monotonic_time() > end) {
+            error_setg(errp, "the state of the device takes too long to move");
+            ret = -ETIMEDOUT;
         }
     }
     return end_writes(s, ret, errp);

@@ -36,10 +36,16 @@ uint32_t vfio_user_pci_config_read(PCIDevice *pdev, uint32_t addr, int len)
     VFIODevice *vbasedev = &VFIO_PCI_DEVICE(pdev)->vbasedev;
     VFIOUserGap *gap = &vfio_user_device_of(vbasedev)->gap;
     uint32_t value = 0;
+    uint64_t seen;
 
     assert(bql_locked());
     if (!vfio_pci_config_is_emulated(pdev, addr, len)) {
+        seen = vfio_user_gap_returns(gap);
         value = read_through(vbasedev, addr, len);
+        if (vfio_user_proxy_state(vfio_user_device_of(vbasedev)->proxy) !=
+            VFIO_USER_UP) {
+            vfio_user_gap_begin(gap, seen);
+        }
         /* a guest takes all ones for D3cold, or for a device that is gone */
         if (vfio_user_gap_is_young(gap)) {
             value = pci_default_read_config(pdev, addr, len);

@@ -62,35 +62,59 @@ static void detach_server(void *opaque)
     object_unref(OBJECT(vudev));
 }
 
-static void report_loss(VFIOUserPCIDevice *vudev, const char *cause)
+static void report_loss(VFIOUserPCIDevice *vudev, VFIOUserLink *link,
+                        const char *cause)
 {
+    const char *name = vfio_user_proxy_name(link->proxy);
+
     if (vudev->reconnect.ms) {
         warn_report("vfio-user %s: connection lost: %s; the VM continues, the"
-                    " device waits for a server", vudev->socket_name, cause);
+                    " device waits for a server", name, cause);
     } else {
         error_report("vfio-user %s: connection lost: %s; the VM continues, but"
                      " the device no longer works and should be unplugged",
-                     vudev->socket_name, cause);
+                     name, cause);
     }
 }
 
-/* In a gap, the loss has been reported. */
-static void on_lost(VFIOUserLink *link, const char *cause)
+static void handle_loss(VFIOUserLink *link, const char *cause)
 {
     VFIOUserPCIDevice *vudev = link->opaque;
-    bool first = !vfio_user_gap_is_open(&vudev->user.gap);
 
-    if (!qatomic_load_acquire(&link->serve)) {
-        return;                 /* a server that is examined, and not used */
+    if (qatomic_xchg(&link->loss_seen, true)) {
+        return;
     }
     if (qatomic_read(&vudev->in_use)) {
         vfio_user_gap_begin(&vudev->user.gap, link->returns);
-        if (first) {
-            report_loss(vudev, cause);
-        }
+        report_loss(vudev, link, cause);
     }
     object_ref(OBJECT(vudev));
     aio_bh_schedule_oneshot(qemu_get_aio_context(), detach_server, vudev);
+}
+
+static void on_lost(VFIOUserLink *link, const char *cause)
+{
+    if (qatomic_load_acquire(&link->adopted)) {
+        handle_loss(link, cause);
+    }
+}
+
+void vfio_user_pci_adopt_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link)
+{
+    g_autofree char *cause = NULL;
+
+    link->returns = vfio_user_gap_returns(&vudev->user.gap);
+    /* on_lost() sees this, or the check below the loss */
+    qatomic_set_mb(&link->adopted, true);
+    if (vfio_user_proxy_state(link->proxy) == VFIO_USER_LOST) {
+        cause = vfio_user_proxy_cause(link->proxy);
+        handle_loss(link, cause);
+    }
+}
+
+void vfio_user_pci_disown_link(VFIOUserLink *link)
+{
+    qatomic_set_mb(&link->adopted, false);
 }
 
 /* A notify failed. */
@@ -141,7 +165,6 @@ void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link)
     if (vudev->link) {
         vfio_user_link_serve(vudev->link, NULL);
     }
-    link->returns = vfio_user_gap_returns(&vudev->user.gap);
     qatomic_rcu_set(&vudev->link, link);
     qatomic_rcu_set(&vudev->user.proxy, link->proxy);
     vfio_user_link_serve(link, &vudev->serve);
@@ -189,6 +212,7 @@ bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp)
         .max_data = vfio_user_caps_proposed.max_data_xfer_size,
     };
     vfio_user_pci_use_link(vudev, link);
+    vfio_user_pci_adopt_link(vudev, link);
     return true;
 }
 

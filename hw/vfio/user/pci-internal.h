@@ -32,6 +32,7 @@ struct VFIOUserPCIDevice {
 
     SocketAddress *socket;
     char *socket_name;          /* name of @socket, for messages */
+    GSList *old_names;          /* other threads may still print them */
     uint32_t timeout_ms;
     bool no_posted_writes;
     bool send_queued;           /* has no effect */
@@ -70,6 +71,14 @@ extern const VFIOUserLinkOps vfio_user_pci_link_ops;
  * while the vCPUs are paused.
  */
 void vfio_user_pci_use_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
+
+/*
+ * From now on the loss of @link, which is used, is that of the device; if it is
+ * lost already, that is handled now.  Until then, or after
+ * vfio_user_pci_disown_link(), the caller has to look whether it is lost.
+ */
+void vfio_user_pci_adopt_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);
+void vfio_user_pci_disown_link(VFIOUserLink *link);
 
 /* Hangs up a link that was replaced, and frees it when no vCPU uses it. */
 void vfio_user_pci_retire_link(VFIOUserPCIDevice *vudev, VFIOUserLink *link);

@@ -37,7 +37,9 @@ struct VFIOUserLink {
     VFIOUserProxy *twin;        /* atomic; for the server's requests, or NULL */
     VFIOUserServe *serve;       /* atomic; NULL: requests are refused */
     unsigned serving;           /* atomic; requests that are being served */
-    uint64_t returns;           /* of the gap, when this came into use */
+    uint64_t returns;           /* of the gap, when this was adopted */
+    bool adopted;               /* atomic; its loss is the device's */
+    bool loss_seen;             /* atomic; its loss was handled */
 };
 
 /**

@@ -86,7 +86,7 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
                                            error_get_pretty(err));
         vfio_user_link_fail(link, error_get_pretty(err));
         error_free(err);
-        /* nothing else begins it for a link that was lost before it was used */
+        /* the link was not adopted, so nothing else begins this */
         vfio_user_pci_reconnect_begin(vudev);
         return;
     }
@@ -94,17 +94,11 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     r->since_ms = now_ms();
     r->returns++;
     gap_ms = vfio_user_gap_end(&vudev->user.gap);
-    /* as the number of gaps has changed since the link came into use */
-    link->returns = vfio_user_gap_returns(&vudev->user.gap);
     path = object_get_canonical_path(OBJECT(vudev));
     qapi_event_send_vfio_user_reconnected(DEVICE(vudev)->id, path, gap_ms);
     info_report("vfio-user %s: connected again after %" PRId64 " ms",
                 vudev->socket_name, gap_ms);
-    if (!vfio_user_proxy_check(link->proxy, NULL)) {
-        /* lost in between, when the gap was still open */
-        vfio_user_gap_begin(&vudev->user.gap, link->returns);
-        vfio_user_pci_reconnect_begin(vudev);
-    }
+    vfio_user_pci_adopt_link(vudev, link);
 }
 
 static void attempt_end(VFIOUserPCIDevice *vudev)

@@ -124,7 +124,6 @@ static void undo(Switch *s)
 /* With the vCPUs paused. */
 static bool replace(Switch *s, Error **errp)
 {
-    VFIOUserPCIDevice *vudev = s->vudev;
     VFIOUserLink *link = s->a->link;
 
     VFIO_USER_BUDGET_GUARD(s->old->proxy, VFIO_USER_BUDGET_MIG_DATA);
@@ -138,12 +137,18 @@ static bool replace(Switch *s, Error **errp)
         return false;
     }
     s->a->link = NULL;
-    /* the old server may have gone after it gave its state */
-    if (vfio_user_gap_is_open(&vudev->user.gap)) {
-        vfio_user_gap_end(&vudev->user.gap);
-        link->returns = vfio_user_gap_returns(&vudev->user.gap);
-    }
     return true;
+}
+
+/* While it is not clear which server is used, no loss is that of the device. */
+static bool replace_disowned(Switch *s, Error **errp)
+{
+    bool ok;
+
+    vfio_user_pci_disown_link(s->old);
+    ok = check_device(s, errp) && replace(s, errp);
+    vfio_user_pci_adopt_link(s->vudev, s->vudev->link);
+    return ok;
 }
 
 /* Returns how long the guest did not run, ms; or -1. */
@@ -157,7 +162,7 @@ static int64_t replace_in_pause(Switch *s, Error **errp)
         pause_all_vcpus();
     }
     /* to pause them, the big QEMU lock was released */
-    ok = check_device(s, errp) && replace(s, errp);
+    ok = check_device(s, errp) && replace_disowned(s, errp);
     if (running) {
         resume_all_vcpus();
     }
@@ -189,9 +194,9 @@ static void adopt_address(VFIOUserPCIDevice *vudev, SocketAddress *addr)
 
     qapi_free_SocketAddress(vudev->socket);
     vudev->socket = QAPI_CLONE(SocketAddress, addr);
-    g_free(vudev->socket_name);
+    vudev->old_names = g_slist_prepend(vudev->old_names, vudev->socket_name);
     vudev->socket_name = vfio_user_address_name(addr);
-    g_free(vbasedev->name);
+    vudev->old_names = g_slist_prepend(vudev->old_names, vbasedev->name);
     vbasedev->name = g_strdup_printf("vfio-user %s", vudev->socket_name);
     vudev->user.reports.name = vbasedev->name;
     vfio_user_migration_rename(vudev->migration);

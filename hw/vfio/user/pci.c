@@ -723,6 +723,7 @@ static void vfio_user_pci_finalize(Object *obj)
     vfio_user_link_free(vudev->link);
     qapi_free_SocketAddress(vudev->socket);
     g_free(vudev->socket_name);
+    g_slist_free_full(vudev->old_names, g_free);
 }
 
 static void vfio_user_pci_class_init(ObjectClass *klass,
