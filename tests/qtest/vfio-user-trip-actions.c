@@ -150,8 +150,10 @@ const VFIOUserTripAction vfio_user_trip_actions[] = {
       .needs = 1 << VFIO_USER_TRIP_POSTCOPY },
     { "plug", action_plug },
     { "unplug", action_unplug },
-    { "eject", action_eject, LATER },
-    { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_lose = true },
+    /* An ejection waits for the answer that is held. */
+    { "eject", action_eject, LATER, .timeout_ms = 2000 },
+    { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_lose = true,
+      .timeout_ms = 500 },
     { "hang-up-source", hang_up_source },
     { "hang-up-destination", hang_up_destination },
     { "kill-source", kill_source },

@@ -19,9 +19,8 @@
 #define GUEST_WRITES 64         /* words written by one call */
 #define DEVICE_SIZE (6 * MiB)   /* area that the device writes */
 
-/* Longer than any answer is held, except with SHORT_MS */
+/* Longer than any answer is held, but for actions with a time-out of their own */
 #define TIMEOUT_MS 30000
-#define SHORT_MS 500
 
 /* Models of migration v1 and v2, with several reads in each phase */
 
@@ -176,7 +175,7 @@ static void trip_start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
                         shared ? "-object memory-backend-memfd,id=ram,"
                                  "size=64M,share=on " : "",
                         vfio_user_server_path(t->server[side]),
-                        t->plan->action->may_lose ? SHORT_MS : TIMEOUT_MS,
+                        t->plan->action->timeout_ms ?: TIMEOUT_MS,
                         more);
     unsigned postcopy = 1 << VFIO_USER_TRIP_POSTCOPY;
     unsigned capabilities = t->plan->capabilities;

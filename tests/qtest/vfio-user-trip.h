@@ -53,6 +53,7 @@ typedef struct VFIOUserTripAction {
     unsigned only_if;
     bool takes_time;            /* migration must not end meanwhile */
     bool may_lose;              /* may lose the device, with a message */
+    unsigned timeout_ms;        /* x-timeout-ms; 0: no answer is late */
     unsigned needs;             /* capabilities, a bit each */
 } VFIOUserTripAction;
 
