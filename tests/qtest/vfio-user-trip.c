@@ -19,7 +19,7 @@
 #define GUEST_WRITES 64         /* words written by one call */
 #define DEVICE_SIZE (6 * MiB)   /* area that the device writes */
 
-/* Longer than any answer is held, but for actions with a time-out of their own */
+/* Longer than any answer is held; some actions have a time-out of their own */
 #define TIMEOUT_MS 30000
 
 /* Models of migration v1 and v2, with several reads in each phase */
