@@ -317,23 +317,6 @@ static void test_silent_messages(const void *opaque)
     vfio_user_mig_vm_free(vm);
 }
 
-/* Migrates as soon as the VM allows it. */
-static void start_when_allowed(VFIOUserMigVM *vm)
-{
-    gint64 end = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
-    bool refused = true;
-
-    while (refused) {
-        QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
-                                    "'arguments': {"
-                                    "'uri': 'exec:cat > /dev/null' } }");
-
-        refused = qdict_haskey(response, "error");
-        qobject_unref(response);
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-    }
-}
-
 /*
  * After a cancel, the device is set to RUNNING.  Only the next migration waits
  * for the server to answer this.
@@ -367,7 +350,7 @@ static void test_silent_end(const void *opaque)
     vfio_user_mig_refused(vm, "has not replied since the last migration");
     vfio_user_server_set_rules(vm->server[0], NULL);
     vfio_user_server_release(vm->server[0]);
-    start_when_allowed(vm);
+    vfio_user_mig_start_when_allowed(vm);
     vfio_user_mig_wait(vm, "completed");
     vfio_user_mig_vm_free(vm);
 }
@@ -442,7 +425,7 @@ static void test_lost_end(const void *opaque)
 
     vfio_user_server_wait(vm->server[0], row->again);
     vfio_user_mig_set(vm, "max-bandwidth", GiB);
-    start_when_allowed(vm);
+    vfio_user_mig_start_when_allowed(vm);
     vfio_user_mig_wait(vm, "completed");
     vfio_user_mig_vm_free(vm);
 }
@@ -539,7 +522,7 @@ static void test_eject_plug(const void *opaque)
         VFIOUserServer *server = vfio_user_server_new(&endless, NULL);
 
         g_ptr_array_add(servers, server);
-        start_when_allowed(vm);
+        vfio_user_mig_start_when_allowed(vm);
         vfio_user_mig_wait(vm, "active");
         mig_lock_eject(vm);
         while (!mig_lock_plug(vm, server)) {

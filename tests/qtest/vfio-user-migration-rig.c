@@ -386,6 +386,22 @@ void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri)
                              "'arguments': { 'uri': %s } }", uri);
 }
 
+void vfio_user_mig_start_when_allowed(VFIOUserMigVM *vm)
+{
+    gint64 end = g_get_monotonic_time() + VFIO_USER_SERVER_DEADLINE;
+    bool refused = true;
+
+    while (refused) {
+        QDict *response = qtest_qmp(vm->qts, "{'execute': 'migrate',"
+                                    "'arguments': {"
+                                    "'uri': 'exec:cat > /dev/null' } }");
+
+        refused = qdict_haskey(response, "error");
+        qobject_unref(response);
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
 void vfio_user_mig_refused_to(VFIOUserMigVM *vm, const char *uri,
                               const char *why)
 {

@@ -144,6 +144,9 @@ void vfio_user_mig_listen(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_listen_and_stay(VFIOUserMigVM *vm, const char *uri);
 void vfio_user_mig_start(VFIOUserMigVM *vm, const char *uri);
 
+/* Migrates to nowhere, as soon as the VM allows it. */
+void vfio_user_mig_start_when_allowed(VFIOUserMigVM *vm);
+
 /*
  * Fails the test unless migration is refused because of @vm's device, with the
  * reason @why.

@@ -71,24 +71,28 @@ static void test_in_gap(const void *opaque)
 }
 
 /* The server is lost when it is asked for the device's state. */
-static void test_in_save(const void *opaque)
+static void check_in_save(const VFIOUserModel *model, const VFIOUserRule *next)
 {
     static const VFIOUserRule hold_data[] = {
         { ON(VFIO_USER_MIG_DATA_READ), DO_HOLD },
         { }
     };
-    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
     g_autoptr(VFIOUserMigVM) vm = source(model);
     VFIOUserRig rig = rig_of(vm);
 
     vfio_user_server_set_rules(rig.server, hold_data);
     vfio_user_mig_start(vm, NOWHERE);
     vfio_user_server_see(rig.server, VFIO_USER_MIG_DATA_READ);
-    vfio_user_loss_happen(&rig, vfio_user_loss_hold);
+    vfio_user_loss_happen(&rig, next);
     vfio_user_mig_wait(vm, "failed");
     vfio_user_mig_check_why(vm, "saving", 0);
     vfio_user_mig_wait_running(vm);
     check_migrates(vm, model);
+}
+
+static void test_in_save(const void *opaque)
+{
+    check_in_save(vfio_user_mig_model_of(opaque), vfio_user_loss_hold);
 }
 
 /*
@@ -97,21 +101,7 @@ static void test_in_save(const void *opaque)
  */
 static void test_in_save_at_once(const void *opaque)
 {
-    static const VFIOUserRule hold_data[] = {
-        { ON(VFIO_USER_MIG_DATA_READ), DO_HOLD },
-        { }
-    };
-    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
-    g_autoptr(VFIOUserMigVM) vm = source(model);
-    VFIOUserRig rig = rig_of(vm);
-
-    vfio_user_server_set_rules(rig.server, hold_data);
-    vfio_user_mig_start(vm, NOWHERE);
-    vfio_user_server_see(rig.server, VFIO_USER_MIG_DATA_READ);
-    vfio_user_loss_happen(&rig, NULL);
-    vfio_user_mig_wait(vm, "failed");
-    vfio_user_mig_wait_running(vm);
-    check_migrates(vm, model);
+    check_in_save(vfio_user_mig_model_of(opaque), NULL);
 }
 
 /* A VM that is loaded in a gap fails: the state would be lost. */

@@ -2,9 +2,10 @@
  * vfio-user PCI device: replacing its server while the VM runs
  *
  * The new server is examined and prepared while the old one serves.  Then the
- * vCPUs pause, the rest of the state is moved, and the new server is told what
- * the old one knew.  Until the new server has confirmed that its device runs,
- * everything can be undone, since the old one only was told to stop.
+ * vCPUs pause, the rest of the state is moved, and the new server gets guest
+ * memory and interrupts as the old one had them.  Until the new server has
+ * confirmed that its device runs, everything can be undone: the old device is
+ * only stopped.
  *
  * Threads: the main loop, in a coroutine; see the header.
  *
