@@ -236,6 +236,41 @@ static void test_config(void)
     vfio_user_guest_end(&guest);
 }
 
+static void write_config(VFIOUserGuest *guest, unsigned nth, unsigned offset,
+                         uint32_t value)
+{
+    vfio_user_guest_order(guest->rig->qts, 1, (VFIOUserGuestOrder) {
+        .command = VFIO_USER_GUEST_WRITE,
+        .space = VFIO_USER_GUEST_IN_CONFIG,
+        .address = VFIO_USER_GUEST_CONFIG(VFIO_USER_RIG_SLOT, offset),
+        .value = value,
+    });
+    wait_done(guest, 1, nth);
+}
+
+/*
+ * Each change of the memory map is work for every processor, but nobody waits
+ * for one that has not done it.
+ */
+static void test_memory_map(void)
+{
+    VFIOUserGuest guest;
+    uint32_t command;
+
+    vcpu_begin(&guest, WAIT_LONG);
+    command = read_config(&guest, 1, PCI_COMMAND);
+    begin_wait(&guest);
+    for (int i = 1; i <= 10; i++) {
+        write_config(&guest, 2 * i, PCI_COMMAND,
+                     command & ~PCI_COMMAND_MEMORY);
+        write_config(&guest, 2 * i + 1, PCI_COMMAND, command);
+        check_waits(&guest, 0);
+    }
+    come_back(&guest);
+    check_read(&guest, VALUE);
+    vfio_user_guest_end(&guest);
+}
+
 static void test_writes(void)
 {
     VFIOUserGuest guest;
@@ -340,6 +375,7 @@ void vfio_user_add_reconnect_vcpu_tests(void)
                    test_in_flight_without_wait);
     qtest_add_func("/vfio-user/reconnect-vcpu/deaths", test_deaths);
     qtest_add_func("/vfio-user/reconnect-vcpu/config", test_config);
+    qtest_add_func("/vfio-user/reconnect-vcpu/memory-map", test_memory_map);
     qtest_add_func("/vfio-user/reconnect-vcpu/writes", test_writes);
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
         g_autofree char *path =

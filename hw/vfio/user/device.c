@@ -28,10 +28,20 @@ static bool device_is_lost(VFIOUserDevice *udev)
            vfio_user_proxy_state(udev->proxy) != VFIO_USER_UP;
 }
 
+/*
+ * A server that has come back must know everything that the last one knew
+ * before the guest uses it.  Only the main loop uses it before.
+ */
+static bool may_use_server(VFIOUserDevice *udev)
+{
+    return bql_locked() || !vfio_user_gap_is_open(&udev->gap);
+}
+
 /* Whether the server was lost since @seen, see gap.h; it may be back. */
 static bool lost_since(VFIOUserDevice *udev, uint64_t seen)
 {
-    return device_is_lost(udev) || vfio_user_gap_returns(&udev->gap) != seen;
+    return device_is_lost(udev) || !may_use_server(udev) ||
+           vfio_user_gap_returns(&udev->gap) != seen;
 }
 
 /* Whether only the guest accesses the region, and not QEMU itself. */
@@ -472,19 +482,6 @@ static void write_copy(VFIOUserRegionCopy *copy, off_t off, uint32_t size,
     }
 }
 
-/*
- * A server that has come back must know everything that the last one knew
- * before the guest uses it.  Only the main loop uses it before.
- */
-static bool may_use_server(VFIOUserDevice *udev, Error **errp)
-{
-    if (vfio_user_gap_is_open(&udev->gap) && !bql_locked()) {
-        error_setg(errp, "the server is away");
-        return false;
-    }
-    return true;
-}
-
 /* Returns @size or -errno with @errp set. */
 static int read_all(VFIOUserDevice *udev, uint8_t nr, off_t off, uint32_t size,
                     uint8_t *data, Error **errp)
@@ -492,7 +489,8 @@ static int read_all(VFIOUserDevice *udev, uint8_t nr, off_t off, uint32_t size,
     int64_t until = vfio_user_proxy_end(udev->proxy);
     uint32_t done = 0;
 
-    if (!may_use_server(udev, errp)) {
+    if (!may_use_server(udev)) {
+        error_setg(errp, "the server is away");
         return -ECONNRESET;
     }
     while (done < size) {
@@ -559,7 +557,8 @@ static int write_all(VFIOUserDevice *udev, uint8_t nr, off_t off, uint32_t size,
     uint32_t most = vfio_user_caps_max_request(&udev->caps);
     uint32_t done = 0;
 
-    if (!may_use_server(udev, errp)) {
+    if (!may_use_server(udev)) {
+        error_setg(errp, "the server is away");
         return -ECONNRESET;
     }
     while (done < size) {
@@ -647,7 +646,7 @@ void vfio_user_device_init(VFIOUserDevice *udev, VFIODevice *vbasedev,
     vbasedev->use_region_fds = true;
     udev->ops = ops;
     udev->unmask_fd = -1;
-    vfio_user_gap_init(&udev->gap, OBJECT(vbasedev->dev), ops->is_waited_for);
+    vfio_user_gap_init(&udev->gap, OBJECT(vbasedev->dev), ops->wanted);
     vfio_user_reports_init(&udev->reports);
 }
 

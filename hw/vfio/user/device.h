@@ -54,8 +54,8 @@ typedef struct VFIOUserDeviceOps {
     void (*unmasked)(VFIOUserDevice *udev, uint32_t index);
     /* Delivers pending interrupts to the guest; under the big QEMU lock. */
     void (*drain_irqs)(VFIOUserDevice *udev);
-    /* Whether another thread waits for this one; any thread. */
-    bool (*is_waited_for)(void);
+    /* What other threads want of this one; any thread. */
+    VFIOUserWanted (*wanted)(void);
 } VFIOUserDeviceOps;
 
 /*

@@ -20,8 +20,14 @@
 /* How often a waiting thread looks whether it is needed elsewhere. */
 #define LOOK_MS 5
 
-/* A main loop without a turn for so long is taken to wait for this thread. */
-#define TURN_NS (500 * SCALE_MS)
+/*
+ * A main loop without a turn for so long is taken to wait for this thread.  If
+ * it waits for a vCPU it has queued work for it, with few exceptions; but most
+ * work that is queued, as for each change of the memory map, is waited for by
+ * nobody.
+ */
+#define TURN_WITH_WORK_NS (100 * SCALE_MS)
+#define TURN_NS (2000 * SCALE_MS)
 
 static int64_t clock_ns(void)
 {
@@ -29,10 +35,10 @@ static int64_t clock_ns(void)
 }
 
 void vfio_user_gap_init(VFIOUserGap *gap, Object *owner,
-                        bool (*is_waited_for)(void))
+                        VFIOUserWanted (*wanted)(void))
 {
     gap->owner = owner;
-    gap->is_waited_for = is_waited_for;
+    gap->wanted = wanted;
     qemu_mutex_init(&gap->lock);
     qemu_cond_init(&gap->changed);
 }
@@ -53,10 +59,17 @@ void vfio_user_gap_begin(VFIOUserGap *gap, uint64_t seen)
     }
 }
 
+void vfio_user_gap_set_ending(VFIOUserGap *gap, bool ending)
+{
+    QEMU_LOCK_GUARD(&gap->lock);
+    gap->ending = ending;
+}
+
 int64_t vfio_user_gap_end(VFIOUserGap *gap)
 {
     QEMU_LOCK_GUARD(&gap->lock);
     assert(gap->open);
+    gap->ending = false;
     qatomic_store_release(&gap->returns, gap->returns + 1);
     qatomic_store_release(&gap->open, false);
     qemu_cond_broadcast(&gap->changed);
@@ -80,12 +93,12 @@ static void have_turn(void *opaque)
     object_unref(gap->owner);
 }
 
-/* Asks for a turn of the main loop; false if one is long overdue. */
-static bool main_loop_runs_locked(VFIOUserGap *gap)
+/* Asks for a turn of the main loop; false if none was had for @most ns. */
+static bool main_loop_runs_locked(VFIOUserGap *gap, int64_t most)
 {
     vfio_user_assert_locked(&gap->lock);
     if (gap->turn_asked) {
-        return clock_ns() - gap->turn_since < TURN_NS;
+        return gap->ending || clock_ns() - gap->turn_since < most;
     }
     gap->turn_asked = true;
     gap->turn_since = clock_ns();
@@ -103,8 +116,11 @@ static bool is_young_locked(VFIOUserGap *gap)
 
 static bool may_wait_locked(VFIOUserGap *gap)
 {
-    return is_young_locked(gap) && !gap->is_waited_for() &&
-           main_loop_runs_locked(gap);
+    VFIOUserWanted wanted = gap->wanted();
+
+    return is_young_locked(gap) && wanted != VFIO_USER_WANTED_STOP &&
+           main_loop_runs_locked(gap, wanted == VFIO_USER_WANTED_WORK ?
+                                      TURN_WITH_WORK_NS : TURN_NS);
 }
 
 bool vfio_user_gap_wait(VFIOUserGap *gap, uint64_t seen)

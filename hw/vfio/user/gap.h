@@ -16,19 +16,26 @@
 #include "qemu/thread.h"
 #include "qom/object.h"
 
+/* What other threads want of this one, if it is a vCPU's. */
+typedef enum VFIOUserWanted {
+    VFIO_USER_WANTED_NOT,
+    VFIO_USER_WANTED_WORK,      /* work is queued, another may wait for it */
+    VFIO_USER_WANTED_STOP,      /* it must stop, and another waits for that */
+} VFIOUserWanted;
+
 typedef struct VFIOUserGap {
     /* Constant after realize. */
     bool expected;              /* a lost server is expected to come back */
     unsigned wait_ms;           /* how old a gap may be for a thread to wait */
     Object *owner;
-    /* Whether another thread waits for this one, as to stop a vCPU. */
-    bool (*is_waited_for)(void);
+    VFIOUserWanted (*wanted)(void);
 
     /* A leaf lock; protects the fields below, some are also read atomically. */
     QemuMutex lock;
     QemuCond changed;
     bool open;                  /* there is no server now */
     bool given_up;              /* nothing waits until the next gap */
+    bool ending;                /* the main loop is preparing a server */
     int64_t since;              /* when it opened, ns on the monotonic clock */
     uint64_t returns;           /* gaps that have ended */
     uint64_t dropped_writes;
@@ -41,7 +48,7 @@ typedef struct VFIOUserGap {
  * @owner: contains @gap; is referenced while a bottom half needs it
  */
 void vfio_user_gap_init(VFIOUserGap *gap, Object *owner,
-                        bool (*is_waited_for)(void));
+                        VFIOUserWanted (*wanted)(void));
 void vfio_user_gap_destroy(VFIOUserGap *gap);
 
 static inline bool vfio_user_gap_is_open(const VFIOUserGap *gap)
@@ -63,6 +70,12 @@ static inline uint64_t vfio_user_gap_returns(const VFIOUserGap *gap)
  */
 void vfio_user_gap_begin(VFIOUserGap *gap, uint64_t seen);
 
+/*
+ * The main loop begins, or no longer tries, to make a server end the gap.  It
+ * must not wait for vCPUs meanwhile: those that wait here do not watch it.
+ */
+void vfio_user_gap_set_ending(VFIOUserGap *gap, bool ending);
+
 /**
  * vfio_user_gap_end:
  *
@@ -80,8 +93,8 @@ void vfio_user_gap_give_up(VFIOUserGap *gap);
  *
  * For a thread that has lost the server, or found none.  Waits for the end of
  * the gap until the gap is @wait_ms old.  Returns earlier if the gap is given
- * up, or if another thread waits for this one.  With the big QEMU lock, never
- * waits.
+ * up, if this vCPU must stop, or if the main loop seems to wait for it.  With
+ * the big QEMU lock, never waits.
  *
  * Returns true if a server has come back since @seen.
  */

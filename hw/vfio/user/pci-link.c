@@ -69,17 +69,29 @@ static void on_failed(void *opaque, Error *err)
     link->ops->failed(link, err);
 }
 
-bool vfio_user_link_is_waited_for(void)
+/* A thread of TCG may run several vCPUs. */
+VFIOUserWanted vfio_user_link_wanted(void)
 {
+    VFIOUserWanted wanted = VFIO_USER_WANTED_NOT;
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
-        if (qemu_cpu_is_self(cpu) &&
-            (cpu->stop || !cpu_work_list_empty(cpu))) {
-            return true;
+        if (!qemu_cpu_is_self(cpu)) {
+            continue;
+        }
+        if (cpu->stop) {
+            return VFIO_USER_WANTED_STOP;
+        }
+        if (!cpu_work_list_empty(cpu)) {
+            wanted = VFIO_USER_WANTED_WORK;
         }
     }
-    return false;
+    return wanted;
+}
+
+static bool is_waited_for(void)
+{
+    return vfio_user_link_wanted() != VFIO_USER_WANTED_NOT;
 }
 
 static __thread bool will_give_way;
@@ -89,7 +101,7 @@ static void give_way(CPUState *cpu, run_on_cpu_data data)
     VFIOUserProxy *proxy = data.host_ptr;
 
     will_give_way = false;
-    vfio_user_proxy_give_way(proxy, vfio_user_link_is_waited_for);
+    vfio_user_proxy_give_way(proxy, is_waited_for);
     object_unref(OBJECT(proxy));
 }
 

@@ -87,9 +87,7 @@ void vfio_user_link_free(VFIOUserLink *link);
 /* As vfio_user_link_free(), when RCU readers that may use it have ended. */
 void vfio_user_link_retire(VFIOUserLink *link);
 
-/*
- * Whether this thread is a vCPU that must stop, or that other work waits for.
- */
-bool vfio_user_link_is_waited_for(void);
+/* What other threads want of this one, if it is a vCPU's. */
+VFIOUserWanted vfio_user_link_wanted(void);
 
 #endif /* HW_VFIO_USER_PCI_LINK_H */

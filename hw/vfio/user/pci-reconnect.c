@@ -79,6 +79,7 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     Error *err = NULL;
     int64_t gap_ms;
 
+    vfio_user_gap_set_ending(&vudev->user.gap, true);
     vfio_user_pci_use_link(vudev, link);
     vfio_user_pci_retire_link(vudev, last);
     if (!vfio_user_pci_resume(vudev, &how, &err)) {
@@ -86,6 +87,7 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
                                            error_get_pretty(err));
         vfio_user_link_fail(link, error_get_pretty(err));
         error_free(err);
+        vfio_user_gap_set_ending(&vudev->user.gap, false);
         /* the link was not adopted, so nothing else begins this */
         vfio_user_pci_reconnect_begin(vudev);
         return;

@@ -685,7 +685,7 @@ static const VFIOUserDeviceOps user_ops = {
     .was_reset = on_device_reset,
     .unmasked = on_unmasked,
     .drain_irqs = on_drain_irqs,
-    .is_waited_for = vfio_user_link_is_waited_for,
+    .wanted = vfio_user_link_wanted,
 };
 
 /* The type */
