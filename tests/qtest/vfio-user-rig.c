@@ -139,9 +139,10 @@ char *vfio_user_rig_try_plug(VFIOUserRig *rig, unsigned timeout_ms)
     }
     response = qtest_qmp(rig->qts, "{'execute': 'device_add', 'arguments': {"
                          "'driver': 'vfio-user-pci', 'id': %s, 'bus': %s,"
-                         "'addr': %s, 'x-timeout-ms': %u, 'socket': %s}}",
+                         "'addr': %s, 'x-timeout-ms': %u, 'socket': %s,"
+                         "'reconnect-aer': %i}}",
                          ID, port ? "rootport" : "pci.0", port ? "0" : "4",
-                         timeout_ms ?: LONG_MS, path);
+                         timeout_ms ?: LONG_MS, path, rig->aer);
     if (qdict_haskey(response, "error")) {
         QDict *error = qdict_get_qdict(response, "error");
 

@@ -30,6 +30,7 @@
 typedef struct VFIOUserRig {
     QTestState *qts;
     VFIOUserServer *server;
+    bool aer;                   /* plug the device with reconnect-aer */
     QPCIBus *bus;               /* NULL: no device is plugged */
     QPCIDevice *dev;
     QPCIBar bar[6];             /* 0, 1 and 2 */

@@ -335,6 +335,7 @@ int main(int argc, char **argv)
     vfio_user_add_memory_tests();
     vfio_user_add_death_tests();
     vfio_user_add_reconnect_tests();
+    vfio_user_add_reconnect_aer_tests();
     vfio_user_add_reconnect_compare_tests();
     vfio_user_add_reconnect_fault_tests();
     vfio_user_add_reconnect_gap_tests();

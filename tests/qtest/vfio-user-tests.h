@@ -18,6 +18,7 @@ void vfio_user_add_iommu_tests(void);
 void vfio_user_add_map_tests(void);
 void vfio_user_add_memory_tests(void);
 void vfio_user_add_death_tests(void);
+void vfio_user_add_reconnect_aer_tests(void);
 void vfio_user_add_reconnect_compare_tests(void);
 void vfio_user_add_reconnect_fault_tests(void);
 void vfio_user_add_reconnect_gap_tests(void);

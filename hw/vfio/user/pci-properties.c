@@ -56,6 +56,7 @@ static const Property vfio_user_pci_properties[] = {
     DEFINE_PROP_UINT32("reconnect-ms", VFIOUserPCIDevice, reconnect.ms, 0),
     DEFINE_PROP_UINT32("reconnect-wait-ms", VFIOUserPCIDevice,
                        user.gap.wait_ms, 5000),
+    DEFINE_PROP_BOOL("reconnect-aer", VFIOUserPCIDevice, reconnect.aer, false),
     DEFINE_PROP_UINT32("x-intx-mmap-timeout-ms", VFIOUserPCIDevice,
                        parent_obj.intx.mmap_timeout, 1100),
     DEFINE_PROP_BIT("x-req", VFIOUserPCIDevice, parent_obj.features,
@@ -105,6 +106,8 @@ static const struct {
                       " connect to a server that was lost (0: do not try)" },
     { "reconnect-wait-ms", "Milliseconds after the loss of a server for which a"
                            " guest's register reads wait for its return" },
+    { "reconnect-aer", "Report a PCI Express error to the guest when a lost"
+                       " server is back, so that its driver recovers" },
     { "x-intx-mmap-timeout-ms", "Milliseconds after an INTx interrupt before"
                                 " regions are mapped again" },
     { "x-req", "Let the server request that its device is unplugged" },

@@ -27,6 +27,7 @@
 #include "hw/vfio/user/base.h"
 #include "hw/vfio/user/config.h"
 #include "hw/vfio/user/migration-switch.h"
+#include "hw/vfio/user/pci-aer.h"
 #include "hw/vfio/user/pci-config.h"
 #include "hw/vfio/user/pci-internal.h"
 #include "hw/vfio/user/pci-order.h"
@@ -399,6 +400,27 @@ static void unfollow_vm(VFIOUserPCIDevice *vudev)
     qemu_del_vm_change_state_handler(vudev->vm_change);
 }
 
+static bool setup_aer(VFIOUserPCIDevice *vudev, Error **errp)
+{
+    return !vudev->reconnect.aer ||
+           vfio_user_pci_aer_setup(&vudev->parent_obj, errp);
+}
+
+static void teardown_aer(VFIOUserPCIDevice *vudev)
+{
+    vfio_user_pci_aer_cleanup(&vudev->parent_obj);
+}
+
+/* A server that takes over from another one, with its state, is no error. */
+static bool resume_aer(VFIOUserPCIDevice *vudev, const VFIOUserResume *how,
+                       Error **errp)
+{
+    if (!how->move) {
+        vfio_user_pci_aer_report(&vudev->parent_obj);
+    }
+    return true;
+}
+
 static bool arm_signals(VFIOUserPCIDevice *vudev, Error **errp)
 {
     vfio_user_pci_signals_arm(&vudev->signals, &vudev->parent_obj,
@@ -454,6 +476,7 @@ static const Step steps[] = {
     { start_tracking, NULL },
     { follow_vm, unfollow_vm },
     { arm_signals, disarm_signals },
+    { setup_aer, teardown_aer, resume_aer },
     { vfio_user_pci_add_status, vfio_user_pci_remove_status },
     { begin_use, end_use },
 };
@@ -552,9 +575,12 @@ static void config_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
                          int len)
 {
     VFIOUserPCIDevice *vudev = VFIO_USER_PCI(pdev);
-    bool masters = vfio_user_pci_master_begin(&vudev->master, addr, value,
-                                              len);
+    bool masters;
 
+    if (vfio_user_pci_aer_write(pdev, addr, value, len)) {
+        return;
+    }
+    masters = vfio_user_pci_master_begin(&vudev->master, addr, value, len);
     vfio_user_pci_written_note(&vudev->written, addr, value, len);
     vfio_user_pci_config_write(pdev, addr, value, len);
     vfio_user_pci_master_end(&vudev->master, masters);

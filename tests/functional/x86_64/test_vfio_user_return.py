@@ -13,7 +13,7 @@ import time
 from unittest import TestCase
 
 from vfio_user_disk import CHUNK, WORK
-from vfio_user_export import MIB, Card, Disk, Exported
+from vfio_user_export import MIB, WITH_PORT, Card, Disk, Exported
 from vfio_user_machine import (Guest, PeerError, Scene, compile_program,
                                wait_until)
 from vfio_user_models import CARDS, DISKS, NVME_RESETS
@@ -33,6 +33,9 @@ RECONNECT = {"reconnect-ms": 100, "reconnect-wait-ms": 10000}
 # Seconds after which the driver of an NVMe device takes a request for lost.  It
 # waits as long again for the abort of the request before it resets the device.
 IO_TIMEOUT = 3
+
+# Longer than any test
+NO_TIMEOUT = 3600
 
 # For the recovery of a driver on a busy machine
 RECOVERY = 120.0
@@ -87,17 +90,23 @@ class Returns(TestCase):
             device.options |= RECONNECT
         modules = {name for device in devices for name in device.model.modules}
         guest = scene.guest(*(device.option for device in devices),
-                            modules=sorted(modules), args=["-smp", "2"],
-                            **options)
+                            modules=sorted(modules),
+                            **{"args": ["-smp", "2"], **options})
         for device in devices:
             device.guest = guest
         guest.boot()
         return guest
 
-    def start_nvme(self, scene: Scene, **options) -> Disk:
-        disk = Disk(scene, "disk", "00:04.0", NVME_RESETS)
+    def start_nvme(self, scene: Scene, told: bool = False,
+                   **options) -> Disk:
+        disk = Disk(scene, "disk", "01:00.0" if told else "00:04.0",
+                    NVME_RESETS)
+        if told:
+            disk.report_errors()
+            options |= WITH_PORT
         guest = self.start(scene, disk, **options)
-        guest.sh(f"modprobe nvme_core io_timeout={IO_TIMEOUT}")
+        guest.sh("modprobe nvme_core io_timeout="
+                 f"{NO_TIMEOUT if told else IO_TIMEOUT}")
         self.assertEqual(disk.bind(), "nvme")
         disk.appear()
         return disk
@@ -142,6 +151,20 @@ class Returns(TestCase):
                 self.assertEqual(sums, sums[:1] * 4)
             self.check_counts(disk, before)
             self.assertRegex(disk.guest.sh("dmesg"), "reset controller")
+            self.end(disk)
+
+    def test_nvme_told(self):
+        """Told of the error, the driver does not wait for a time-out."""
+        with Scene() as scene:
+            disk = self.start_nvme(scene, told=True)
+            for _ in range(2):
+                disk.begin(4)
+                disk.wait_for_write(2 * MIB)
+                self.lose(disk)
+                for sums in disk.finish(RECOVERY):
+                    self.assertEqual(sums, sums[:1] * 4)
+            said = disk.guest.sh("dmesg")
+            self.assertEqual(said.count("device recovery successful"), 2)
             self.end(disk)
 
     def test_soak(self):

@@ -23,6 +23,10 @@ from vfio_user_models import E1000E, NVME, Model
 
 MIB = 1 << 20
 
+# The client's machine for a device at 01:00.0 that reports errors
+WITH_PORT = {"machine": "q35",
+             "args": ["-smp", "2", "-device", "pcie-root-port,id=rp,chassis=1"]}
+
 # Timeout in seconds if an emulated processor handles megabytes of data.
 LONG = 600.0
 
@@ -109,6 +113,10 @@ class Exported:
         """The argument of QEMU's -device."""
         return ",".join(f"{name}={value}" for name, value
                         in self.options.items())
+
+    def report_errors(self) -> None:
+        """Let the client report a return of the server, WITH_PORT."""
+        self.options |= {"bus": "rp", "reconnect-aer": "on"}
 
     def lose(self) -> None:
         """Kill the server.  Nobody listens on its socket then."""
@@ -260,12 +268,12 @@ class Disk(Exported):
         return (f"until [ $(ls {self.scratch}.over.* 2>/dev/null | wc -l) = "
                 f"{self.jobs} ]; do usleep 10000; done; ")
 
-    def finish(self) -> list[list[str]]:
+    def finish(self, timeout: float = LONG) -> list[list[str]]:
         """Return four checksums for each job: of the data, of what the guest
         wrote, of what it read back, and of the file's content."""
         printed = self.guest.sh(
             f"{self.over()} cut -c-64 {self.scratch}.sums.*; "
-            f"rm {self.scratch}.*", LONG).splitlines()
+            f"rm {self.scratch}.*", timeout).splitlines()
         size = self.half // self.jobs
         data = self.image.read_bytes()
         sums = [sha256(data[at:at + size]) for at in range(0, len(data), size)]
