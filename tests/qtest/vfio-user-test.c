@@ -342,6 +342,7 @@ int main(int argc, char **argv)
     vfio_user_add_reconnect_migration_tests();
     vfio_user_add_reconnect_order_tests();
     vfio_user_add_reconnect_vcpu_tests();
+    vfio_user_add_switch_migration_tests();
     vfio_user_add_switch_tests();
     vfio_user_add_dirty_size_tests();
     vfio_user_add_dirty_tests();

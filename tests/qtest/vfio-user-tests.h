@@ -26,6 +26,7 @@ void vfio_user_add_reconnect_migration_tests(void);
 void vfio_user_add_reconnect_order_tests(void);
 void vfio_user_add_reconnect_vcpu_tests(void);
 void vfio_user_add_reconnect_tests(void);
+void vfio_user_add_switch_migration_tests(void);
 void vfio_user_add_switch_tests(void);
 void vfio_user_add_dirty_size_tests(void);
 void vfio_user_add_dirty_tests(void);

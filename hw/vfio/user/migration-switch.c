@@ -223,6 +223,11 @@ int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
     int ret;
 
     assert(bql_locked());
+    /* a stream may have arrived since the switch began */
+    if (vfio_user_migration_is_loading(m)) {
+        error_setg(errp, "the device is being loaded");
+        return -EBUSY;
+    }
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     if (is_void_locked(s)) {
         return set_void(errp);
@@ -265,5 +270,7 @@ void vfio_user_migration_switch_undo(VFIOUserMigSwitch *s)
     if (s->from.ops) {
         m->d = s->from;
     }
-    vfio_user_migration_follow(m);
+    if (!vfio_user_migration_is_loading(m)) {
+        vfio_user_migration_follow(m);
+    }
 }
