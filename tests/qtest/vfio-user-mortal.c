@@ -80,8 +80,14 @@ send_command(VFIOUserMortal *m, const char *format, va_list ap)
 void vfio_user_mortal_settle(VFIOUserMortal *m)
 {
     while (m->owed) {
-        qobject_unref(next_response(m));
+        QDict *response = next_response(m);
+
         m->owed--;
+        if (m->kept_at && --m->kept_at == 0) {
+            m->kept = response;
+        } else {
+            qobject_unref(response);
+        }
     }
 }
 
@@ -126,6 +132,23 @@ void vfio_user_mortal_order(VFIOUserMortal *m, const char *format, ...)
     send_command(m, format, ap);
     va_end(ap);
     m->owed++;
+}
+
+void vfio_user_mortal_begin(VFIOUserMortal *m, const char *format, ...)
+{
+    va_list ap;
+
+    g_assert(!m->kept_at && !m->kept);
+    va_start(ap, format);
+    send_command(m, format, ap);
+    va_end(ap);
+    m->kept_at = ++m->owed;
+}
+
+QDict *vfio_user_mortal_finish(VFIOUserMortal *m)
+{
+    vfio_user_mortal_settle(m);
+    return g_steal_pointer(&m->kept);
 }
 
 char *vfio_user_mortal_ask(VFIOUserMortal *m, const char *query,
@@ -244,6 +267,7 @@ void vfio_user_mortal_free(VFIOUserMortal *m)
     vfio_user_mortal_lives(m);
     qtest_quit(m->qts);
     close(m->monitor);
+    qobject_unref(m->kept);
     g_string_free(m->received, true);
     mortal_remove_files(m);
     g_free(m->log);

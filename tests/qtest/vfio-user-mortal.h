@@ -25,6 +25,8 @@ typedef struct VFIOUserMortal {
     int monitor;
     GString *received;          /* from the monitor, not yet parsed */
     unsigned owed;              /* outstanding responses */
+    unsigned kept_at;           /* which of them is kept; 0: none */
+    QDict *kept;                /* that response, when it has arrived */
     char *dir;
     char *log;                  /* file with QEMU's messages */
 } VFIOUserMortal;
@@ -66,6 +68,16 @@ bool vfio_user_mortal_do(VFIOUserMortal *m, const char *format, ...)
 /* Sends a command without waiting.  Its response is dropped when it arrives. */
 void vfio_user_mortal_order(VFIOUserMortal *m, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
+
+/*
+ * The same, but the response is kept for vfio_user_mortal_finish(), which waits
+ * for it.  Only one command at a time can have been begun.
+ */
+void vfio_user_mortal_begin(VFIOUserMortal *m, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/* Returns the response, or NULL if QEMU has exited. */
+QDict *vfio_user_mortal_finish(VFIOUserMortal *m);
 
 /* Waits for the responses to those commands. */
 void vfio_user_mortal_settle(VFIOUserMortal *m);

@@ -23,18 +23,28 @@
 static int write_piece(VFIOUserWriter *w, uint64_t at, const void *bytes,
                        size_t size)
 {
+    VFIOUserServer *server = qatomic_read(&w->server);
+
     if (w->by_message) {
-        return vfio_user_server_write_message(w->server, AREA + at, bytes,
-                                              size);
+        return vfio_user_server_write_message(server, AREA + at, bytes, size);
     }
-    return vfio_user_server_write(w->server, AREA + at, bytes, size) ?
+    return vfio_user_server_write(server, AREA + at, bytes, size) ?
            0 : ESHUTDOWN;
 }
 
 /*
- * After the connection is lost with a write in flight, nothing more is
- * written.
+ * After the connection is lost with a write in flight, nothing else is written
+ * before that.
  */
+static bool write_unsure(VFIOUserWriter *w)
+{
+    if (w->unsure && !write_piece(w, w->unsure_at, w->unsure_bytes, PIECE)) {
+        memcpy(w->copy + w->unsure_at, w->unsure_bytes, PIECE);
+        w->unsure = false;
+    }
+    return !w->unsure;
+}
+
 static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
 {
     uint32_t piece[PIECE / 4];
@@ -43,13 +53,17 @@ static bool write_random(VFIOUserWriter *w, GRand *rand, uint64_t at)
     for (unsigned i = 0; i < ARRAY_SIZE(piece); i++) {
         piece[i] = g_rand_int(rand);
     }
-    error = w->unsure ? ECONNRESET : write_piece(w, at, piece, sizeof(piece));
-    if (error == ECONNRESET && !w->unsure) {
+    if (!write_unsure(w)) {
+        return false;
+    }
+    error = write_piece(w, at, piece, sizeof(piece));
+    if (error == ECONNRESET) {
         w->unsure = true;
         w->unsure_at = at;
         memcpy(w->unsure_bytes, piece, sizeof(piece));
     } else if (!error) {
         memcpy(w->copy + at, piece, sizeof(piece));
+        qatomic_set(&w->written, w->written + 1);
     }
     return !error;
 }
@@ -68,8 +82,8 @@ static void fill_at_once(VFIOUserWriter *w, GRand *rand)
 
 static gpointer writer(gpointer opaque)
 {
-    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
     VFIOUserWriter *w = opaque;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7 + w->starts);
     unsigned n = 0;
 
     while (!qatomic_read(&w->stop)) {
@@ -106,6 +120,24 @@ void vfio_user_writer_start(VFIOUserWriter *w)
     w->thread = g_thread_new("writer", writer, w);
 }
 
+void vfio_user_writer_go_on(VFIOUserWriter *w)
+{
+    g_assert_null(w->thread);
+    w->stop = false;
+    w->starts++;
+    w->thread = g_thread_new("writer", writer, w);
+}
+
+void vfio_user_writer_use(VFIOUserWriter *w, VFIOUserServer *server)
+{
+    qatomic_set(&w->server, server);
+}
+
+uint64_t vfio_user_writer_written(VFIOUserWriter *w)
+{
+    return qatomic_read(&w->written);
+}
+
 void vfio_user_writer_walk(VFIOUserWriter *w)
 {
     qatomic_set(&w->walk, true);
@@ -119,7 +151,9 @@ bool vfio_user_writer_walked(VFIOUserWriter *w)
 void vfio_user_writer_stop(VFIOUserWriter *w)
 {
     qatomic_set(&w->stop, true);
-    g_thread_join(w->thread);
+    if (w->thread) {
+        g_thread_join(g_steal_pointer(&w->thread));
+    }
 }
 
 void vfio_user_writer_clear(VFIOUserWriter *w)

@@ -33,10 +33,13 @@ typedef struct VFIOUserWriter {
     bool stop;
     bool walk;                  /* also walk through the other pages */
     uint64_t walked;            /* progress of the walk */
+    uint64_t written;           /* pieces that are in memory */
+    unsigned starts;            /* of the thread: each writes other bytes */
     uint8_t *copy;              /* of the area */
     /*
      * These last bytes may or may not be in memory: the connection was lost
-     * before the client replied.
+     * before the client replied.  They are written again first, when there is
+     * a connection.
      */
     bool unsure;
     uint64_t unsure_at;
@@ -53,7 +56,17 @@ void vfio_user_writer_walk(VFIOUserWriter *w);
 /* Whether the walk has reached the end. */
 bool vfio_user_writer_walked(VFIOUserWriter *w);
 
+/* Does nothing if the engine has stopped. */
 void vfio_user_writer_stop(VFIOUserWriter *w);
+
+/* Goes on after a stop; memory must be that of the copy. */
+void vfio_user_writer_go_on(VFIOUserWriter *w);
+
+/* Another server has the device from now on. */
+void vfio_user_writer_use(VFIOUserWriter *w, VFIOUserServer *server);
+
+/* Pieces that were written since the start. */
+uint64_t vfio_user_writer_written(VFIOUserWriter *w);
 
 /*
  * Returns how many pages of @is, the area's actual contents, differ from the
