@@ -3,9 +3,10 @@
  *
  * Each migration targets a phase, which its servers hold; all phases take
  * turns.  The action at that phase, the capabilities and the kind of memory
- * are random.  Actions include killing each of the four processes.  In the
- * end, exactly one VM must run with its memory and device intact, or there
- * must be an error message.
+ * are random, and so is what happens to the servers before and after the
+ * migration.  Actions include killing each of the four processes.  In the end,
+ * exactly one VM must run with its memory and device intact, or there must be
+ * an error message.
  *
  * Options on the command line and in the environment variable
  * VFIO_USER_RANDOM:
@@ -43,6 +44,7 @@ typedef struct Random {
 
 static Random options = { .count = COUNT, .only = UINT_MAX };
 static unsigned counts[32];
+static unsigned switches, refusals, returns;
 
 /* Selection */
 
@@ -104,6 +106,48 @@ static bool may_lack_pre_copy(const VFIOUserTripPlan *plan)
            !(plan->capabilities & BIT_OF(PAUSE));
 }
 
+#define EVENT_ONE_IN 4
+
+static VFIOUserTripEvent choose_event(GRand *rand)
+{
+    unsigned event = g_rand_int_range(rand, 1, VFIO_USER_TRIP_EVENTS);
+
+    return g_rand_int_range(rand, 0, EVENT_ONE_IN) ? VFIO_USER_TRIP_NOTHING :
+                                                     event;
+}
+
+/* A paused VM, as the destination's, must know the device that it compares. */
+static bool needs_return(const VFIOUserTripPlan *plan)
+{
+    return plan->action->comes_back ||
+           plan->before[VFIO_USER_SOURCE] == VFIO_USER_TRIP_LOSS ||
+           plan->before[VFIO_USER_DESTINATION] != VFIO_USER_TRIP_NOTHING ||
+           plan->after == VFIO_USER_TRIP_LOSS;
+}
+
+/*
+ * A switch of the destination keeps its monitor busy.  A device that is stopped
+ * when its server comes back takes another path to RESUMING, on which the
+ * destination's phases are not found.
+ */
+static bool may_happen_first(const VFIOUserTripPlan *plan)
+{
+    return plan->before[VFIO_USER_DESTINATION] == VFIO_USER_TRIP_SWITCH ?
+           !plan->action->asks : plan->phase->side == VFIO_USER_SOURCE;
+}
+
+static void choose_events(VFIOUserTripPlan *plan, GRand *rand)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        plan->before[i] = choose_event(rand);
+    }
+    if (!may_happen_first(plan)) {
+        plan->before[VFIO_USER_DESTINATION] = VFIO_USER_TRIP_NOTHING;
+    }
+    plan->after = choose_event(rand);
+    plan->returns = g_rand_boolean(rand) || needs_return(plan);
+}
+
 static VFIOUserTripPlan choose_plan(Random *r, unsigned number)
 {
     const guint32 seeds[] = { r->seed, number };
@@ -118,6 +162,7 @@ static VFIOUserTripPlan choose_plan(Random *r, unsigned number)
                                             plan.shared);
     plan.no_pre_copy = g_rand_boolean(rand) && may_lack_pre_copy(&plan);
     plan.stays = g_rand_boolean(rand);
+    choose_events(&plan, rand);
     plan.seed = g_rand_int(rand);
     g_rand_free(rand);
     return plan;
@@ -125,15 +170,36 @@ static VFIOUserTripPlan choose_plan(Random *r, unsigned number)
 
 /* Output */
 
+static void describe_events(GString *text, const VFIOUserTripPlan *plan)
+{
+    static const char *const names[] = {
+        [VFIO_USER_TRIP_LOSS] = "loss",
+        [VFIO_USER_TRIP_SWITCH] = "switch",
+    };
+    static const char *const sides[] = { "source", "destination" };
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (plan->before[i]) {
+            g_string_append_printf(text, ", %s of the %s first",
+                                   names[plan->before[i]], sides[i]);
+        }
+    }
+    if (plan->after) {
+        g_string_append_printf(text, ", %s afterwards", names[plan->after]);
+    }
+}
+
 static char *describe(Random *r, unsigned number, const VFIOUserTripPlan *plan)
 {
     GString *text = g_string_new(NULL);
 
-    g_string_printf(text, "seed=%u only=%u: v%u, %s, %s, %s memory%s%s",
+    g_string_printf(text, "seed=%u only=%u: v%u, %s, %s, %s memory%s%s%s",
                     r->seed, number, plan->phase->version, plan->phase->name,
                     plan->action->name, plan->shared ? "shared" : "unshared",
                     plan->stays ? ", destination stays" : "",
-                    plan->no_pre_copy ? ", no PRE_COPY" : "");
+                    plan->no_pre_copy ? ", no PRE_COPY" : "",
+                    plan->returns ? ", reconnects" : "");
+    describe_events(text, plan);
     for (unsigned i = 0; i < VFIO_USER_TRIP_CAPABILITIES; i++) {
         if (plan->capabilities >> i & 1) {
             g_string_append_printf(text, ", %s", vfio_user_trip_capability(i));
@@ -162,6 +228,8 @@ static void print_counts(void)
                                counts[i]);
     }
     g_test_message("actions:%s", text->str);
+    g_test_message("servers: %u replaced, %u not, %u came back", switches,
+                   refusals, returns);
 }
 
 /* Execution */
@@ -182,6 +250,9 @@ static void run_migration(Random *r, const VFIOUserTripPlan *plan)
     if (r->verbose) {
         vfio_user_trip_say(r->trip);
     }
+    switches += r->trip->switches;
+    refusals += r->trip->refusals;
+    returns += vfio_user_trip_returns(r->trip);
     g_clear_pointer(&r->trip, vfio_user_trip_free);
 }
 

@@ -110,20 +110,25 @@ static void stall(VFIOUserTrip *t)
 
 /* Disconnects and kills */
 
-static void action_hang_up(VFIOUserTrip *t, VFIOUserSide side)
-{
-    t->hung_up[side] = true;
-    vfio_user_server_hang_up(t->server[side]);
-}
-
 static void hang_up_source(VFIOUserTrip *t)
 {
-    action_hang_up(t, VFIO_USER_SOURCE);
+    vfio_user_trip_lose(t, VFIO_USER_SOURCE);
 }
 
 static void hang_up_destination(VFIOUserTrip *t)
 {
-    action_hang_up(t, VFIO_USER_DESTINATION);
+    vfio_user_trip_lose(t, VFIO_USER_DESTINATION);
+}
+
+/* The server comes back after the migration has ended. */
+static void leave_source(VFIOUserTrip *t)
+{
+    vfio_user_trip_leave(t, VFIO_USER_SOURCE);
+}
+
+static void leave_destination(VFIOUserTrip *t)
+{
+    vfio_user_trip_leave(t, VFIO_USER_DESTINATION);
 }
 
 static void kill_source(VFIOUserTrip *t)
@@ -136,6 +141,18 @@ static void kill_destination(VFIOUserTrip *t)
     vfio_user_mortal_kill(t->vm[VFIO_USER_DESTINATION]);
 }
 
+/* Replaces a server, or QEMU says why not. */
+
+static void switch_source(VFIOUserTrip *t)
+{
+    vfio_user_trip_switch(t, VFIO_USER_SOURCE);
+}
+
+static void switch_destination(VFIOUserTrip *t)
+{
+    vfio_user_trip_switch(t, VFIO_USER_DESTINATION);
+}
+
 #define LATER (VFIO_USER_TRIP_WAITS | VFIO_USER_TRIP_STOPS)
 
 const VFIOUserTripAction vfio_user_trip_actions[] = {
@@ -144,19 +161,24 @@ const VFIOUserTripAction vfio_user_trip_actions[] = {
     { "stop-cont", stop_cont, LATER | VFIO_USER_TRIP_FAST, .takes_time = true },
     { "reset", action_reset },
     { "sleep", go_to_sleep, LATER },
-    { "cancel", action_cancel },
+    { "cancel", action_cancel, .may_end = true },
     { "postcopy", postcopy,
       LATER | VFIO_USER_TRIP_FAST | VFIO_USER_TRIP_SHARED, .takes_time = true,
       .needs = 1 << VFIO_USER_TRIP_POSTCOPY },
     { "plug", action_plug },
     { "unplug", action_unplug },
     /* An ejection waits for the answer that is held. */
-    { "eject", action_eject, LATER, .timeout_ms = 2000 },
-    { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_lose = true,
-      .timeout_ms = 500 },
-    { "hang-up-source", hang_up_source },
-    { "hang-up-destination", hang_up_destination },
-    { "kill-source", kill_source },
-    { "kill-destination", kill_destination },
+    { "eject", action_eject, LATER, .may_end = true, .timeout_ms = 2000 },
+    { "stall", stall, .only_if = VFIO_USER_TRIP_HOLDS, .may_end = true,
+      .may_lose = true, .asks = true, .timeout_ms = 500 },
+    { "hang-up-source", hang_up_source, .may_end = true },
+    { "hang-up-destination", hang_up_destination, .may_end = true },
+    { "leave-source", leave_source, .may_end = true, .comes_back = true },
+    { "leave-destination", leave_destination, .may_end = true,
+      .comes_back = true },
+    { "switch-source", switch_source },
+    { "switch-destination", switch_destination, .asks = true },
+    { "kill-source", kill_source, .may_end = true },
+    { "kill-destination", kill_destination, .may_end = true },
 };
 const unsigned vfio_user_trip_nr_actions = ARRAY_SIZE(vfio_user_trip_actions);

@@ -11,6 +11,7 @@
 #include "qemu/osdep.h"
 #include <glib/gstdio.h>
 
+#include "qemu/bswap.h"
 #include "qobject/qdict.h"
 #include "vfio-user-trip.h"
 
@@ -94,6 +95,15 @@ static unsigned find_owner(VFIOUserTrip *t)
     return from && strcmp(from, "completed") ? FROM : NO_OWNER;
 }
 
+/* A migration that nothing ends must complete. */
+static void check_owner(VFIOUserTrip *t, unsigned owner)
+{
+    if (!t->plan->action->may_end &&
+        !(t->plan->phase->is & VFIO_USER_TRIP_CANCELS)) {
+        g_assert_cmpuint(owner, ==, TO);
+    }
+}
+
 /* VM state */
 
 static bool vm_is(VFIOUserTrip *t, VFIOUserSide side, const char *wanted)
@@ -143,12 +153,16 @@ static char *why_of(VFIOUserTrip *t, VFIOUserSide side)
     return g_strconcat(said, desc, NULL);
 }
 
-/* Whether the server has disconnected, or QEMU has disconnected from it. */
+/*
+ * Whether the server has disconnected, or QEMU has disconnected from it, and it
+ * does not come back.
+ */
 static bool trip_is_lost(VFIOUserTrip *t, VFIOUserSide side)
 {
-    return t->hung_up[side] ||
-           (t->plan->action->may_lose &&
-            !vfio_user_server_has_client(t->server[side]));
+    return !t->plan->returns &&
+           (t->hang_ups[side] ||
+            (t->plan->action->may_lose &&
+             !vfio_user_server_has_client(t->server[side])));
 }
 
 /*
@@ -208,6 +222,7 @@ static void trip_check_writes(VFIOUserTrip *t, VFIOUserSide owner)
     uint32_t word = g_rand_int(t->rand);
     uint64_t at = VFIO_USER_TRIP_GUEST;
 
+    stl_he_p(t->memory, word);
     if (t->plan->shared) {
         g_assert_true(vfio_user_server_write(server, at, &word, sizeof(word)));
     } else {
@@ -224,6 +239,10 @@ static void trip_check_device(VFIOUserTrip *t, VFIOUserSide owner)
     }
     if (t->was_reset) {
         vfio_user_trip_set_up(t, owner);
+    }
+    /* a loss resets the device, and is allowed to lose no more than that */
+    if (t->forgot && owner == FROM) {
+        vfio_user_trip_fill(t, owner);
     }
     vfio_user_trip_check_fill(t, owner);
     trip_check_writes(t, owner);
@@ -248,6 +267,11 @@ static void trip_check_vm(VFIOUserTrip *t, VFIOUserSide owner)
     check_runs(t, owner);
     check_memory(t, t->vm[owner]);
     trip_check_device(t, owner);
+    if (t->plan->after && !trip_is_lost(t, owner) && !t->ejected) {
+        vfio_user_trip_after(t, owner);
+        check_memory(t, t->vm[owner]);
+        trip_check_device(t, owner);
+    }
     check_no_leak(t, owner, "fd", t->fds[owner]);
     check_no_leak(t, owner, "task", t->threads[owner] + POOL);
 }
@@ -259,6 +283,8 @@ void vfio_user_trip_end(VFIOUserTrip *t)
     vfio_user_trip_set(t, "max-bandwidth", 4 * GiB);
     vfio_user_trip_set(t, "downtime-limit", LONG_MS);
     owner = find_owner(t);
+    check_owner(t, owner);
+    vfio_user_trip_settle_servers(t);
     vfio_user_writer_stop(&t->writer);
     if (owner == NO_OWNER) {
         check_no_owner(t);

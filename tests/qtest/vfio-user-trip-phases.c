@@ -104,6 +104,7 @@ static void phase_start_migration(VFIOUserTrip *t, bool slowly)
                                       " 'migrate-incoming', 'arguments':"
                                       " {'uri': %s, 'exit-on-error': %i}}",
                                       uri, !t->plan->stays));
+    vfio_user_trip_before_arrival(t);
     g_assert_true(vfio_user_mortal_do(t->vm[FROM], "{'execute': 'migrate',"
                                       " 'arguments': {'uri': %s}}", uri));
 }
@@ -179,7 +180,11 @@ void vfio_user_trip_reach(VFIOUserTrip *t)
 void vfio_user_trip_release(VFIOUserTrip *t)
 {
     for (unsigned i = 0; i < 2; i++) {
-        vfio_user_server_set_rules(t->server[i], NULL);
-        vfio_user_server_release(t->server[i]);
+        vfio_user_server_set_rules(t->spare[i], NULL);
+        vfio_user_server_release(t->spare[i]);
+        if (!t->away[i]) {
+            vfio_user_server_set_rules(t->server[i], NULL);
+            vfio_user_server_release(t->server[i]);
+        }
     }
 }

@@ -21,6 +21,7 @@
 
 /* Longer than any answer is held; some actions have a time-out of their own */
 #define TIMEOUT_MS 30000
+#define RECONNECT_MS 20         /* attempts are at most that far apart */
 
 /* Models of migration v1 and v2, with several reads in each phase */
 
@@ -120,14 +121,15 @@ static uint32_t trip_word(VFIOUserTrip *t, unsigned i)
     return (t->fill + i) * 2654435761u;
 }
 
-static void fill_device(VFIOUserTrip *t)
+void vfio_user_trip_fill(VFIOUserTrip *t, VFIOUserSide side)
 {
-    QTestState *qts = t->vm[VFIO_USER_SOURCE]->qts;
+    QTestState *qts = t->vm[side]->qts;
 
     t->fill = g_rand_int(t->rand);
     for (unsigned i = 0; i < BAR_WORDS; i++) {
         qtest_writel(qts, BAR_AT + 4 * i, trip_word(t, i));
     }
+    t->forgot = false;
 }
 
 void vfio_user_trip_check_fill(VFIOUserTrip *t, VFIOUserSide side)
@@ -149,7 +151,9 @@ void vfio_user_trip_work(VFIOUserTrip *t)
         stl_le_p(t->memory + at, word);
         qtest_writel(qts, GUEST + at, word);
     }
-    fill_device(t);
+    vfio_user_trip_fill(t, VFIO_USER_SOURCE);
+    /* all writes have arrived when this read returns, whatever comes next */
+    qtest_readl(qts, BAR_AT);
 }
 
 static void trip_fill_memory(VFIOUserTrip *t)
@@ -170,13 +174,13 @@ static void trip_start_vm(VFIOUserTrip *t, VFIOUserSide side, const char *more)
         g_strdup_printf("-machine pc%s -nodefaults -m 64 %s"
                         "-object main-loop,id=main-loop,thread-pool-max=1 "
                         "-device vfio-user-pci,id=dut,addr=4,socket=%s,"
-                        "x-timeout-ms=%u %s",
+                        "x-timeout-ms=%u,reconnect-ms=%u %s",
                         shared ? ",memory-backend=ram" : "",
                         shared ? "-object memory-backend-memfd,id=ram,"
                                  "size=64M,share=on " : "",
                         vfio_user_server_path(t->server[side]),
                         t->plan->action->timeout_ms ?: TIMEOUT_MS,
-                        more);
+                        t->plan->returns ? RECONNECT_MS : 0, more);
     unsigned postcopy = 1 << VFIO_USER_TRIP_POSTCOPY;
     unsigned capabilities = t->plan->capabilities;
 
@@ -203,14 +207,16 @@ VFIOUserTrip *vfio_user_trip_new(const VFIOUserTripPlan *plan)
     t->rand = g_rand_new_with_seed(plan->seed);
     for (unsigned i = 0; i < 2; i++) {
         t->server[i] = vfio_user_server_new(trip_model(plan), NULL);
+        t->spare[i] = vfio_user_server_new(trip_model(plan), NULL);
         trip_start_vm(t, i, i == VFIO_USER_SOURCE ? "" : "-incoming defer");
         t->fds[i] = vfio_user_mortal_count(t->vm[i], "fd");
         t->threads[i] = vfio_user_mortal_count(t->vm[i], "task");
     }
     vfio_user_trip_set_up(t, VFIO_USER_SOURCE);
     trip_fill_memory(t);
-    fill_device(t);
+    vfio_user_trip_fill(t, VFIO_USER_SOURCE);
     start_writer(t);
+    vfio_user_trip_before(t);
     return t;
 }
 
@@ -230,6 +236,8 @@ void vfio_user_trip_free(VFIOUserTrip *t)
         vfio_user_mortal_free(t->vm[i]);
         vfio_user_server_wait_client(t->server[i], false);
         vfio_user_server_free(t->server[i]);
+        vfio_user_server_wait_client(t->spare[i], false);
+        vfio_user_server_free(t->spare[i]);
     }
     g_rand_free(t->rand);
     g_free(t->memory);

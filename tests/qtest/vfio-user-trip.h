@@ -7,7 +7,9 @@
  * memory and device intact, or there must be an error message.
  *
  * vfio-user-trip-phases.c has the phases, vfio-user-trip-actions.c the
- * actions, and vfio-user-trip-end.c the checks at the end.  Test thread only.
+ * actions, vfio-user-trip-servers.c what happens to servers, also before and
+ * after the migration, and vfio-user-trip-end.c the checks at the end.  Test
+ * thread only.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -52,7 +54,10 @@ typedef struct VFIOUserTripAction {
     unsigned not_if;            /* VFIOUserTripIs */
     unsigned only_if;
     bool takes_time;            /* migration must not end meanwhile */
+    bool may_end;               /* may end the migration, with a message */
     bool may_lose;              /* may lose the device, with a message */
+    bool comes_back;            /* requires a server that comes back */
+    bool asks;                  /* waits for the destination's monitor */
     unsigned timeout_ms;        /* x-timeout-ms; 0: no answer is late */
     unsigned needs;             /* capabilities, a bit each */
 } VFIOUserTripAction;
@@ -70,6 +75,14 @@ typedef enum VFIOUserTripCapability {
     VFIO_USER_TRIP_CAPABILITIES
 } VFIOUserTripCapability;
 
+/* What happens to a server before or after the migration */
+typedef enum VFIOUserTripEvent {
+    VFIO_USER_TRIP_NOTHING,
+    VFIO_USER_TRIP_LOSS,        /* it is lost, and comes back */
+    VFIO_USER_TRIP_SWITCH,      /* another one replaces it */
+    VFIO_USER_TRIP_EVENTS
+} VFIOUserTripEvent;
+
 typedef struct VFIOUserTripPlan {
     const VFIOUserTripPhase *phase;
     const VFIOUserTripAction *action;
@@ -77,6 +90,9 @@ typedef struct VFIOUserTripPlan {
     bool shared;                /* the servers share memory */
     bool no_pre_copy;           /* server lacks PRE_COPY */
     bool stays;                 /* destination keeps running on failure */
+    bool returns;               /* a server that was lost comes back */
+    VFIOUserTripEvent before[2];        /* to the server of this side */
+    VFIOUserTripEvent after;    /* to the server of the side that has the VM */
     uint32_t seed;              /* seed of the guest's writes */
 } VFIOUserTripPlan;
 
@@ -85,7 +101,13 @@ struct VFIOUserTrip {
     GRand *rand;
     VFIOUserMortal *vm[2];
     VFIOUserServer *server[2];
-    bool hung_up[2];            /* the server hung up */
+    VFIOUserServer *spare[2];   /* may replace it, or was replaced */
+    unsigned hang_ups[2];       /* of the server */
+    bool away[2];               /* the server hung up and stays away */
+    bool forgot;                /* the source's server lost its state */
+    bool switching[2];          /* the server is being replaced */
+    unsigned switches;          /* servers that were replaced */
+    unsigned refusals;          /* and that were not */
     bool stopped;               /* stopped by the user */
     bool was_reset;
     bool ejected;
@@ -122,10 +144,38 @@ void vfio_user_trip_end(VFIOUserTrip *t);
 
 /* The guest's work on its memory and the device's; QEMU must be running */
 void vfio_user_trip_set_up(VFIOUserTrip *t, VFIOUserSide side);
+void vfio_user_trip_fill(VFIOUserTrip *t, VFIOUserSide side);
 void vfio_user_trip_work(VFIOUserTrip *t);
 
 /* Fails the test unless the device's memory holds what the guest wrote last. */
 void vfio_user_trip_check_fill(VFIOUserTrip *t, VFIOUserSide side);
+
+/* The server is lost; it comes back if the plan says so. */
+void vfio_user_trip_lose(VFIOUserTrip *t, VFIOUserSide side);
+
+/* The same, but it stays away until vfio_user_trip_settle_servers(). */
+void vfio_user_trip_leave(VFIOUserTrip *t, VFIOUserSide side);
+
+/* How often a server has come back, on both sides. */
+unsigned vfio_user_trip_returns(VFIOUserTrip *t);
+
+/* Orders QEMU to replace the server by the spare one. */
+void vfio_user_trip_switch(VFIOUserTrip *t, VFIOUserSide side);
+
+/*
+ * Lets all servers come back that do, and waits until they have, until every
+ * loss was reported, and until no server is being replaced; a refusal must name
+ * its reason.
+ */
+void vfio_user_trip_settle_servers(VFIOUserTrip *t);
+
+/*
+ * What the plan has before the migration, before its stream arrives, and after
+ * it.  The writer is stopped after the last.
+ */
+void vfio_user_trip_before(VFIOUserTrip *t);
+void vfio_user_trip_before_arrival(VFIOUserTrip *t);
+void vfio_user_trip_after(VFIOUserTrip *t, VFIOUserSide owner);
 
 /* Sets a migration parameter of the source. */
 void vfio_user_trip_set(VFIOUserTrip *t, const char *name, int64_t value);
