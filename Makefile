@@ -42,7 +42,7 @@ export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
 export VFIO_USER_QEMU := $(VFIO_USER_BUILD)/qemu-system-x86_64
 export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
-.PHONY: build demo check bench figures clean help
+.PHONY: build demo check bench fuzz figures clean help
 
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
@@ -82,6 +82,11 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 
 endif
 
+fuzz: ## look for servers that harm QEMU, for SECONDS=600
+	@scripts/prepare $(DEFAULT) check
+	@scripts/build $(DEFAULT) fuzz
+	@scripts/fuzz $(or $(SECONDS),600)
+
 figures: ## draw docs/*.svg from docs/*.dot and docs/*.gnuplot
 	@scripts/install-packages figures
 	@scripts/draw-figures
@@ -99,7 +104,8 @@ help: ## print this
 	        "tarball, .dsc or folder with QEMU's source" \
 	    JOBS= 'one per processor' 'number of compilers that run at a time' \
 	    TESTS= 'all tests' \
-	        "arguments for \`meson test' in make check"
+	        "arguments for \`meson test' in make check" \
+	    SECONDS= 600 'how long make fuzz looks'
 	@echo
 	@echo "Example: make check QEMU=11.1 JOBS=4 TESTS='--suite unit'"
 	@echo "SOURCE=/path stays in use until another one is given."

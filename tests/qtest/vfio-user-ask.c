@@ -77,7 +77,6 @@ void ask_reply_locked(VFIOUserServer *s, const VFIOUserPacket *reply)
 
 bool ask_send(VFIOUserServer *s, ServerAsk *ask)
 {
-    g_assert_true(vfio_user_device_asks(s->device));
     if (ask->by_device && !vfio_user_device_runs(s->device)) {
         ask_finish_locked(s, ask, ESHUTDOWN);
         return true;
@@ -93,6 +92,7 @@ static int ask_and_wait(VFIOUserServer *s, ServerAsk *ask, GByteArray **reply)
     gint64 deadline = server_deadline();
     int error;
 
+    g_assert_true(vfio_user_device_asks(s->device));
     qemu_mutex_lock(&s->lock);
     g_queue_push_tail(&s->asks, ask);
     server_wake(s);

@@ -116,6 +116,7 @@ void vfio_user_server_free(VFIOUserServer *s)
     g_array_unref(s->rules);
     g_array_unref(s->hits);
     g_array_unref(s->log);
+    g_clear_pointer(&s->answers, g_ptr_array_unref);
     qemu_cond_destroy(&s->changed);
     qemu_mutex_destroy(&s->lock);
     g_free(s->path);
@@ -192,6 +193,15 @@ bool vfio_user_server_has_client(VFIOUserServer *s)
     QEMU_LOCK_GUARD(&s->lock);
 
     return s->conn >= 0;
+}
+
+GPtrArray *vfio_user_server_record(VFIOUserServer *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+
+    g_assert_null(s->answers);
+    s->answers = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    return g_ptr_array_ref(s->answers);
 }
 
 void vfio_user_server_forget(VFIOUserServer *s)

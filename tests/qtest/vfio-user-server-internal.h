@@ -48,6 +48,7 @@ struct VFIOUserServer {
     GArray *rules;              /* VFIOUserRule */
     GArray *hits;               /* unsigned, matches per rule */
     GArray *log;                /* VFIOUserSeen */
+    GPtrArray *answers;         /* GBytes; NULL: not recorded */
     GQueue asks;                /* ServerAsk, not done */
     int conn;                   /* only the thread sets it; -1: no client */
     int twin;                   /* same, for requests; -1: none */

@@ -138,6 +138,17 @@ static bool give_answer(VFIOUserServer *s, ServerPending *pending,
     return send_pending(s, false);
 }
 
+static void record_locked(VFIOUserServer *s, const VFIOUserAnswer *answer)
+{
+    const GByteArray *payload = answer->packet.payload;
+    bool is_error = answer->packet.header.flags & VFIO_USER_ERROR;
+
+    if (s->answers) {
+        g_ptr_array_add(s->answers, answer->dropped || is_error ? NULL :
+                        g_bytes_new(payload->data, payload->len));
+    }
+}
+
 static ServerPending *answer_locked(VFIOUserServer *s, VFIOUserPacket *request)
 {
     ServerPending *pending = g_new0(ServerPending, 1);
@@ -153,6 +164,7 @@ static ServerPending *answer_locked(VFIOUserServer *s, VFIOUserPacket *request)
             });
         }
         server_log_locked(s, request);
+        record_locked(s, &pending->answer);
         if (request->header.command == VFIO_USER_VERSION) {
             s->twin = vfio_user_device_take_twin(s->device);
         }
@@ -169,8 +181,9 @@ static bool serve_packet(VFIOUserServer *s, VFIOUserPacket *request)
     qemu_mutex_lock(&s->lock);
     if (type == VFIO_USER_TYPE_REPLY) {
         /* replies arrive on the socket that carried the request */
-        g_assert_cmpint(s->twin, <, 0);
-        ask_reply_locked(s, request);
+        if (s->twin < 0) {
+            ask_reply_locked(s, request);
+        }
     } else {
         pending = answer_locked(s, request);
         rules = applying_locked(s, request);

@@ -65,6 +65,13 @@ void vfio_user_server_hang_up_twin(VFIOUserServer *s);
 void vfio_user_server_wait_client(VFIOUserServer *s, bool there);
 bool vfio_user_server_has_client(VFIOUserServer *s);
 
+/*
+ * Returns an array that receives the payloads of all answers from now on as
+ * GBytes, before rules change them; NULL where there is no answer, or an error.
+ * The caller may read it once the server is freed, and has to unref it.
+ */
+GPtrArray *vfio_user_server_record(VFIOUserServer *s);
+
 /* The log */
 
 /* Clears the log. */
