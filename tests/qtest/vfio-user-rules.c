@@ -138,8 +138,10 @@ static bool edit(VFIOUserPacket *packet, const VFIOUserRule *rule)
         return true;
     case DO_PATCH:
         vfio_user_packet_resize(packet, MAX(packet->payload->len, end));
-        memcpy(packet->payload->data + rule->number, rule->data.bytes,
-               rule->data.size);
+        if (rule->data.size) {
+            memcpy(packet->payload->data + rule->number, rule->data.bytes,
+                   rule->data.size);
+        }
         return true;
     case DO_FDS:
         add_fds(packet, rule->number);

@@ -113,7 +113,7 @@ static bool check_bus(PCIDevice *pdev, Error **errp)
 
 bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
     uint16_t offset, size = PCI_ERR_SIZEOF;
     bool is_listed;
 
@@ -144,9 +144,11 @@ bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
 
 void vfio_user_pci_aer_cleanup(VFIOPCIDevice *vdev)
 {
-    if (vdev->pdev.exp.aer_cap) {
-        pcie_aer_exit(&vdev->pdev);
-        vdev->pdev.exp.aer_cap = 0;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
+
+    if (pdev->exp.aer_cap) {
+        pcie_aer_exit(pdev);
+        pdev->exp.aer_cap = 0;
     }
 }
 
@@ -166,14 +168,15 @@ bool vfio_user_pci_aer_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
 /* The server has the Device Control register, and QEMU looks into its copy. */
 static void fetch_control(VFIOPCIDevice *vdev)
 {
-    uint32_t control = vdev->pdev.exp.exp_cap + PCI_EXP_DEVCTL;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
+    uint32_t control = pdev->exp.exp_cap + PCI_EXP_DEVCTL;
     VFIODevice *vbasedev = &vdev->vbasedev;
     uint8_t value[2];
 
     if (vbasedev->io_ops->region_read(vbasedev, VFIO_PCI_CONFIG_REGION_INDEX,
                                       control, sizeof(value), value) ==
         sizeof(value)) {
-        memcpy(vdev->pdev.config + control, value, sizeof(value));
+        memcpy(pdev->config + control, value, sizeof(value));
     }
 }
 
@@ -196,7 +199,7 @@ static void inject(PCIDevice *pdev, const PCIEAERErr *err)
 
 void vfio_user_pci_aer_report(VFIOPCIDevice *vdev)
 {
-    PCIDevice *pdev = &vdev->pdev;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
     const PCIEAERErr err = {
         .status = PCI_ERR_UNC_INTN,
         .source_id = pci_requester_id(pdev),
