@@ -37,10 +37,24 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
             *why_not = NULL;
             return true;
         }
+        vfio_user_mig_close_window(d);
         /* keep the first reason, which is about the newest version */
         error_propagate(why_not, err);
     }
     return false;
+}
+
+void vfio_user_mig_open_window(VFIOUserMigDevice *d, int fd)
+{
+    vfio_user_mig_close_window(d);
+    d->region.window = vfio_user_mig_window_new(fd, d->region.info->offset,
+                                                d->region.info->size);
+}
+
+void vfio_user_mig_close_window(VFIOUserMigDevice *d)
+{
+    vfio_user_mig_window_free(d->region.window);
+    d->region.window = NULL;
 }
 
 void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev)
@@ -48,10 +62,11 @@ void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev)
     d->state = VFIO_USER_MIG_RUNNING;
     d->uncertain = false;
     d->ask = 0;
-    if (d->region.fd >= 0 && d->region.info) {
+    if (d->region.window) {
         /* the file of another server */
-        d->region.fd = vfio_device_get_region_fd(vbasedev,
-                                                 d->region.info->index);
+        vfio_user_mig_open_window(d,
+                                  vfio_device_get_region_fd(vbasedev,
+                                                    d->region.info->index));
     }
 }
 

@@ -15,6 +15,7 @@
 
 #include "hw/vfio/user/device.h"
 #include "hw/vfio/user/migration-arcs.h"
+#include "hw/vfio/user/migration-window.h"
 #include "hw/vfio/user/migration-writes.h"
 
 /* Capabilities of a server: flags of v2's feature MIGRATION. */
@@ -91,7 +92,7 @@ typedef struct VFIOUserMigrationOps {
 /* v1: a region with registers, followed by a window for data. */
 typedef struct VFIOUserMigRegion {
     const struct vfio_region_info *info;        /* owned by hw/vfio */
-    int fd;                     /* of mapped areas, owned by hw/vfio; or -1 */
+    VFIOUserMigWindow *window;  /* NULL: by message only */
     uint64_t at;                /* offset of the chunk's next byte */
     uint64_t left;              /* bytes of the chunk left to read */
     uint64_t written;           /* bytes of the chunk that were sent */
@@ -126,6 +127,13 @@ extern const VFIOUserMigrationOps vfio_user_mig_v2;
  */
 bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
                         uint64_t *flags, Error **why_not);
+
+/*
+ * Uses a file of the region, or none if @fd is -1, for the areas that may be
+ * mapped.
+ */
+void vfio_user_mig_open_window(VFIOUserMigDevice *d, int fd);
+void vfio_user_mig_close_window(VFIOUserMigDevice *d);
 
 /* The device is that of another server, and runs; see migration.h. */
 void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev);

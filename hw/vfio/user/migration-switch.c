@@ -168,13 +168,25 @@ bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
     s->to.udev = udev;
     s->to.ops = m->d.ops;
     s->to.region.info = m->d.region.info;
-    s->to.region.fd = m->d.region.info && m->d.region.fd >= 0 ?
-                      region_fd(opaque, m->d.region.info->index) : -1;
+    if (m->d.region.window) {
+        vfio_user_mig_open_window(&s->to,
+                                  region_fd(opaque, m->d.region.info->index));
+    }
     return true;
+}
+
+/* Closes the window of a device that is not used any more. */
+static void forget(const VFIOUserMigSwitch *s, VFIOUserMigDevice *d)
+{
+    if (d->region.window != s->m->d.region.window) {
+        vfio_user_mig_close_window(d);
+    }
 }
 
 void vfio_user_migration_switch_end(VFIOUserMigSwitch *s)
 {
+    forget(s, &s->to);
+    forget(s, &s->from);
     s->m->switching = false;
     vfio_user_migration_release(s->m);
 }

@@ -2,9 +2,7 @@
  * vfio-user migration v1
  *
  * The migration region consists of registers, followed by a window in which the
- * server provides or accepts a chunk of data.  If the window is mappable, QEMU
- * reads and writes the file instead of mapping it: the server may truncate the
- * file at any time, and then an access to a mapping would raise SIGBUS.
+ * server provides or accepts a chunk of data, by message or in a file.
  *
  * Data is written in the chunks in which it was read, as the specification
  * requires, unless the window of the destination's server is smaller.
@@ -100,9 +98,11 @@ static int v1_probe(VFIOUserMigDevice *d, VFIODevice *vbasedev, uint64_t *flags,
     }
     d->region = (VFIOUserMigRegion) {
         .info = info,
-        .fd = info->flags & VFIO_REGION_INFO_FLAG_MMAP ?
-              vfio_device_get_region_fd(vbasedev, info->index) : -1,
     };
+    if (info->flags & VFIO_REGION_INFO_FLAG_MMAP) {
+        vfio_user_mig_open_window(d, vfio_device_get_region_fd(vbasedev,
+                                                               info->index));
+    }
     *flags = VFIO_USER_MIG_HAS_STOP_COPY | VFIO_USER_MIG_HAS_PRE_COPY;
     return 1;
 }
@@ -191,8 +191,8 @@ static uint64_t extent(const VFIOUserMigRegion *r, uint64_t offset,
         cap ? container_of(cap, struct vfio_region_info_cap_sparse_mmap,
                            header) : NULL;
 
-    *mapped = r->fd >= 0 && !sparse;
-    for (unsigned i = 0; r->fd >= 0 && sparse && i < sparse->nr_areas; i++) {
+    *mapped = r->window && !sparse;
+    for (unsigned i = 0; r->window && sparse && i < sparse->nr_areas; i++) {
         uint64_t start = sparse->areas[i].offset;
         uint64_t length = sparse->areas[i].size;
 
@@ -207,19 +207,12 @@ static uint64_t extent(const VFIOUserMigRegion *r, uint64_t offset,
     return size;
 }
 
-/* @done: result of a read or a write of @size bytes of the file */
-static int v1_check_file(VFIOUserMigDevice *d, ssize_t done, size_t size,
-                         Error **errp)
+static int file_is_short(VFIOUserMigDevice *d, size_t size, Error **errp)
 {
-    int ret = done < 0 ? -errno : -EIO;
-
-    if (done == size) {
-        return size;
-    }
     error_setg(errp, "vfio-user %s: cannot access %zu bytes of migration data"
-               " in the server's file: %s", v1_name(d), size,
-               done < 0 ? strerror(errno) : "the file is too short");
-    return ret;
+               " in the server's file: the file is too short", v1_name(d),
+               size);
+    return -EIO;
 }
 
 static int v1_pending(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp)
@@ -268,11 +261,10 @@ static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
 static int read_file(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
                      size_t size, Error **errp)
 {
-    VFIOUserMigRegion *r = &d->region;
-
     piece->data = piece->bytes = g_malloc(size);
-    return v1_check_file(d, pread(r->fd, piece->bytes, size,
-                                  r->info->offset + r->at), size, errp);
+    return vfio_user_mig_window_read(d->region.window, d->region.at,
+                                     piece->bytes, size) ?
+           size : file_is_short(d, size, errp);
 }
 
 static int v1_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
@@ -323,8 +315,8 @@ static int v1_write_some(VFIOUserMigDevice *d, const uint8_t *data, size_t size,
 
     size = extent(r, r->at, MIN(size, VFIO_USER_MIG_MAX_RECORD), &mapped);
     if (mapped) {
-        return v1_check_file(d, pwrite(r->fd, data, size,
-                                       r->info->offset + r->at), size, errp);
+        return vfio_user_mig_window_write(r->window, r->at, data, size) ?
+               size : file_is_short(d, size, errp);
     }
     size = MIN(size, vfio_user_caps_max_request(&d->udev->caps));
     ret = send_write(d, r->at, data, size, errp);

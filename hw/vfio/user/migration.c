@@ -647,6 +647,7 @@ static void free_migration(VFIOUserMigration *m)
     }
     unregister_handlers(m);
     g_queue_clear_full(&m->save.rest, (GDestroyNotify)vfio_user_mig_piece_free);
+    vfio_user_mig_close_window(&m->d);
     vfio_user_mig_lock_destroy(&m->lock);
     qemu_cond_destroy(&m->ended);
     qemu_mutex_destroy(&m->ending_lock);
