@@ -7,6 +7,10 @@
  * does, polling for a bounded time before it sleeps.  The server measures.
  * One thread.
  *
+ * With "-", a state goes to stdout or comes from stdin, so that two of these
+ * move it from one server to another.  They print when they began and ended on
+ * stderr, in ns of the monotonic clock.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -27,6 +31,7 @@ typedef struct Floor {
     const uint8_t *mapped;      /* the region's data; NULL: by message */
     uint8_t *memory;            /* BENCH_MAX_DATA */
     int stream;                 /* a state is loaded from this file */
+    int sink;                   /* a state is saved to this file; or -1 */
 } Floor;
 
 static void receive(Floor *f, void *buf, size_t size)
@@ -110,8 +115,26 @@ static void open_stream(Floor *f, uint64_t size)
 
 static void read_stream(Floor *f, uint32_t size)
 {
-    if (read(f->stream, f->memory, size) != size) {
-        err(1, "the stream");
+    for (uint32_t done = 0; done < size;) {
+        ssize_t n = read(f->stream, f->memory + done, size - done);
+
+        if (n <= 0) {
+            err(1, "the stream");
+        }
+        done += n;
+    }
+}
+
+static void write_sink(Floor *f, const uint8_t *from, size_t size)
+{
+    while (f->sink >= 0 && size) {
+        ssize_t n = write(f->sink, from, size);
+
+        if (n <= 0) {
+            err(1, "the stream");
+        }
+        from += n;
+        size -= n;
     }
 }
 
@@ -166,11 +189,14 @@ static void save_v1(Floor *f)
         RegionRW rw = { read_register(f, MIG_OFFSET), MIG_REGION,
                         read_register(f, MIG_SIZE) };
 
-        if (f->mapped) {
+        if (f->mapped && f->sink >= 0) {
+            write_sink(f, f->mapped, rw.count);
+        } else if (f->mapped) {
             memcpy(f->memory, f->mapped, rw.count);
         } else {
-            call_for_data(f, CMD_REGION_READ, &rw, sizeof(rw), &rw,
-                          sizeof(rw));
+            write_sink(f, f->memory,
+                       call_for_data(f, CMD_REGION_READ, &rw, sizeof(rw), &rw,
+                                     sizeof(rw)));
         }
     }
 }
@@ -224,12 +250,15 @@ static void set_state(Floor *f, uint32_t state)
 static void save_v2(Floor *f)
 {
     MigData m;
+    size_t got;
 
     set_state(f, STATE2_STOP_COPY);
     do {
         m = (MigData) { sizeof(m) + BENCH_MAX_DATA, BENCH_MAX_DATA };
-    } while (call_for_data(f, CMD_MIG_DATA_READ, &m, sizeof(m), &m,
-                           sizeof(m)) == BENCH_MAX_DATA);
+        got = call_for_data(f, CMD_MIG_DATA_READ, &m, sizeof(m), &m,
+                            sizeof(m));
+        write_sink(f, f->memory, got);
+    } while (got == BENCH_MAX_DATA);
 }
 
 static void load_v2(Floor *f, uint64_t size)
@@ -297,15 +326,17 @@ static void fetch(Floor *f, bool v2, char **ranges)
 
 static void usage(const char *name)
 {
-    errx(2, "usage: %s SOCKET v1|v2 save | load BYTES |"
+    errx(2, "usage: %s SOCKET v1|v2 save [-] | load BYTES [-] |"
          " fetch TIMES ADDRESS:SIZE...", name);
 }
 
 int main(int argc, char **argv)
 {
-    Floor f = { .conn = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    Floor f = {
+        .conn = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), .sink = -1,
+    };
     struct sockaddr_un addr;
-    bool v2;
+    bool v2, moves = !strcmp(argv[argc - 1], "-");
 
     if (argc < 4 || (strcmp(argv[3], "save") && argc < 5)) {
         usage(argv[0]);
@@ -318,10 +349,16 @@ int main(int argc, char **argv)
         err(1, "%s", argv[1]);
     }
     negotiate(&f);
+    if (moves) {
+        fprintf(stderr, "%" PRIu64 "\n", now_ns());
+    }
     if (!strcmp(argv[3], "save")) {
+        f.sink = moves ? STDOUT_FILENO : -1;
         (v2 ? save_v2 : save_v1)(&f);
     } else if (!strcmp(argv[3], "load")) {
-        open_stream(&f, atoll(argv[4]));
+        if (!moves) {
+            open_stream(&f, atoll(argv[4]));
+        }
         (v2 ? load_v2 : load_v1)(&f, atoll(argv[4]));
     } else if (!strcmp(argv[3], "fetch")) {
         for (int i = atoi(argv[4]); i; i--) {
@@ -330,6 +367,9 @@ int main(int argc, char **argv)
         }
     } else {
         usage(argv[0]);
+    }
+    if (moves) {
+        fprintf(stderr, "%" PRIu64 "\n", now_ns());
     }
     close(f.conn);
     return 0;
