@@ -367,12 +367,11 @@ static int check_count(VFIOUserDevice *udev, const VFIOUserCall *call,
     return count;
 }
 
-int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
-                                 uint8_t nr, uint64_t off, uint32_t size,
-                                 const uint8_t **data, Error **errp)
+int vfio_user_device_begin_read(VFIOUserDevice *udev, VFIOUserCall *call,
+                                uint8_t nr, uint64_t off, uint32_t size,
+                                Error **errp)
 {
-    VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
-    int ret;
+    const VFIOUserRegionRW msg = { .offset = off, .region = nr, .count = size };
 
     *call = (VFIOUserCall) {
         .command = VFIO_USER_REGION_READ,
@@ -381,7 +380,16 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
         .reply_max = sizeof(msg) + size,
         .until = call->until,
     };
-    ret = vfio_user_proxy_call(udev->proxy, call, errp);
+    return vfio_user_proxy_begin(udev->proxy, call, errp);
+}
+
+int vfio_user_device_finish_read(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp)
+{
+    VFIOUserRegionRW msg;
+    int ret = vfio_user_proxy_finish(udev->proxy, call, errp);
+
     if (ret < 0) {
         return ret;
     }
@@ -392,6 +400,16 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
     }
     *data = call->reply + sizeof(msg);
     return check_count(udev, call, msg.count, size, errp);
+}
+
+int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp)
+{
+    int ret = vfio_user_device_begin_read(udev, call, nr, off, size, errp);
+
+    return ret < 0 ? ret : vfio_user_device_finish_read(udev, call, nr, off,
+                                                        size, data, errp);
 }
 
 /* @until: deadline of the whole access, as in VFIOUserCall */

@@ -234,6 +234,17 @@ int vfio_user_device_read_region(VFIOUserDevice *udev, VFIOUserCall *call,
                                  uint8_t nr, uint64_t off, uint32_t size,
                                  const uint8_t **data, Error **errp);
 
+/*
+ * The same in two halves, between which the server works.  The second one must
+ * follow if the first one returns 0.
+ */
+int vfio_user_device_begin_read(VFIOUserDevice *udev, VFIOUserCall *call,
+                                uint8_t nr, uint64_t off, uint32_t size,
+                                Error **errp);
+int vfio_user_device_finish_read(VFIOUserDevice *udev, VFIOUserCall *call,
+                                 uint8_t nr, uint64_t off, uint32_t size,
+                                 const uint8_t **data, Error **errp);
+
 /**
  * vfio_user_device_write_region:
  * @size: of @data, 1 to vfio_user_caps_max_request() bytes

@@ -67,7 +67,8 @@ typedef struct VFIOUserMigrationOps {
      * begin_read:
      * @piece: zeroed; read must follow if this succeeds
      *
-     * Sends the request for a read.  NULL: not supported by this version.
+     * Sends a request for the next read, if that can be sent now, and then sets
+     * @piece->begun.  The device may leave its state meanwhile.
      */
     int (*begin_read)(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
                       Error **errp);
@@ -93,6 +94,7 @@ typedef struct VFIOUserMigrationOps {
 typedef struct VFIOUserMigRegion {
     const struct vfio_region_info *info;        /* owned by hw/vfio */
     VFIOUserMigWindow *window;  /* NULL: by message only */
+    uint64_t pending;           /* bytes, before the last chunk was begun */
     uint64_t at;                /* offset of the chunk's next byte */
     uint64_t left;              /* bytes of the chunk left to read */
     uint64_t written;           /* bytes of the chunk that were sent */

@@ -144,14 +144,13 @@ static int read_ahead_locked(VFIOUserMigration *m)
     int ret;
 
     vfio_user_mig_assert_locked(&m->lock);
-    if (!m->d.ops->begin_read) {
-        return 0;
-    }
     ret = m->d.ops->begin_read(&m->d, next, &err);
     if (ret < 0) {
         return vfio_user_migration_failed(m, ret, err);
     }
-    m->save.ahead = g_steal_pointer(&next);
+    if (next->begun) {
+        m->save.ahead = g_steal_pointer(&next);
+    }
     return 0;
 }
 

@@ -134,7 +134,7 @@ static int move_data_locked(VFIOUserMigSwitch *s, Error **errp)
         }
         done = !piece->size;
         next = g_new0(VFIOUserMigPiece, 1);
-        if (!done && from->ops->begin_read) {
+        if (!done) {
             ret = from->ops->begin_read(from, next, errp);
         }
         if (ret == 0) {

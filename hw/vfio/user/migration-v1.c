@@ -42,6 +42,19 @@ static const char *v1_name(VFIOUserMigDevice *d)
 
 /* Registers */
 
+/* @got: bytes that the server returned */
+static int v1_take_reg(VFIOUserMigDevice *d, const uint8_t *bytes, int got,
+                       void *to, uint32_t size, Error **errp)
+{
+    if (got != size) {
+        error_setg(errp, "vfio-user %s: REGION_READ: the server returned %d of"
+                   " %u bytes of a migration register", v1_name(d), got, size);
+        return -EPROTO;
+    }
+    memcpy(to, bytes, size);
+    return 0;
+}
+
 static int v1_read_reg(VFIOUserMigDevice *d, uint64_t offset, void *to,
                        uint32_t size, Error **errp)
 {
@@ -51,16 +64,7 @@ static int v1_read_reg(VFIOUserMigDevice *d, uint64_t offset, void *to,
                                            d->region.info->index, offset, size,
                                            &bytes, errp);
 
-    if (ret < 0) {
-        return ret;
-    }
-    if (ret != size) {
-        error_setg(errp, "vfio-user %s: REGION_READ: the server returned %d of"
-                   " %u bytes of a migration register", v1_name(d), ret, size);
-        return -EPROTO;
-    }
-    memcpy(to, bytes, size);
-    return 0;
+    return ret < 0 ? ret : v1_take_reg(d, bytes, ret, to, size, errp);
 }
 
 static int v1_write_reg(VFIOUserMigDevice *d, uint64_t offset,
@@ -228,20 +232,82 @@ static int v1_pending(VFIOUserMigDevice *d, uint64_t *bytes, Error **errp)
     return ret;
 }
 
-/* Makes the server provide the next chunk; r->left stays 0 if there is none. */
-static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
+/*
+ * The server provides the next chunk when data_offset is read.  In other states
+ * than STOP_COPY, a chunk that was begun must be read to its end before the
+ * state changes, so none is begun ahead.
+ */
+static int v1_begin_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                         Error **errp)
 {
     VFIOUserMigRegion *r = &d->region;
-    uint64_t bytes, size;
-    int ret = v1_pending(d, &bytes, errp);
+    int ret;
 
-    if (ret < 0 || !bytes) {
+    if (d->state != VFIO_USER_MIG_STOP_COPY || r->left) {
+        return 0;
+    }
+    ret = v1_pending(d, &r->pending, errp);
+    if (ret < 0 || !r->pending) {
+        return ret;
+    }
+    ret = vfio_user_device_begin_read(d->udev, &piece->call, r->info->index,
+                                      REGISTER(data_offset), sizeof(r->at),
+                                      errp);
+    piece->begun = ret == 0;
+    return ret;
+}
+
+static int finish_offset(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                         Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    const uint8_t *bytes;
+    int ret;
+
+    piece->begun = false;
+    /* do not charge the server for the time that the stream took */
+    vfio_user_proxy_renew(d->udev->proxy, &piece->call);
+    ret = vfio_user_device_finish_read(d->udev, &piece->call, r->info->index,
+                                       REGISTER(data_offset), sizeof(r->at),
+                                       &bytes, errp);
+    if (ret > 0) {
+        ret = v1_take_reg(d, bytes, ret, &r->at, sizeof(r->at), errp);
+    }
+    vfio_user_call_clear(&piece->call);
+    return ret;
+}
+
+/* Makes the server provide the next chunk.  Returns 1, 0 at the end, -errno. */
+static int read_offset(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                       Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    int ret;
+
+    if (piece->begun) {
+        ret = finish_offset(d, piece, errp);
+        return ret < 0 ? ret : 1;
+    }
+    ret = v1_pending(d, &r->pending, errp);
+    if (ret < 0 || !r->pending) {
         return ret;
     }
     ret = v1_read_reg(d, REGISTER(data_offset), &r->at, sizeof(r->at), errp);
-    if (ret == 0) {
-        ret = v1_read_reg(d, REGISTER(data_size), &size, sizeof(size), errp);
+    return ret < 0 ? ret : 1;
+}
+
+/* r->left stays 0 if there is no chunk. */
+static int begin_chunk(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
+                       Error **errp)
+{
+    VFIOUserMigRegion *r = &d->region;
+    uint64_t size;
+    int ret = read_offset(d, piece, errp);
+
+    if (ret <= 0) {
+        return ret;
     }
+    ret = v1_read_reg(d, REGISTER(data_size), &size, sizeof(size), errp);
     if (ret < 0) {
         return ret;
     }
@@ -251,7 +317,7 @@ static int begin_chunk(VFIOUserMigDevice *d, Error **errp)
     if (!size && d->state == VFIO_USER_MIG_STOP_COPY) {
         error_setg(errp, "vfio-user %s: 0x%" PRIx64 " bytes of migration data"
                    " are pending, but the server provides none", v1_name(d),
-                   bytes);
+                   r->pending);
         return -EPROTO;
     }
     r->left = size;
@@ -273,7 +339,7 @@ static int v1_read(VFIOUserMigDevice *d, VFIOUserMigPiece *piece,
     VFIOUserMigRegion *r = &d->region;
     uint64_t size;
     bool mapped;
-    int ret = r->left ? 0 : begin_chunk(d, errp);
+    int ret = r->left ? 0 : begin_chunk(d, piece, errp);
 
     if (ret < 0 || !r->left) {
         return ret;
@@ -373,6 +439,7 @@ const VFIOUserMigrationOps vfio_user_mig_v1 = {
     .get_state = v1_get_state,
     .set_state = v1_set_state,
     .pending = v1_pending,
+    .begin_read = v1_begin_read,
     .read = v1_read,
     .write = v1_write,
 };
