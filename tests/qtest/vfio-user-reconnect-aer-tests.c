@@ -252,7 +252,14 @@ static void check_refused(const char *args, const VFIOUserModel *model,
 static void test_not_express(void)
 {
     check_refused(Q35 VFIO_USER_LOSS_RECONNECT, NULL,
-                  "reconnect-aer needs a PCI Express device");
+                  "reconnect-aer needs a device that has the PCI Express");
+}
+
+static void test_no_reconnect(void)
+{
+    const VFIOUserModel model = express_model();
+
+    check_refused(Q35, &model, "reconnect-aer needs reconnect-ms");
 }
 
 static void test_no_port(void)
@@ -275,5 +282,6 @@ void vfio_user_add_reconnect_aer_tests(void)
     }
     qtest_add_func("/vfio-user/reconnect-aer/not-enabled", test_not_enabled);
     qtest_add_func("/vfio-user/reconnect-aer/not-express", test_not_express);
+    qtest_add_func("/vfio-user/reconnect-aer/no-reconnect", test_no_reconnect);
     qtest_add_func("/vfio-user/reconnect-aer/no-port", test_no_port);
 }

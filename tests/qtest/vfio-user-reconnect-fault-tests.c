@@ -99,6 +99,7 @@ typedef struct Command {
     Refusal refusal;
     bool takes_fds;             /* the reply may carry descriptors */
     bool breaks_interrupts;     /* if the server refuses it */
+    bool main_loop_waits;       /* with the big QEMU lock, for the reply */
 } Command;
 
 /*
@@ -121,16 +122,17 @@ static const Command commands[] = {
                                  VFIO_DEVICE_FEATURE_MIGRATION)), 16,
       REJECTS },
     { "reset", ON(VFIO_USER_DEVICE_RESET), 0, RETRIES },
-    { "dma-map", ON(VFIO_USER_DMA_MAP), 0, RETRIES },
+    { "dma-map", ON(VFIO_USER_DMA_MAP), 0, RETRIES, .main_loop_waits = true },
     { "config-reread", ON(VFIO_USER_REGION_READ, AT(CONFIG_SPACE), .nth = 2),
-      16, RETRIES_LOUDLY },
+      16, RETRIES_LOUDLY, .main_loop_waits = true },
     { "config-write", ON(VFIO_USER_REGION_WRITE, AT(CONFIG_SPACE)), 16,
-      REPORTS },
+      REPORTS, .main_loop_waits = true },
     { "vectors", ON(VFIO_USER_DEVICE_SET_IRQS, AT(VFIO_PCI_MSIX_IRQ_INDEX)),
-      0, REPORTS, .breaks_interrupts = true },
-    { "io-fds", ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS), 16, CONTINUES, true },
+      0, REPORTS, .breaks_interrupts = true, .main_loop_waits = true },
+    { "io-fds", ON(VFIO_USER_DEVICE_GET_REGION_IO_FDS), 16, CONTINUES, true,
+      .main_loop_waits = true },
     { "error-irq", ON(VFIO_USER_DEVICE_SET_IRQS, AT(VFIO_PCI_ERR_IRQ_INDEX)),
-      0, REPORTS },
+      0, REPORTS, .main_loop_waits = true },
 };
 
 /* A device that is in use: it has interrupts and settings. */
@@ -163,6 +165,16 @@ static void check_rejected(VFIOUserRig *rig)
     vfio_user_loss_check_gone(rig);
 }
 
+/* The main loop waits for such a server once, unless the user asks for it. */
+static void check_too_slow(VFIOUserRig *rig)
+{
+    vfio_user_loss_wait(rig, vfio_user_errors_count("the server is too slow"));
+    vfio_user_server_wait_client(rig->server, false);
+    vfio_user_loss_check_gone(rig);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'x-vfio-user-reconnect',"
+                             " 'arguments': {'id': 'dut'}}");
+}
+
 /* @settings: of the guest, in the last server */
 static void check_returned(VFIOUserRig *rig, const uint8_t *settings)
 {
@@ -180,6 +192,7 @@ static void test_case(const void *opaque)
     const Case *c = opaque;
     uint8_t settings[PCI_STD_HEADER_SIZEOF];
     unsigned reports;
+    bool slow = c->fault->timeout_ms && c->command->main_loop_waits;
     Refusal refusal = c->fault->harm == REFUSES ? c->command->refusal :
                                                   CONTINUES;
     g_autoptr(VFIOUserRig) rig = begin(ARGS, c->fault->timeout_ms);
@@ -194,6 +207,9 @@ static void test_case(const void *opaque)
     }
     vfio_user_loss_happen(rig, rules);
     check_monitor(rig);
+    if (slow) {
+        check_too_slow(rig);
+    }
     if (refusal == REJECTS) {
         check_rejected(rig);
     } else {
@@ -204,7 +220,7 @@ static void test_case(const void *opaque)
         vfio_user_irq_check(rig, 3);
     }
     g_assert_cmpuint(vfio_user_loss_losses(), ==, 1);
-    reports = refusal == REPORTS || refusal == RETRIES_LOUDLY;
+    reports = slow || refusal == REPORTS || refusal == RETRIES_LOUDLY;
     /* interrupts are set up without waiting, so a refusal may come later */
     vfio_user_loss_wait(rig, vfio_user_errors_lines() >= 2 + reports);
     /* a reply that nobody waits for is remarked once */

@@ -7,7 +7,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <linux/vfio.h>
 #include "qapi/error.h"
 #include "qemu/range.h"
 #include "hw/pci/pci_bus.h"
@@ -98,7 +97,8 @@ static bool check_bus(PCIDevice *pdev, Error **errp)
     PCIBus *bus = pci_get_bus(pdev);
 
     if (!pci_is_express(pdev) || !pdev->exp.exp_cap) {
-        error_setg(errp, "reconnect-aer needs a PCI Express device");
+        error_setg(errp, "reconnect-aer needs a device that has the PCI Express"
+                   " capability, and 4096 bytes of configuration space");
         return false;
     }
     if (!bus->parent_dev || !pci_bus_is_express(pci_device_root_bus(pdev)) ||
@@ -109,6 +109,22 @@ static bool check_bus(PCIDevice *pdev, Error **errp)
         return false;
     }
     return true;
+}
+
+/*
+ * With these bits, the guest says which errors it wants to be told of.  Some
+ * devices have none.
+ */
+static void emulate_control(VFIOPCIDevice *vdev)
+{
+    const uint8_t errors = PCI_EXP_DEVCTL_CERE | PCI_EXP_DEVCTL_NFERE |
+                           PCI_EXP_DEVCTL_FERE | PCI_EXP_DEVCTL_URRE;
+    PCIDevice *pdev = PCI_DEVICE(vdev);
+    uint32_t control = pdev->exp.exp_cap + PCI_EXP_DEVCTL;
+
+    pdev->config[control] &= ~errors;
+    pdev->wmask[control] |= errors;
+    vdev->emulated_config_bits[control] |= errors;
 }
 
 bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
@@ -136,6 +152,7 @@ bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
         return false;
     }
     memset(vdev->emulated_config_bits + offset, 0xff, size);
+    emulate_control(vdev);
     /* drivers enable what they know, and do not know that this is used */
     pci_long_test_and_clear_mask(pdev->config + offset + PCI_ERR_UNCOR_MASK,
                                  PCI_ERR_UNC_INTN);
@@ -165,21 +182,6 @@ bool vfio_user_pci_aer_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
     return true;
 }
 
-/* The server has the Device Control register, and QEMU looks into its copy. */
-static void fetch_control(VFIOPCIDevice *vdev)
-{
-    PCIDevice *pdev = PCI_DEVICE(vdev);
-    uint32_t control = pdev->exp.exp_cap + PCI_EXP_DEVCTL;
-    VFIODevice *vbasedev = &vdev->vbasedev;
-    uint8_t value[2];
-
-    if (vbasedev->io_ops->region_read(vbasedev, VFIO_PCI_CONFIG_REGION_INDEX,
-                                      control, sizeof(value), value) ==
-        sizeof(value)) {
-        memcpy(pdev->config + control, value, sizeof(value));
-    }
-}
-
 /*
  * pcie_aer_inject_error() also clears the word behind the Device Status
  * register, and logs that this device may not have.
@@ -206,7 +208,6 @@ void vfio_user_pci_aer_report(VFIOPCIDevice *vdev)
     };
 
     if (pdev->exp.aer_cap) {
-        fetch_control(vdev);
         inject(pdev, &err);
     }
 }

@@ -217,6 +217,14 @@ void vfio_user_link_hang_up(VFIOUserLink *link)
     vfio_user_proxy_close(link->proxy);
 }
 
+bool vfio_user_link_was_late(const VFIOUserLink *link)
+{
+    VFIOUserProxyStats stats;
+
+    vfio_user_proxy_get_stats(link->proxy, &stats);
+    return stats.timeouts;
+}
+
 bool vfio_user_link_is_idle(VFIOUserLink *link)
 {
     return vfio_user_proxy_is_idle(link->proxy) &&

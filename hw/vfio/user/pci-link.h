@@ -78,6 +78,9 @@ void vfio_user_link_fail(VFIOUserLink *link, const char *cause);
 /* Closes both sockets; calls in flight fail. */
 void vfio_user_link_hang_up(VFIOUserLink *link);
 
+/* Whether any call was not answered in time. */
+bool vfio_user_link_was_late(const VFIOUserLink *link);
+
 /* For a link that is lost or closed: whether no thread uses it any more. */
 bool vfio_user_link_is_idle(VFIOUserLink *link);
 

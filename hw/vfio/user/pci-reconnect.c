@@ -39,24 +39,29 @@ static void schedule(VFIOUserPCIReconnect *r)
     r->delay_ms = MIN(r->delay_ms * 2, r->ms);
 }
 
-static void attempt_failed(VFIOUserPCIDevice *vudev, const VFIOUserAttempt *a)
+/* @what: is wrong with the server */
+static void reject(VFIOUserPCIDevice *vudev, const char *what, const char *why)
 {
     VFIOUserPCIReconnect *r = &vudev->reconnect;
+
+    r->rejected = true;
+    g_free(r->why_not);
+    r->why_not = g_strdup_printf("the server %s: %s", what, why);
+    vfio_user_gap_give_up(&vudev->user.gap);
+    error_report("vfio-user %s: %s; it is not used, and QEMU does not connect"
+                 " again by itself", vudev->socket_name, r->why_not);
+}
+
+static void attempt_failed(VFIOUserPCIDevice *vudev, const VFIOUserAttempt *a)
+{
     const char *why = vfio_user_attempt_why_not(a);
 
     trace_vfio_user_pci_attempt_failed(vudev->socket_name, why);
     if (a->difference) {
-        r->rejected = true;
-        g_free(r->why_not);
-        r->why_not = g_strdup_printf("the server has a different device: %s",
-                                     why);
-        vfio_user_gap_give_up(&vudev->user.gap);
-        error_report("vfio-user %s: %s; it is not used, and QEMU does not"
-                     " connect again by itself", vudev->socket_name,
-                     r->why_not);
-        return;
+        reject(vudev, "has a different device", why);
+    } else {
+        schedule(&vudev->reconnect);
     }
-    schedule(r);
 }
 
 /*
@@ -67,6 +72,24 @@ static bool may_resume(VFIOUserPCIDevice *vudev)
 {
     return vfio_user_link_is_idle(vudev->link) &&
            !vfio_user_migration_is_busy(vudev->migration);
+}
+
+/* The main loop does not wait for a server that was late a second time. */
+static void resume_failed(VFIOUserPCIDevice *vudev, VFIOUserLink *link,
+                          const char *why)
+{
+    bool was_late = vfio_user_link_was_late(link);
+    g_autofree char *cause = NULL;
+
+    trace_vfio_user_pci_attempt_failed(vudev->socket_name, why);
+    vfio_user_gap_set_ending(&vudev->user.gap, false);
+    vfio_user_link_fail(link, why);
+    if (was_late) {
+        cause = vfio_user_proxy_cause(link->proxy);
+        reject(vudev, "is too slow", cause);
+    }
+    /* the link was not adopted, so nothing else begins this */
+    vfio_user_pci_reconnect_begin(vudev);
 }
 
 static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
@@ -83,13 +106,8 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     vfio_user_pci_use_link(vudev, link);
     vfio_user_pci_retire_link(vudev, last);
     if (!vfio_user_pci_resume(vudev, &how, &err)) {
-        trace_vfio_user_pci_attempt_failed(vudev->socket_name,
-                                           error_get_pretty(err));
-        vfio_user_link_fail(link, error_get_pretty(err));
+        resume_failed(vudev, link, error_get_pretty(err));
         error_free(err);
-        vfio_user_gap_set_ending(&vudev->user.gap, false);
-        /* the link was not adopted, so nothing else begins this */
-        vfio_user_pci_reconnect_begin(vudev);
         return;
     }
     r->in_gap = false;
@@ -103,17 +121,24 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     vfio_user_pci_adopt_link(vudev, link);
 }
 
+/*
+ * The main loop waits for slow servers, so it rests for as long after each: with
+ * many devices, the monitor answers in between.
+ */
 static void attempt_end(VFIOUserPCIDevice *vudev)
 {
+    static int64_t rested_ms;
     VFIOUserPCIReconnect *r = &vudev->reconnect;
     g_autoptr(VFIOUserAttempt) a = NULL;
+    int64_t begun_ms = now_ms();
 
-    if (!may_resume(vudev)) {
-        timer_mod(r->timer, now_ms() + LOOK_MS);
+    if (begun_ms < rested_ms || !may_resume(vudev)) {
+        timer_mod(r->timer, begun_ms + LOOK_MS);
         return;
     }
     a = g_steal_pointer(&r->attempt);
     resume(vudev, a);
+    rested_ms = 2 * now_ms() - begun_ms;
 }
 
 static void attempt_done(void *opaque)

@@ -402,8 +402,14 @@ static void unfollow_vm(VFIOUserPCIDevice *vudev)
 
 static bool setup_aer(VFIOUserPCIDevice *vudev, Error **errp)
 {
-    return !vudev->reconnect.aer ||
-           vfio_user_pci_aer_setup(&vudev->parent_obj, errp);
+    if (!vudev->reconnect.aer) {
+        return true;
+    }
+    if (!vudev->reconnect.ms) {
+        error_setg(errp, "reconnect-aer needs reconnect-ms");
+        return false;
+    }
+    return vfio_user_pci_aer_setup(&vudev->parent_obj, errp);
 }
 
 static void teardown_aer(VFIOUserPCIDevice *vudev)
