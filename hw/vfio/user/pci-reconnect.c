@@ -122,8 +122,8 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
 }
 
 /*
- * The main loop waits for slow servers, so it rests for as long after each: with
- * many devices, the monitor answers in between.
+ * The main loop waits for slow servers, so it rests for as long after each one:
+ * with many devices, the monitor answers in between.
  */
 static void attempt_end(VFIOUserPCIDevice *vudev)
 {
