@@ -32,7 +32,7 @@
 /* ACPI PCI hotplug register of machine pc: eject */
 #define EJECT 0xae08
 /* Time-outs of servers that do not answer make up most of the time, ms. */
-#define TIMEOUT 30
+#define TIMEOUT 60
 #define TIMEOUT_RECORDING 10000
 /* Turns of the main loop that a session may wait for, 0.2 ms each */
 #define TURNS 50000
@@ -254,10 +254,17 @@ static void await_migration(void)
     }
 }
 
+/* To a file in memory, which is truncated each time. */
 static void migrate(uint32_t argument)
 {
-    if (tell("{'execute': 'migrate', 'arguments': {'uri': 'file:/dev/null'}}")
-        && !(argument & 1)) {
+    static char *uri;
+
+    if (!uri) {
+        uri = g_strdup_printf("file:/proc/self/fd/%d",
+                              memfd_create("vfio-user-fuzz", MFD_CLOEXEC));
+    }
+    if (tell("{'execute': 'migrate', 'arguments': {'uri': %s}}", uri) &&
+        !(argument & 1)) {
         await_migration();
         tell("{'execute': 'cont'}");
     }
@@ -387,7 +394,7 @@ static const VFIOUserFuzzAct losses[] = {
     { VFIO_USER_FUZZ_WAIT }, { VFIO_USER_FUZZ_WRITE, 0x2000 },
 };
 
-/* After the last message of the session, to be moved to where they matter */
+/* With the last messages of the session */
 static const VFIOUserRule requests[] = {
     { .deed = DO_ASK, .number = VFIO_USER_DMA_READ,
       .data = STRUCT(VFIOUserDMARW, .address = 0x1000, .count = 64) },
@@ -416,6 +423,7 @@ static void record(QTestState *qts, const char *path, uint8_t model,
     g_assert_true(plug(&s));
     session_run(&s);
     session_end(&s);
+    g_ptr_array_set_size(payloads, payloads->len - ARRAY_SIZE(requests));
     vfio_user_fuzz_put_payloads(bytes, payloads);
     for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
         vfio_user_fuzz_put_rule(bytes, 0, &requests[i]);
