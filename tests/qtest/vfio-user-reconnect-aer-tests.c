@@ -1,5 +1,5 @@
 /*
- * qtest of the vfio-user client: errors that a driver is told of
+ * qtest of the vfio-user client: errors that are reported to a driver
  *
  * The device is behind a root port, which gets a message about an error of the
  * device when its server is back.

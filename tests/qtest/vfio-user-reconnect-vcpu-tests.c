@@ -209,16 +209,29 @@ static void test_deaths(void)
 
 /* Configuration cycles and writes of the second processor do not wait. */
 
+static void access_config(VFIOUserGuest *guest, unsigned nth, uint32_t command,
+                          unsigned offset, uint32_t value)
+{
+    vfio_user_guest_order(guest->rig->qts, 1, (VFIOUserGuestOrder) {
+        .command = command,
+        .space = VFIO_USER_GUEST_IN_CONFIG,
+        .address = VFIO_USER_GUEST_CONFIG(VFIO_USER_RIG_SLOT, offset),
+        .value = value,
+    });
+    wait_done(guest, 1, nth);
+}
+
 static uint32_t read_config(VFIOUserGuest *guest, unsigned nth,
                             unsigned offset)
 {
-    vfio_user_guest_order(guest->rig->qts, 1, (VFIOUserGuestOrder) {
-        .command = VFIO_USER_GUEST_READ,
-        .space = VFIO_USER_GUEST_IN_CONFIG,
-        .address = VFIO_USER_GUEST_CONFIG(VFIO_USER_RIG_SLOT, offset),
-    });
-    wait_done(guest, 1, nth);
+    access_config(guest, nth, VFIO_USER_GUEST_READ, offset, 0);
     return read_value(guest, 1);
+}
+
+static void write_config(VFIOUserGuest *guest, unsigned nth, unsigned offset,
+                         uint32_t value)
+{
+    access_config(guest, nth, VFIO_USER_GUEST_WRITE, offset, value);
 }
 
 static void test_config(void)
@@ -234,18 +247,6 @@ static void test_config(void)
     come_back(&guest);
     check_read(&guest, VALUE);
     vfio_user_guest_end(&guest);
-}
-
-static void write_config(VFIOUserGuest *guest, unsigned nth, unsigned offset,
-                         uint32_t value)
-{
-    vfio_user_guest_order(guest->rig->qts, 1, (VFIOUserGuestOrder) {
-        .command = VFIO_USER_GUEST_WRITE,
-        .space = VFIO_USER_GUEST_IN_CONFIG,
-        .address = VFIO_USER_GUEST_CONFIG(VFIO_USER_RIG_SLOT, offset),
-        .value = value,
-    });
-    wait_done(guest, 1, nth);
 }
 
 /*

@@ -22,9 +22,8 @@
 
 /*
  * A main loop without a turn for so long is taken to wait for this thread.  If
- * it waits for a vCPU it has queued work for it, with few exceptions; but most
- * work that is queued, as for each change of the memory map, is waited for by
- * nobody.
+ * it waits for a vCPU, it has nearly always queued work for it.  But nobody
+ * waits for most queued work, such as that of each change of the memory map.
  */
 #define TURN_WITH_WORK_NS (100 * SCALE_MS)
 #define TURN_NS (2000 * SCALE_MS)

@@ -1,5 +1,5 @@
 /*
- * vfio-user PCI device: errors that its driver is told of
+ * vfio-user PCI device: errors that are reported to its driver
  *
  * See the header.
  *
@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/main-loop.h"
 #include "qemu/range.h"
 #include "hw/pci/pci_bus.h"
 #include "hw/pci/pcie.h"
@@ -20,7 +21,7 @@
  */
 #define AER_SIZE_MIN PCI_ERR_ROOT_COMMAND
 
-/* Where a device with other extended capabilities gets it */
+/* Where it is added to a device that has other extended capabilities */
 #define AER_LAST (PCIE_CONFIG_SPACE_SIZE - PCI_ERR_SIZEOF)
 
 static uint16_t next_of(PCIDevice *pdev, uint16_t offset)
@@ -39,7 +40,7 @@ static uint16_t last_capability(PCIDevice *pdev)
 }
 
 /* Returns the bytes from a capability to the one behind it, at most @most. */
-static uint16_t room(PCIDevice *pdev, uint16_t start, uint16_t most)
+static uint16_t bytes_to_next(PCIDevice *pdev, uint16_t start, uint16_t most)
 {
     uint16_t size = MIN(most, PCIE_CONFIG_SPACE_SIZE - start);
 
@@ -61,8 +62,8 @@ static bool is_free(PCIDevice *pdev, uint16_t offset)
     return last_capability(pdev) < offset;
 }
 
-/* Returns the offset of the capability to add; 0: there is no room. */
-static uint16_t place(PCIDevice *pdev)
+/* Returns the offset for a capability to add; 0: there is no room. */
+static uint16_t choose_offset(PCIDevice *pdev)
 {
     if (!pci_get_long(pdev->config + PCI_CONFIG_SPACE_SIZE)) {
         return PCI_CONFIG_SPACE_SIZE;
@@ -112,8 +113,8 @@ static bool check_bus(PCIDevice *pdev, Error **errp)
 }
 
 /*
- * With these bits, the guest says which errors it wants to be told of.  Some
- * devices have none.
+ * With these bits the guest enables the reporting of errors.  Some devices do
+ * not have them.
  */
 static void emulate_control(VFIOPCIDevice *vdev)
 {
@@ -139,9 +140,9 @@ bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
     offset = pcie_find_capability(pdev, PCI_EXT_CAP_ID_ERR);
     is_listed = offset != 0;
     if (is_listed) {
-        size = room(pdev, offset, size);
+        size = bytes_to_next(pdev, offset, size);
     } else {
-        offset = place(pdev);
+        offset = choose_offset(pdev);
     }
     if (!offset || offset > AER_LAST || size < AER_SIZE_MIN) {
         error_setg(errp, "reconnect-aer: the device has no room for the"
@@ -153,7 +154,7 @@ bool vfio_user_pci_aer_setup(VFIOPCIDevice *vdev, Error **errp)
     }
     memset(vdev->emulated_config_bits + offset, 0xff, size);
     emulate_control(vdev);
-    /* drivers enable what they know, and do not know that this is used */
+    /* masked by default, and drivers do not change that */
     pci_long_test_and_clear_mask(pdev->config + offset + PCI_ERR_UNCOR_MASK,
                                  PCI_ERR_UNC_INTN);
     return true;
@@ -174,6 +175,7 @@ bool vfio_user_pci_aer_write(PCIDevice *pdev, uint32_t addr, uint32_t value,
 {
     uint16_t offset = pdev->exp.aer_cap;
 
+    assert(bql_locked());
     if (!offset || !ranges_overlap(addr, len, offset, AER_SIZE_MIN)) {
         return false;
     }
@@ -207,6 +209,7 @@ void vfio_user_pci_aer_report(VFIOPCIDevice *vdev)
         .source_id = pci_requester_id(pdev),
     };
 
+    assert(bql_locked());
     if (pdev->exp.aer_cap) {
         inject(pdev, &err);
     }

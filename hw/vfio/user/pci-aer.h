@@ -1,5 +1,5 @@
 /*
- * vfio-user PCI device: errors that its driver is told of
+ * vfio-user PCI device: errors that are reported to its driver
  *
  * A server that has come back has reset its device, and the driver in the guest
  * notices that only when a request is late.  A PCI Express device behind a port

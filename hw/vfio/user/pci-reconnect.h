@@ -20,7 +20,7 @@
 
 typedef struct VFIOUserPCIReconnect {
     uint32_t ms;                /* longest delay between attempts; 0: off */
-    bool aer;                   /* the guest is told of a return */
+    bool aer;                   /* report each return as an error */
     VFIOUserProfile *profile;   /* the device that the guest knows */
     QEMUTimer *timer;           /* the next attempt */
     uint32_t delay_ms;          /* before the next attempt */
