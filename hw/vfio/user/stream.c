@@ -29,6 +29,9 @@
  */
 #define SPARE_BODY (1 * MiB + 4 * KiB)
 
+/* One message is received while the last one is used. */
+#define SPARES 2
+
 /*
  * Most descriptors that the kernel passes with one read.  If there is room for
  * fewer, the kernel closes the others, and the read blocks until that is done.
@@ -53,7 +56,7 @@ struct VFIOUserStream {
     uint8_t *body;
     size_t body_size;
     size_t body_done;
-    uint8_t *spare;             /* memory to reuse, SPARE_BODY bytes; atomic */
+    uint8_t *spare[SPARES];     /* memory to reuse, SPARE_BODY bytes; atomic */
 
     /* Descriptors received, but not taken: of two messages at most. */
     struct {
@@ -108,7 +111,9 @@ void vfio_user_stream_free(VFIOUserStream *s)
     vfio_user_close_fds(fds, s->npending);
     stream_close_socket(s);
     g_free(s->body);
-    g_free(s->spare);
+    for (size_t i = 0; i < SPARES; i++) {
+        g_free(s->spare[i]);
+    }
     g_free(s);
 }
 
@@ -246,8 +251,8 @@ static int stream_begin_body(VFIOUserStream *s, const VFIOUserHeader *header,
 {
     size_t size = header->size - sizeof(*header);
 
-    if (size <= SPARE_BODY) {
-        s->body = qatomic_xchg(&s->spare, NULL);
+    for (size_t i = 0; size <= SPARE_BODY && !s->body && i < SPARES; i++) {
+        s->body = qatomic_xchg(&s->spare[i], NULL);
     }
     if (!s->body) {
         s->body = g_try_malloc(MAX(size, SPARE_BODY));
@@ -282,9 +287,12 @@ static int stream_read_body(VFIOUserStream *s, Error **errp)
 
 void vfio_user_stream_give_back(VFIOUserStream *s, uint8_t *heap, size_t size)
 {
-    if (!heap || size > SPARE_BODY || qatomic_cmpxchg(&s->spare, NULL, heap)) {
-        g_free(heap);
+    for (size_t i = 0; heap && size <= SPARE_BODY && i < SPARES; i++) {
+        if (!qatomic_cmpxchg(&s->spare[i], NULL, heap)) {
+            return;
+        }
     }
+    g_free(heap);
 }
 
 /* Moves the descriptors of the message that ends at s->taken into @msg. */
