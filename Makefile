@@ -5,7 +5,8 @@
 # built and tested.  QEMU= names the base, a folder of base/.  SOURCE= names a
 # source tree or package of a base; it stays in use until `make SOURCE=' returns
 # to Debian's.  JOBS= limits the compilers that run at a time, TESTS= holds
-# arguments for `meson test'.
+# arguments for `meson test'.  FEATURES= is slim or full, and TARGETS= are the
+# architectures of the guests; with another value, a tree is built anew.
 
 # Use Debian's tools even if the user's PATH finds others first.
 export PATH := /usr/sbin:/usr/bin:/sbin:/bin
@@ -37,17 +38,39 @@ $(error qemu $(BASE) is not supported; supported are \
     $(subst $(empty) , and ,$(BASES)))
 endif
 
+ifneq ($(origin FEATURES),command line)
+FEATURES :=
+endif
+ifneq ($(filter-out slim full,$(FEATURES))$(word 2,$(FEATURES)),)
+$(error FEATURES=$(FEATURES): use slim or full)
+endif
+ifneq ($(origin TARGETS),command line)
+TARGETS := x86_64
+endif
+ifneq ($(filter-out x86_64 aarch64,$(TARGETS))$(if $(strip $(TARGETS)),,x),)
+$(error TARGETS=$(TARGETS): use x86_64, aarch64 or both)
+endif
+# For scripts/build.
+export VFIO_USER_FEATURES := $(or $(FEATURES),slim)
+export VFIO_USER_TARGETS := $(TARGETS)
+full := $(if $(filter full,$(FEATURES)),full)
+
 # These are read by scripts/demo, scripts/bench* and scripts/build-guest.
-export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
+export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/$(or $(full),qemu)
 export VFIO_USER_QEMU := $(VFIO_USER_BUILD)/qemu-system-x86_64
 export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
-.PHONY: build demo check bench fuzz figures clean help
+# make install and make deb build all features, if FEATURES= does not say otherwise.
+installed := $(if $(filter slim,$(FEATURES)),slim-install,full)
+PREFIX := /usr/local
+export PREFIX DESTDIR
+
+.PHONY: build demo check bench install uninstall deb check-deb fuzz figures clean help
 
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
-build demo check bench:
+build demo check bench install deb:
 	@scripts/install-packages build
 	@base=$$(scripts/fetch-source --base-of "$$VFIO_USER_SOURCE") && \
 	    $(MAKE) --no-print-directory $@ BASE=$$base \
@@ -56,13 +79,13 @@ build demo check bench:
 else
 
 build: ## build QEMU with the client: build/10.0/qemu/qemu-system-x86_64
-	@scripts/prepare $(BASE) $(source)
-	@scripts/build $(BASE) qemu
+	@scripts/prepare $(BASE) $(source) $(full)
+	@scripts/build $(BASE) $(or $(full),qemu)
 
 demo: ## show a Linux guest that drives a device of another process
-	@scripts/prepare $(BASE) $(source)
-	@scripts/build $(BASE) qemu
-ifneq ($(BASE),$(DEFAULT))
+	@scripts/prepare $(BASE) $(source) $(full)
+	@scripts/build $(BASE) $(or $(full),qemu)
+ifneq ($(full)$(BASE),$(DEFAULT))
 	@# The demo uses the server that is built with the default base.
 	@scripts/prepare $(DEFAULT)
 	@scripts/build $(DEFAULT) qemu
@@ -70,17 +93,36 @@ endif
 	@VFIO_USER_BUILD='$(CURDIR)/build/$(DEFAULT)/qemu' scripts/demo
 
 check: ## run every test
-	@scripts/prepare $(BASE) $(source) check
+	@scripts/prepare $(BASE) $(source) check $(full)
 	@scripts/check $(QEMU) -- $(TESTS)
 
+install: ## install all features below PREFIX=/usr/local
+	@scripts/prepare $(BASE) $(source) install $(filter full,$(installed))
+	@scripts/build $(BASE) $(installed)
+	@scripts/build-docs $(BASE) $(TARGETS)
+	@scripts/install $(BASE) $(installed) "$$PREFIX" "$$DESTDIR"
+
+deb: ## build a package for this release of Debian: build/10.0/deb/*.deb
+	@scripts/prepare $(BASE) $(source) install deb $(filter full,$(installed))
+	@scripts/build $(BASE) $(installed)
+	@scripts/build-docs $(BASE) $(TARGETS)
+	@scripts/make-deb $(BASE) $(installed)
+
 bench: ## measure NVMe reads, registers, DMA, maps and migration
-	@scripts/prepare $(BASE) $(source) bench
-	@scripts/build $(BASE) qemu
+	@scripts/prepare $(BASE) $(source) bench $(full)
+	@scripts/build $(BASE) $(or $(full),qemu)
 	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \
 	    bench-memory bench-migration; do \
 	    scripts/$$bench || status=$$?; done; exit $$status
 
 endif
+
+uninstall: ## remove what was installed below PREFIX=
+	@scripts/uninstall "$$PREFIX" "$$DESTDIR"
+
+check-deb: ## install the package in a bare Debian 12 or 13, and remove it
+	@scripts/install-packages check-deb
+	@scripts/check-deb $(BASE)
 
 fuzz: ## look for servers that harm QEMU, for SECONDS=600
 	@scripts/prepare $(DEFAULT) check
@@ -95,9 +137,9 @@ clean: ## remove everything that was built or fetched
 	rm -rf build
 
 help: ## print this
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 16
 	@echo
-	@printf '%-10s%-19s%s\n' Variable Default Meaning \
+	@printf '%-10s%-24s%s\n' Variable Default Meaning \
 	    QEMU= '$(DEFAULT); check: all' \
 	        'version of QEMU: $(subst $(empty) , or ,$(BASES))' \
 	    SOURCE= "Debian's package" \
@@ -105,7 +147,12 @@ help: ## print this
 	    JOBS= 'one per processor' 'number of compilers that run at a time' \
 	    TESTS= 'all tests' \
 	        "arguments for \`meson test' in make check" \
-	    SECONDS= 600 'how long make fuzz looks'
+	    SECONDS= 600 'how long make fuzz looks' \
+	    FEATURES= 'slim, to install: full' \
+	        "slim, or full: what Debian's QEMU has" \
+	    TARGETS= x86_64 'architectures of the guests: x86_64, aarch64' \
+	    PREFIX= /usr/local 'where make install puts it' \
+	    DESTDIR= none 'folder in which PREFIX lies while it is packed'
 	@echo
 	@echo "Example: make check QEMU=11.1 JOBS=4 TESTS='--suite unit'"
 	@echo "SOURCE=/path stays in use until another one is given."

@@ -6,6 +6,7 @@ accesses the server logged.  The tests and scripts/demo check the results.
 """
 
 import time
+from typing import Any
 
 from vfio_user_machine import (REPLY, SAMPLES, Access, Guest, PeerError,
                                Sample, Scene)
@@ -32,10 +33,13 @@ class Gpio:
     COMMAND = (SAMPLE, "-v")
     SHARED = True
 
-    def __init__(self, scene: Scene, machine: str = "pc") -> None:
+    def __init__(self, scene: Scene, machine: str = "",
+                 **options: Any) -> None:
+        """Options are those of a Guest."""
         self.server = self.serve(scene)
         self.guest: Guest = scene.guest(self.option(), modules=[MODULE],
-                                        machine=machine, shared=self.SHARED)
+                                        machine=machine, shared=self.SHARED,
+                                        **options)
         self.seen = 0
 
     def serve(self, scene: Scene) -> Sample:

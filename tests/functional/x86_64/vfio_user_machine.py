@@ -48,8 +48,8 @@ END = "\x1e"
 REPLY = 20.0
 BOOT = 120.0
 
-KERNEL_OPTIONS = ("console=ttyS0 reboot=t panic=-1 nokaslr mitigations=off "
-                  "tsc=reliable random.trust_cpu=on")
+KERNEL_OPTIONS = ("reboot=t panic=-1 nokaslr mitigations=off tsc=reliable "
+                  "random.trust_cpu=on")
 
 
 class PeerError(Exception):
@@ -240,11 +240,26 @@ def compile_program(source: Path, folder: Path) -> Path:
     return program
 
 
+class Platform(NamedTuple):
+    """What differs between the architectures of guests."""
+    architecture: str           # Debian's name
+    machine: str
+    console: str
+    commands: str               # the port on which the guest takes commands
+    args: tuple[str, ...]       # "shell" is the character device of that port
+
+
+X86 = Platform("amd64", "pc", "ttyS0", "ttyS1", ("-serial", "chardev:shell"))
+ARM = Platform("arm64", "virt", "ttyAMA0", "ttyS0",
+               ("-cpu", "max", "-device", "pci-serial,chardev=shell"))
+
+
 @functools.cache
-def build_guest(modules: tuple[str, ...],
-                programs: tuple[Path, ...] = ()) -> tuple[str, str]:
+def build_guest(modules: tuple[str, ...], programs: tuple[Path, ...] = (),
+                architecture: str = X86.architecture) -> tuple[str, str]:
     """Build the guest; return the paths of the kernel and the initramfs."""
-    command = [str(REPO / "scripts" / "build-guest")]
+    command = [str(REPO / "scripts" / "build-guest"),
+               f"--architecture={architecture}"]
     command += [f"--module={module}" for module in modules]
     command += [f"--program={program}" for program in programs]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
@@ -259,24 +274,28 @@ class Guest(Peer):
 
     def __init__(self, devices: Sequence[str], modules: Sequence[str] = (),
                  programs: Sequence[Path] = (), args: Sequence[str] = (),
-                 machine: str = "pc", append: str = "", memory: str = "256M",
-                 shared: bool = True, qemu: str | Path = QEMU) -> None:
+                 machine: str = "", append: str = "", memory: str = "256M",
+                 shared: bool = True, qemu: str | Path = QEMU,
+                 platform: Platform = X86) -> None:
         """Start QEMU.
 
         Args and append are additional arguments of QEMU and of the kernel.  Shared
         says whether servers can map the guest's memory.  The guest's files can use
         up to half of the memory.
         """
-        kernel, initramfs = build_guest(tuple(modules), tuple(programs))
+        kernel, initramfs = build_guest(tuple(modules), tuple(programs),
+                                        platform.architecture)
         share = "on" if shared else "off"
         command: list[str | Path] = [
             qemu, "-nodefaults", "-no-user-config", "-display", "none",
-            "-machine", f"{machine},accel=tcg,memory-backend=ram",
+            "-machine",
+            f"{machine or platform.machine},accel=tcg,memory-backend=ram",
             "-object",
             f"memory-backend-memfd,id=ram,size={memory},share={share}",
             "-m", memory, "-no-reboot",
             "-kernel", kernel, "-initrd", initramfs,
-            "-append", f"{KERNEL_OPTIONS} {append}", *args]
+            "-append", f"console={platform.console} "
+            f"commands={platform.commands} {KERNEL_OPTIONS} {append}", *args]
         for folder in FIRMWARE:
             command += ["-L", folder]
         for device in devices:
@@ -288,7 +307,7 @@ class Guest(Peer):
         for name, (_, theirs) in pairs.items():
             command += ["-chardev",
                         f"socket,id={name},fd={theirs.fileno()}"]
-        command += ["-serial", "chardev:console", "-serial", "chardev:shell",
+        command += ["-serial", "chardev:console", *platform.args,
                     "-qmp", "chardev:monitor"]
         self.sockets = {name: ours for name, (ours, _) in pairs.items()}
         try:
