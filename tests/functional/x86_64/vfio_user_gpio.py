@@ -6,6 +6,7 @@ accesses the server logged.  The tests and scripts/demo check the results.
 """
 
 import time
+from collections.abc import Sequence
 
 from vfio_user_machine import (REPLY, SAMPLES, Access, Guest, PeerError,
                                Sample, Scene)
@@ -32,10 +33,12 @@ class Gpio:
     COMMAND = (SAMPLE, "-v")
     SHARED = True
 
-    def __init__(self, scene: Scene, machine: str = "pc") -> None:
+    def __init__(self, scene: Scene, machine: str = "pc",
+                 args: Sequence[str] = ()) -> None:
         self.server = self.serve(scene)
         self.guest: Guest = scene.guest(self.option(), modules=[MODULE],
-                                        machine=machine, shared=self.SHARED)
+                                        machine=machine, shared=self.SHARED,
+                                        args=args)
         self.seen = 0
 
     def serve(self, scene: Scene) -> Sample:
@@ -110,8 +113,12 @@ class Gpio:
         """Return the value that begin_peek() reads."""
         return int(self.guest.finish(PEEK))
 
-    def calls(self) -> int:
-        """Return the number of calls from QEMU to the server."""
+    def counters(self) -> dict[str, int]:
+        """Return what QEMU has counted."""
         found: dict[str, int] = self.guest.qmp(
             "qom-get", path=f"/machine/peripheral/{ID}", property="counters")
-        return found["calls"]
+        return found
+
+    def calls(self) -> int:
+        """Return the number of calls from QEMU to the server."""
+        return self.counters()["calls"]
