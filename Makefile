@@ -129,7 +129,7 @@ fuzz: ## look for servers that harm QEMU, for SECONDS=600
 	@scripts/build $(DEFAULT) fuzz
 	@scripts/fuzz $(or $(SECONDS),600)
 
-figures: ## draw docs/*.svg from docs/*.dot and docs/*.gnuplot
+figures: ## draw docs/*.svg from docs/*.dot, *.gnuplot and *.trace
 	@scripts/install-packages figures
 	@scripts/draw-figures
 

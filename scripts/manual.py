@@ -5,8 +5,9 @@ Which blocks of commands it has, in which section, which definitions and which
 quoted literals.  Nothing here runs anything; scripts/check-manual does.
 
 A block of commands is `code-block:: console' with `$ ' before each command,
-`code-block:: QMP' with `-> ' and `<- ', or `code-block:: xml'.  A literal
-block after `::' has options of QEMU alone.  A comment `.. check-manual: WORDS'
+`code-block:: QMP' with `-> ' and `<- ', or `code-block:: xml'; `code-block::
+text' has what a command prints.  A literal block after `::' has options of QEMU
+alone.  A comment `.. check-manual: WORDS'
 says something about the next block.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-KINDS = ("console", "QMP", "xml", "options")
+KINDS = ("console", "QMP", "xml", "text", "options")
 
 
 class ManualError(Exception):

@@ -6,12 +6,14 @@ The environment is described in vfio_user_machine.py.
 """
 
 import os
+import re
 import signal
+import subprocess
 from unittest import TestCase
 
 from vfio_user_gpio import (FILTER_CONTROL, IN_0_7, IRQ_CONTROL, OUT_0_7,
                             OUT_8_15, Gpio)
-from vfio_user_machine import Access, Scene
+from vfio_user_machine import REPO, Access, Scene, traced
 
 
 class GpioIdio16(TestCase):
@@ -104,6 +106,35 @@ class GpioIdio16(TestCase):
             self.drive(gpio)
             after = gpio.guest.count(), gpio.server.count()
             self.assertEqual(after, before, "(descriptors, threads)")
+
+    def test_trace(self):
+        """scripts/vfio-user-trace finds in the log what QEMU has counted."""
+        with Scene() as scene:
+            log = scene.folder / "trace.log"
+            gpio = Gpio(scene, args=traced(log))
+            gpio.guest.boot()
+            self.check_bound(gpio.bind())
+            gpio.export()
+            gpio.set(8, 1)
+            gpio.guest.qmp("stop")
+            counted = gpio.counters()
+            table = subprocess.run(
+                [REPO / "scripts" / "vfio-user-trace", log], check=True,
+                stdout=subprocess.PIPE, text=True).stdout.splitlines()
+            found = re.fullmatch(
+                r"(.*): (\d+) calls, (\d+) posts, (\d+) requests of the server,"
+                r" (\d+) bytes sent, (\d+) received, in \d+\.\d+ s", table[0])
+            self.assertTrue(found, table)
+            self.assertEqual(found[1], str(gpio.server.path))
+            self.assertEqual(
+                [int(number) for number in found.groups()[1:]],
+                [counted[name] for name in (
+                    "calls", "posts", "requests", "bytes-sent",
+                    "bytes-received")])
+            rows = [line.split() for line in table[2:]]
+            self.assertEqual(sum(int(row[1]) for row in rows),
+                             counted["calls"] + counted["posts"])
+            self.assertEqual({row[4] for row in rows}, {"0"}, table)
 
     def test_stopped_server(self):
         """While a vCPU waits for a register, the monitor responds."""

@@ -114,8 +114,12 @@ class Gpio:
         """Return the value that begin_peek() reads."""
         return int(self.guest.finish(PEEK))
 
-    def calls(self) -> int:
-        """Return the number of calls from QEMU to the server."""
+    def counters(self) -> dict[str, int]:
+        """Return what QEMU has counted."""
         found: dict[str, int] = self.guest.qmp(
             "qom-get", path=f"/machine/peripheral/{ID}", property="counters")
-        return found["calls"]
+        return found
+
+    def calls(self) -> int:
+        """Return the number of calls from QEMU to the server."""
+        return self.counters()["calls"]

@@ -8,7 +8,9 @@ peer has printed so far.  Nothing here depends on a device model.
 Environment: VFIO_USER_BUILD, the build folder of QEMU; VFIO_USER_QEMU, the
 qemu-system-x86_64 to use if it is not the one in the build folder;
 VFIO_USER_QEMU_NEWEST, the same of the newest QEMU (without it, tests that need
-both are skipped); VFIO_USER_CACHE, where scripts/build-guest keeps the guest.
+both are skipped); VFIO_USER_CACHE, where scripts/build-guest keeps the guest;
+VFIO_USER_TRACE, a file to which QEMU writes its messages, see
+scripts/vfio-user-trace (%d in its name becomes the number of the process).
 """
 
 import contextlib
@@ -229,6 +231,11 @@ class Sample(Server):
         return self.log.wait(f"{count} accesses to region {region}", match)
 
 
+def traced(log: str | Path) -> list[str]:
+    """Return arguments of QEMU: it writes its messages to the log."""
+    return ["-msg", "timestamp=on", "-trace", "vfio_user_*", "-D", str(log)]
+
+
 def compile_program(source: Path, folder: Path) -> Path:
     """Compile a C file for the guest, linked statically."""
     program = folder / source.stem
@@ -300,6 +307,8 @@ class Guest(Peer):
             command += ["-L", folder]
         for device in devices:
             command += ["-device", device]
+        if log := os.environ.get("VFIO_USER_TRACE"):
+            command += traced(log)
 
         # Socket pairs are connected from the start, so nothing is missed.
         names = ("console", "shell", "monitor")
