@@ -121,7 +121,8 @@ uninstall: ## remove what was installed below PREFIX=
 	@scripts/uninstall "$$PREFIX" "$$DESTDIR"
 
 check-deb: ## install the package in a bare Debian 12 or 13, and remove it
-	@scripts/install-packages check-deb
+	@scripts/prepare $(DEFAULT) check-deb
+	@scripts/build $(DEFAULT) qemu
 	@scripts/check-deb $(BASE)
 
 fuzz: ## look for servers that harm QEMU, for SECONDS=600
