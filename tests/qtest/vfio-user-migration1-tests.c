@@ -147,7 +147,7 @@ static void test_chunks(void)
                      ==, chunks);
 }
 
-/* A server truncates the file that it shares. */
+/* A server truncates the file that it shares, and makes it whole again. */
 static void test_cut_file(void)
 {
     VFIOUserModel model = vfio_user_model_migration1(&large);
@@ -162,6 +162,13 @@ static void test_cut_file(void)
     vfio_user_pair_destination_fails(pair);
     g_assert_cmpuint(vfio_user_pair_said(pair, VFIO_USER_SOURCE,
                                          "the file is too short"), >, 0);
+
+    vfio_user_server_truncate(pair->server[VFIO_USER_SOURCE], MIGRATION,
+                              model.region[MIGRATION].size);
+    g_free(pair->uri);
+    pair->uri = g_strdup("exec:cat >/dev/null");
+    vfio_user_pair_start(pair);
+    vfio_user_pair_wait(pair, "completed");
 }
 
 static QDict *v1_query(VFIOUserPair *pair)

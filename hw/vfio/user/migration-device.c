@@ -57,6 +57,21 @@ void vfio_user_mig_close_window(VFIOUserMigDevice *d)
     d->region.window = NULL;
 }
 
+static void open_again(VFIOUserMigDevice *d, VFIODevice *vbasedev)
+{
+    vfio_user_mig_open_window(d,
+                              vfio_device_get_region_fd(vbasedev,
+                                                    d->region.info->index));
+}
+
+void vfio_user_mig_renew_window(VFIOUserMigDevice *d, VFIODevice *vbasedev)
+{
+    if (d->region.window &&
+        vfio_user_mig_window_was_short(d->region.window)) {
+        open_again(d, vbasedev);
+    }
+}
+
 void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev)
 {
     d->state = VFIO_USER_MIG_RUNNING;
@@ -64,9 +79,7 @@ void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev)
     d->ask = 0;
     if (d->region.window) {
         /* the file of another server */
-        vfio_user_mig_open_window(d,
-                                  vfio_device_get_region_fd(vbasedev,
-                                                    d->region.info->index));
+        open_again(d, vbasedev);
     }
 }
 

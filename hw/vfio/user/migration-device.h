@@ -137,6 +137,14 @@ bool vfio_user_mig_find(VFIOUserMigDevice *d, VFIODevice *vbasedev,
 void vfio_user_mig_open_window(VFIOUserMigDevice *d, int fd);
 void vfio_user_mig_close_window(VFIOUserMigDevice *d);
 
+/**
+ * vfio_user_mig_renew_window:
+ *
+ * Maps the file again if it was too short before.  With the big QEMU lock,
+ * before a device is saved or loaded.
+ */
+void vfio_user_mig_renew_window(VFIOUserMigDevice *d, VFIODevice *vbasedev);
+
 /* The device is that of another server, and runs; see migration.h. */
 void vfio_user_mig_resume(VFIOUserMigDevice *d, VFIODevice *vbasedev);
 

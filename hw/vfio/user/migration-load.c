@@ -312,6 +312,9 @@ int vfio_user_migration_load_setup(QEMUFile *f, void *opaque, Error **errp)
         vfio_user_migration_set_reason(error_copy(*errp));
         return -EOPNOTSUPP;
     }
+    if (m->vbasedev) {
+        vfio_user_mig_renew_window(&m->d, m->vbasedev);
+    }
     m->loading = true;
     m->load.hello = m->load.ended = m->load.partial = false;
     if (!m->load.buffer) {

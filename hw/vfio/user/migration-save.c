@@ -287,8 +287,11 @@ static int begin_saving(VFIOUserMigration *m, Error **errp)
     if (ret < 0) {
         return ret;
     }
-    return vfio_user_proxy_check(m->proxy, errp) ? begin_saving_locked(m, errp)
-                                                 : -ECONNRESET;
+    if (!vfio_user_proxy_check(m->proxy, errp)) {
+        return -ECONNRESET;
+    }
+    vfio_user_mig_renew_window(&m->d, m->vbasedev);
+    return begin_saving_locked(m, errp);
 }
 
 /*

@@ -66,6 +66,11 @@ void vfio_user_mig_window_free(VFIOUserMigWindow *w)
     }
 }
 
+bool vfio_user_mig_window_was_short(const VFIOUserMigWindow *w)
+{
+    return qatomic_read(&w->hit);
+}
+
 static bool copy(VFIOUserMigWindow *w, void *to, const void *from, size_t size)
 {
     sigset_t mask;
@@ -73,7 +78,7 @@ static bool copy(VFIOUserMigWindow *w, void *to, const void *from, size_t size)
     vfio_user_guard_begin_access(&mask);
     memcpy(to, from, size);
     vfio_user_guard_end_access(&mask);
-    return !qatomic_read(&w->hit);
+    return !vfio_user_mig_window_was_short(w);
 }
 
 bool vfio_user_mig_window_read(VFIOUserMigWindow *w, uint64_t at, void *to,

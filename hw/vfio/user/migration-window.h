@@ -39,4 +39,12 @@ bool vfio_user_mig_window_read(VFIOUserMigWindow *w, uint64_t at, void *to,
 bool vfio_user_mig_window_write(VFIOUserMigWindow *w, uint64_t at,
                                 const void *from, size_t size);
 
+/**
+ * vfio_user_mig_window_was_short:
+ *
+ * Returns whether an access has found the file too short.  Then all accesses
+ * fail, even if the file is whole again.
+ */
+bool vfio_user_mig_window_was_short(const VFIOUserMigWindow *w);
+
 #endif /* HW_VFIO_USER_MIGRATION_WINDOW_H */
