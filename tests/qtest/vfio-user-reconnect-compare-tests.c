@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "hw/pci/pci.h"
+#include "qobject/qdict.h"
 #include "vfio-user-errors.h"
 #include "vfio-user-loss.h"
 #include "vfio-user-tests.h"
@@ -211,11 +212,29 @@ static const struct {
 };
 
 /* A server that differs is lost again, and no other one is looked for. */
+/* The first event is that of the loss. */
+static void check_event(VFIOUserRig *rig, const char *message)
+{
+    bool reconnects = true;
+
+    while (reconnects) {
+        QDict *event = qtest_qmp_eventwait_ref(rig->qts,
+                                               "VFIO_USER_DISCONNECTED");
+        QDict *data = qdict_get_qdict(event, "data");
+
+        reconnects = qdict_get_bool(data, "reconnects");
+        g_assert_true(reconnects ||
+                      strstr(qdict_get_str(data, "reason"), message));
+        qobject_unref(event);
+    }
+}
+
 static void check_rejected(VFIOUserRig *rig, const char *message)
 {
     gint64 quiet;
 
     vfio_user_loss_wait(rig, vfio_user_loss_rejections() == 1);
+    check_event(rig, message);
     g_assert_cmpuint(vfio_user_errors_count(message), ==, 1);
     g_assert_cmpuint(vfio_user_errors_count(
                          vfio_user_server_path(rig->server)), ==, 2);

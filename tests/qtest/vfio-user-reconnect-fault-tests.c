@@ -86,7 +86,7 @@ static const Fault faults[] = {
 /* What the client does if the server refuses a command */
 typedef enum Refusal {
     RETRIES,                    /* looks for a server again */
-    RETRIES_LOUDLY,             /* the same, and says why */
+    RETRIES_LOUDLY,             /* the same, with a line about the command */
     CONTINUES,                  /* silently: some servers lack the command */
     REPORTS,                    /* continues, and says what does not work */
     REJECTS,                    /* the first server did not refuse it */
@@ -191,7 +191,7 @@ static void test_case(const void *opaque)
 {
     const Case *c = opaque;
     uint8_t settings[PCI_STD_HEADER_SIZEOF];
-    unsigned reports;
+    unsigned reports, failures;
     bool slow = c->fault->timeout_ms && c->command->main_loop_waits;
     Refusal refusal = c->fault->harm == REFUSES ? c->command->refusal :
                                                   CONTINUES;
@@ -223,9 +223,15 @@ static void test_case(const void *opaque)
     reports = slow || refusal == REPORTS || refusal == RETRIES_LOUDLY;
     /* interrupts are set up without waiting, so a refusal may come later */
     vfio_user_loss_wait(rig, vfio_user_errors_lines() >= 2 + reports);
+    /* the first server that fails is reported, unless it is rejected */
+    failures = vfio_user_errors_count("a server came back but cannot be used");
+    g_assert_cmpuint(failures, <=, 1);
+    g_assert_cmpuint(failures, >=,
+                     refusal == RETRIES || refusal == RETRIES_LOUDLY);
     /* a reply that nobody waits for is remarked once */
     g_assert_cmpuint(vfio_user_errors_lines(), ==,
-                     2 + reports + vfio_user_errors_count("matches no call"));
+                     2 + reports + failures +
+                     vfio_user_errors_count("matches no call"));
     check_monitor(rig);
 }
 
@@ -315,7 +321,8 @@ static void die_at(VFIOUserRig *rig, unsigned n, unsigned bytes, bool awaited)
                              vfio_user_loss_returns() ==
                              vfio_user_loss_losses());
     if (awaited) {
-        g_assert_cmpuint(vfio_user_errors_lines(), ==, 2);
+        g_assert_cmpuint(vfio_user_errors_count("cannot be used"), ==, 1);
+        g_assert_cmpuint(vfio_user_errors_lines(), ==, 3);
     }
 }
 

@@ -203,7 +203,8 @@ static void test_deaths(void)
     check_waits(&guest, 0);
     come_back(&guest);
     check_read(&guest, VALUE);
-    g_assert_cmpuint(vfio_user_errors_lines(), ==, 2);
+    /* the loss, the first server that failed, the return */
+    g_assert_cmpuint(vfio_user_errors_lines(), ==, 3);
     vfio_user_guest_end(&guest);
 }
 

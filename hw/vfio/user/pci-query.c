@@ -90,7 +90,7 @@ VfioUserInfo *vfio_user_pci_query(VFIOUserPCIDevice *vudev)
         .capabilities = query_capabilities(&vudev->user.caps),
         .counters = query_counters(vudev),
     };
-    if (vudev->reconnect.rejected) {
+    if (info->reason && vudev->reconnect.why_not) {
         g_free(info->reason);
         info->reason = g_strdup(vudev->reconnect.why_not);
     }

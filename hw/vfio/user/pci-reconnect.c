@@ -43,6 +43,7 @@ static void schedule(VFIOUserPCIReconnect *r)
 static void reject(VFIOUserPCIDevice *vudev, const char *what, const char *why)
 {
     VFIOUserPCIReconnect *r = &vudev->reconnect;
+    g_autofree char *path = object_get_canonical_path(OBJECT(vudev));
 
     r->rejected = true;
     g_free(r->why_not);
@@ -50,6 +51,26 @@ static void reject(VFIOUserPCIDevice *vudev, const char *what, const char *why)
     vfio_user_gap_give_up(&vudev->user.gap);
     error_report("vfio-user %s: %s; it is not used, and QEMU does not connect"
                  " again by itself", vudev->socket_name, r->why_not);
+    qapi_event_send_vfio_user_disconnected(DEVICE(vudev)->id, path, r->why_not,
+                                           false);
+}
+
+/* Only the first failure after a loss is reported; QEMU may try often. */
+static void note_failure(VFIOUserPCIDevice *vudev, const char *why)
+{
+    VFIOUserPCIReconnect *r = &vudev->reconnect;
+    g_autofree char *name = g_strdup_printf("vfio-user %s: ",
+                                            vudev->socket_name);
+
+    if (g_str_has_prefix(why, name)) {
+        why += strlen(name);
+    }
+    if (!r->why_not) {
+        warn_report("vfio-user %s: a server came back but cannot be used: %s;"
+                    " QEMU tries again", vudev->socket_name, why);
+    }
+    g_free(r->why_not);
+    r->why_not = g_strdup(why);
 }
 
 static void attempt_failed(VFIOUserPCIDevice *vudev, const VFIOUserAttempt *a)
@@ -59,9 +80,12 @@ static void attempt_failed(VFIOUserPCIDevice *vudev, const VFIOUserAttempt *a)
     trace_vfio_user_pci_attempt_failed(vudev->socket_name, why);
     if (a->difference) {
         reject(vudev, "has a different device", why);
-    } else {
-        schedule(&vudev->reconnect);
+        return;
     }
+    if (a->link) {
+        note_failure(vudev, why);
+    }
+    schedule(&vudev->reconnect);
 }
 
 /*
@@ -87,6 +111,8 @@ static void resume_failed(VFIOUserPCIDevice *vudev, VFIOUserLink *link,
     if (was_late) {
         cause = vfio_user_proxy_cause(link->proxy);
         reject(vudev, "is too slow", cause);
+    } else {
+        note_failure(vudev, why);
     }
     /* the link was not adopted, so nothing else begins this */
     vfio_user_pci_reconnect_begin(vudev);
@@ -113,6 +139,7 @@ static void resume(VFIOUserPCIDevice *vudev, VFIOUserAttempt *a)
     r->in_gap = false;
     r->since_ms = now_ms();
     r->returns++;
+    g_clear_pointer(&r->why_not, g_free);
     gap_ms = vfio_user_gap_end(&vudev->user.gap);
     path = object_get_canonical_path(OBJECT(vudev));
     qapi_event_send_vfio_user_reconnected(DEVICE(vudev)->id, path, gap_ms);
