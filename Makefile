@@ -82,7 +82,12 @@ build: ## build QEMU with the client: build/10.0/qemu/qemu-system-x86_64
 	@scripts/prepare $(BASE) $(source) $(full)
 	@scripts/build $(BASE) $(or $(full),qemu)
 
-demo: ## show a Linux guest that drives a device of another process
+demo: ## show a Linux guest that drives devices of other processes
+ifeq ($(full)$(BASE),$(DEFAULT))
+	@test -x "$$VFIO_USER_QEMU" || printf 'demo: %s\n' \
+	    "first fetches and builds QEMU $(BASE) and libvfio-user's samples," \
+	    'which took 4 minutes on two idle cores (see README.md)'
+endif
 	@scripts/prepare $(BASE) $(source) $(full)
 	@scripts/build $(BASE) $(or $(full),qemu)
 ifneq ($(full)$(BASE),$(DEFAULT))

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_user_machine import (BOOT, FIRMWARE, QEMU, REPLY, Guest, PeerError,
-                               Scene, Server, wait_until)
+from vfio_user_machine import (BOOT, EXPORTER, FIRMWARE, REPLY, Guest,
+                               PeerError, Scene, Server, wait_until)
 from vfio_user_models import E1000E, NVME, Model
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ class Export(Server):
     def __init__(self, device: str, args: Sequence[str | Path],
                  pass_fds: Sequence[int], path: Path) -> None:
         command: list[str | Path] = [
-            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            EXPORTER, "-nodefaults", "-no-user-config", "-display", "none",
             "-name", "export,debug-threads=on",
             "-machine", "x-remote,vfio-user=on", "-trace", "vfu_dma_*"]
         for folder in FIRMWARE:
@@ -205,7 +205,8 @@ class Disk(Exported):
     HALF = 64 * MIB
 
     def __init__(self, scene: Scene, ident: str, where: str,
-                 model: Model = NVME, half: int = HALF) -> None:
+                 model: Model = NVME, half: int = HALF,
+                 args: Sequence[str] = ()) -> None:
         self.image = scene.folder / ident
         self.half = half
         with open(self.image, "wb") as file:
@@ -213,7 +214,7 @@ class Disk(Exported):
         super().__init__(
             scene, ident, where, model,
             ["-drive", "if=none,id=image,format=raw,file.locking=off,"
-             f"file.filename={self.image}"])
+             f"file.filename={self.image}", *args])
         self.scratch = f"/tmp/{ident}"
         self.node = ""
         self.jobs = 0

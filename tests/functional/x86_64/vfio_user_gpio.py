@@ -6,6 +6,7 @@ accesses the server logged.  The tests and scripts/demo check the results.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from vfio_user_machine import (REPLY, SAMPLES, Access, Guest, PeerError,
@@ -27,17 +28,22 @@ PEEK = (f"dd if={DEVICE}/resource{BAR} bs=1 count=1 2>/dev/null |"
 
 
 class Gpio:
-    """A card, with the server and the guest."""
+    """A card, with the server and the guest.
+
+    The guest may have other devices, and modules for them.
+    """
 
     # -v makes the library log each access with its value.
     COMMAND = (SAMPLE, "-v")
     SHARED = True
 
     def __init__(self, scene: Scene, machine: str = "",
+                 devices: Sequence[str] = (), modules: Sequence[str] = (),
                  **options: Any) -> None:
         """Options are those of a Guest."""
         self.server = self.serve(scene)
-        self.guest: Guest = scene.guest(self.option(), modules=[MODULE],
+        self.guest: Guest = scene.guest(self.option(), *devices,
+                                        modules=[MODULE, *modules],
                                         machine=machine, shared=self.SHARED,
                                         **options)
         self.seen = 0

@@ -5,8 +5,8 @@ A Scene starts and ends them and removes their files; if the test fails, it prin
 their output.  Every wait has a deadline and checks a Transcript, the lines that one
 peer has printed so far.  Nothing here depends on a device model.
 
-Environment: VFIO_USER_BUILD, the build folder of QEMU; VFIO_USER_QEMU, the
-qemu-system-x86_64 to use if it is not the one in the build folder;
+Environment: VFIO_USER_BUILD, the build folder of QEMU, from which the servers
+come; VFIO_USER_QEMU, the client's qemu-system-x86_64 if it is not the one in there;
 VFIO_USER_QEMU_NEWEST, the same of the newest QEMU (without it, tests that need
 both are skipped); VFIO_USER_CACHE, where scripts/build-guest keeps the guest;
 VFIO_USER_TRACE, a file to which QEMU writes its messages, see
@@ -36,6 +36,8 @@ REPO = Path(__file__).resolve().parents[3]
 BUILD = Path(os.environ.get("VFIO_USER_BUILD", REPO / "build" / "qemu"))
 QEMU = Path(os.environ.get("VFIO_USER_QEMU", BUILD / "qemu-system-x86_64"))
 NEWEST = os.environ.get("VFIO_USER_QEMU_NEWEST")
+# The QEMU whose devices are exported.
+EXPORTER = BUILD / "qemu-system-x86_64"
 SAMPLES = BUILD / "subprojects" / "libvfio-user" / "samples"
 
 # Debian's source package does not contain firmware; these folders belong to the
@@ -129,6 +131,7 @@ class Peer:
             pass_fds=pass_fds, start_new_session=True)
         assert self.process.stdout
         self.name = name
+        self.command = [str(word) for word in command]
         self.pid = self.process.pid
         self.log = Transcript(name, os.dup(self.process.stdout.fileno()))
         self.process.stdout.close()
@@ -302,11 +305,14 @@ class Guest(Peer):
             "-m", memory, "-no-reboot",
             "-kernel", kernel, "-initrd", initramfs,
             "-append", f"console={platform.console} "
-            f"commands={platform.commands} {KERNEL_OPTIONS} {append}", *args]
+            f"commands={platform.commands} {KERNEL_OPTIONS} {append}".strip(),
+            *args]
         for folder in FIRMWARE:
             command += ["-L", folder]
         for device in devices:
             command += ["-device", device]
+        # Without the sockets, of which only this process has the other ends.
+        self.plain = [str(word) for word in command]
         if log := os.environ.get("VFIO_USER_TRACE"):
             command += traced(log)
 
