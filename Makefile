@@ -42,12 +42,12 @@ export VFIO_USER_BUILD := $(CURDIR)/build/$(BASE)/qemu
 export VFIO_USER_QEMU := $(VFIO_USER_BUILD)/qemu-system-x86_64
 export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
-.PHONY: build demo check bench fuzz figures clean help
+.PHONY: build demo check bench branch fuzz figures clean help
 
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
-build demo check bench:
+build demo check bench branch:
 	@scripts/install-packages build
 	@base=$$(scripts/fetch-source --base-of "$$VFIO_USER_SOURCE") && \
 	    $(MAKE) --no-print-directory $@ BASE=$$base \
@@ -79,6 +79,10 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \
 	    bench-memory bench-migration; do \
 	    scripts/$$bench || status=$$?; done; exit $$status
+
+branch: ## make a git branch of QEMU with the client: build/10.0/branch
+	@scripts/prepare $(BASE) $(source)
+	@scripts/make-branch $(BASE)
 
 endif
 
