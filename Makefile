@@ -78,7 +78,8 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 	@scripts/build $(BASE) qemu
 	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \
 	    bench-memory bench-migration; do \
-	    scripts/$$bench || status=$$?; done; exit $$status
+	    scripts/$$bench || status=$$?; done; \
+	    scripts/bench-page; exit $$status
 
 branch: ## make a git branch of QEMU with the client: build/10.0/branch
 	@scripts/prepare $(BASE) $(source)
