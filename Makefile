@@ -65,12 +65,13 @@ installed := $(if $(filter slim,$(FEATURES)),slim-install,full)
 PREFIX := /usr/local
 export PREFIX DESTDIR
 
-.PHONY: build demo check bench install uninstall deb check-deb fuzz figures clean help
+.PHONY: build demo check bench branch install uninstall deb check-deb fuzz figures \
+    clean help
 
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
-build demo check bench install deb:
+build demo check bench branch install deb:
 	@scripts/install-packages build
 	@base=$$(scripts/fetch-source --base-of "$$VFIO_USER_SOURCE") && \
 	    $(MAKE) --no-print-directory $@ BASE=$$base \
@@ -118,7 +119,12 @@ bench: ## measure NVMe reads, registers, DMA, maps and migration
 	@scripts/build $(BASE) $(or $(full),qemu)
 	@status=0; for bench in bench-nvme bench bench-linux bench-doorbell \
 	    bench-memory bench-migration; do \
-	    scripts/$$bench || status=$$?; done; exit $$status
+	    scripts/$$bench || status=$$?; done; \
+	    scripts/bench-page; exit $$status
+
+branch: ## make a git branch of QEMU with the client: build/10.0/branch
+	@scripts/prepare $(BASE) $(source)
+	@scripts/make-branch $(BASE)
 
 endif
 

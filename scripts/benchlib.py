@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the benchmarks share: paths, timeouts and failures."""
+"""What the benchmarks share: paths, timeouts, failures and results."""
 
+import json
 import os
 from pathlib import Path
 import platform
 import re
 import shlex
 import subprocess
+import time
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / 'tests/bench'
@@ -53,6 +55,35 @@ def machine():
 
 def facts():
     print(f'{machine()}, load {os.getloadavg()[0]:.2f}')
+
+
+class Results:
+    """The figures of one benchmark, for scripts/bench-page.
+
+    They are written to NAME.json in the folder --out.  An older one is removed
+    first: if the benchmark fails, there is none.
+    """
+
+    def __init__(self, name, options, qemu=None):
+        self.path = options.out / f'{name}.json'
+        self.path.unlink(missing_ok=True)
+        self.qemu = qemu or options.build / 'qemu-system-x86_64'
+        self.found = {'bench': name, 'date': time.strftime('%F'),
+                      'machine': machine(), 'rounds': options.rounds,
+                      'figures': []}
+
+    def add(self, what, value, most=None, least=None, unit=''):
+        """Add a figure, a ratio if it has no unit, with its target if any."""
+        self.found['figures'].append({
+            'what': what, 'value': value, 'most': most, 'least': least,
+            'unit': unit})
+
+    def write(self):
+        version = subprocess.run([self.qemu, '--version'], check=True, text=True,
+                                 stdout=subprocess.PIPE).stdout.split('\n')[0]
+        self.found |= {'qemu': version, 'load': os.getloadavg()[0]}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.found, indent=1) + '\n')
 
 
 def give_up(*_):
