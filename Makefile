@@ -63,6 +63,9 @@ export VFIO_USER_CACHE := $(CURDIR)/build/guest
 # make install and make deb build all features, if FEATURES= does not say otherwise.
 installed := $(if $(filter slim,$(FEATURES)),slim-install,full)
 PREFIX := /usr/local
+# The paths may contain any character.
+override PREFIX := $(value PREFIX)
+override DESTDIR := $(value DESTDIR)
 export PREFIX DESTDIR
 
 .PHONY: build demo check bench branch install uninstall deb check-deb fuzz figures \
@@ -103,6 +106,7 @@ check: ## run every test
 	@scripts/check $(QEMU) -- $(TESTS)
 
 install: ## install all features below PREFIX=/usr/local
+	@scripts/install --check "$$PREFIX" "$$DESTDIR"
 	@scripts/prepare $(BASE) $(source) install $(filter full,$(installed))
 	@scripts/build $(BASE) $(installed)
 	@scripts/build-docs $(BASE) $(TARGETS)

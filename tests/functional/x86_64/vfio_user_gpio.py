@@ -86,8 +86,8 @@ class Gpio:
 
     def export(self) -> None:
         """Create sysfs files for the 16 output lines, OUT0 to OUT15."""
-        self.guest.sh(f"cd {LINES}; base=$(cat gpiochip*/base); for line in "
-                      "$(seq 0 15); do echo $((base + line)) >export; done")
+        self.guest.sh(f"cd {LINES}; base=$(cat {DEVICE}/gpio/gpiochip*/base); "
+                      "for line in $(seq 0 15); do echo $((base + line)) >export; done")
 
     def set(self, line: int, value: int) -> list[Access]:
         """Set an output line; the driver reads, changes and writes a byte."""
