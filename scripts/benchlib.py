@@ -60,8 +60,8 @@ def facts():
 class Results:
     """The figures of one benchmark, for scripts/bench-page.
 
-    They are written to NAME.json in the folder --out.  An older one is removed
-    first: if the benchmark fails, there is none.
+    They are written to NAME.json in the folder --out.  An older file is removed
+    first, so that a benchmark that fails leaves no figures of an earlier run.
     """
 
     def __init__(self, name, options, qemu=None):

@@ -211,17 +211,18 @@ static const struct {
     { "express-device", EXP + PCI_EXP_DEVCAP, 4, UINT32_MAX },
 };
 
-/* A server that differs is lost again, and no other one is looked for. */
 /* The first event is that of the loss. */
 static void check_event(VFIOUserRig *rig, const char *message)
 {
     bool reconnects = true;
 
     while (reconnects) {
-        QDict *event = qtest_qmp_eventwait_ref(rig->qts,
-                                               "VFIO_USER_DISCONNECTED");
-        QDict *data = qdict_get_qdict(event, "data");
+        QDict *event = NULL;
+        QDict *data;
 
+        vfio_user_loss_wait(rig, (event = qtest_qmp_event_ref(rig->qts,
+                                                "VFIO_USER_DISCONNECTED")));
+        data = qdict_get_qdict(event, "data");
         reconnects = qdict_get_bool(data, "reconnects");
         g_assert_true(reconnects ||
                       strstr(qdict_get_str(data, "reason"), message));
@@ -229,6 +230,7 @@ static void check_event(VFIOUserRig *rig, const char *message)
     }
 }
 
+/* A server that differs is lost again, and no other one is looked for. */
 static void check_rejected(VFIOUserRig *rig, const char *message)
 {
     gint64 quiet;

@@ -27,7 +27,7 @@ typedef struct VFIOUserPCIReconnect {
     int64_t since_ms;           /* when the present server came */
     struct VFIOUserAttempt *attempt;    /* under way, or NULL */
     bool in_gap;                /* the loss is known to the main loop */
-    bool rejected;              /* a different device: do not try again */
+    bool rejected;              /* the last server: do not try again */
     char *why_not;              /* why the last server was not used, or NULL */
     uint64_t returns;           /* how often a server came back */
 } VFIOUserPCIReconnect;
