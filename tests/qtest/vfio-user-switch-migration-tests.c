@@ -40,12 +40,17 @@ static const Holds holds[] = {
           DO_HOLD } } },
 };
 
-static void begin_switch(VFIOUserMigVM *vm, VFIOUserServer *to,
-                         const VFIOUserRule *hold)
+static void send_switch(VFIOUserMigVM *vm, VFIOUserServer *to)
 {
     qtest_qmp_send(vm->qts, "{'execute': 'x-vfio-user-switch', 'arguments': {"
                    " 'id': 'dut0', 'socket': {'type': 'unix', 'path': %s}}}",
                    vfio_user_server_path(to));
+}
+
+static void begin_switch(VFIOUserMigVM *vm, VFIOUserServer *to,
+                         const VFIOUserRule *hold)
+{
+    send_switch(vm, to);
     vfio_user_server_wait(to, hold->when);
 }
 
@@ -187,6 +192,23 @@ static void test_save_second(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
+/* A device whose VM has left stays stopped: it is not moved. */
+static void test_left(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, NULL);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_vm_run_beside(model, KNOWN);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_destination(model);
+
+    vfio_user_mig_vm_fill(from, SEED);
+    vfio_user_mig_move(from, to);
+    send_switch(from, other);
+    g_assert_false(switch_ends(from, "the VM has been migrated"));
+    g_assert_false(vfio_user_server_runs(from->server[0]));
+    vfio_user_server_wait_client(other, false);
+    vfio_user_mig_vm_check(to, SEED);
+}
+
 void vfio_user_add_switch_migration_tests(void)
 {
     static const struct {
@@ -207,7 +229,12 @@ void vfio_user_add_switch_migration_tests(void)
             g_strdup_printf("/vfio-user/switch-migration/save/%s",
                             models[i].name);
 
+        g_autofree char *left =
+            g_strdup_printf("/vfio-user/switch-migration/left/%s",
+                            models[i].name);
+
         qtest_add_data_func(load, models[i].model, test_load_first);
         qtest_add_data_func(save, models[i].model, test_save_second);
+        qtest_add_data_func(left, models[i].model, test_left);
     }
 }

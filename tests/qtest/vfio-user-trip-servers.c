@@ -167,7 +167,8 @@ static void use_spare(VFIOUserTrip *t, VFIOUserSide side)
 static bool is_named(VFIOUserTrip *t, VFIOUserSide side, const char *why)
 {
     static const char *const reasons[] = {
-        "the VM is being migrated", "the device is being loaded",
+        "the VM is being migrated", "the VM has been migrated",
+        "the device is being loaded",
         "stopped, continued or reset meanwhile", "the VM is paused",
         "is not a vfio-user device", "the device was unplugged",
         "the present server was lost",

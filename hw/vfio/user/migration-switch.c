@@ -12,6 +12,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/main-loop.h"
+#include "system/runstate.h"
 #include "hw/vfio/user/migration-internal.h"
 #include "hw/vfio/user/migration-switch.h"
 #include "trace.h"
@@ -145,6 +146,17 @@ static int move_data_locked(VFIOUserMigSwitch *s, Error **errp)
     return end_writes(s, ret, errp);
 }
 
+/*
+ * Whether the VM is elsewhere, or in a file.  To give its state once more, a
+ * stopped device with migration v1 would have to run, and to write to memory
+ * that may be shared with the destination.
+ */
+static bool has_left(void)
+{
+    return runstate_check(RUN_STATE_FINISH_MIGRATE) ||
+           runstate_check(RUN_STATE_POSTMIGRATE);
+}
+
 bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
                                       VFIOUserMigration *m,
                                       VFIOUserDevice *udev,
@@ -160,6 +172,10 @@ bool vfio_user_migration_switch_begin(VFIOUserMigSwitch *s,
     }
     if (vfio_user_migration_is_busy(m) || migration_is_running()) {
         error_setg(errp, "the VM is being migrated");
+        return false;
+    }
+    if (has_left()) {
+        error_setg(errp, "the VM has been migrated");
         return false;
     }
     m->switching = true;
