@@ -125,7 +125,7 @@ static int take_arc(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
     return 0;
 }
 
-static int leave_error(VFIOUserMigDevice *d, Error **errp)
+static int leave_error(VFIOUserMigDevice *d, VFIOUserMigState to, Error **errp)
 {
     int ret = vfio_user_mig_ask_state(d, errp);
 
@@ -137,9 +137,12 @@ static int leave_error(VFIOUserMigDevice *d, Error **errp)
         return ret;
     }
     d->udev->ops->was_reset(d->udev);
-    warn_report("vfio-user %s: the device was in its error state and has been"
-                " reset; the guest's driver may have to be loaded again",
-                device_name(d));
+    /* a device that is loaded next loses nothing */
+    if (to != VFIO_USER_MIG_RESUMING) {
+        warn_report("vfio-user %s: the device was in its error state and has"
+                    " been reset; the guest's driver may have to be loaded"
+                    " again", device_name(d));
+    }
     return vfio_user_mig_ask_state(d, errp);
 }
 
@@ -163,7 +166,7 @@ int vfio_user_mig_set_state(VFIOUserMigDevice *d, VFIOUserMigState to,
         }
     }
     if (d->state == VFIO_USER_MIG_ERROR) {
-        ret = leave_error(d, errp);
+        ret = leave_error(d, to, errp);
     }
     while (ret == 0 && d->state != to) {
         VFIOUserMigState next = vfio_user_mig_next(d->ops->arcs, d->state,

@@ -43,10 +43,19 @@ static int load_setup(QEMUFile *f, void *opaque, Error **errp)
     return vfio_user_migration_load_setup(f, m, errp);
 }
 
+/* The stream of a snapshot or of a file has none, and no source waits. */
+static bool has_return_path(void)
+{
+    MigrationIncomingState *mis = migration_incoming_get_current();
+
+    QEMU_LOCK_GUARD(&mis->rp_mutex);
+    return mis->to_src_file;
+}
+
 int vfio_user_migration_approve(VFIOUserMigration *m)
 {
-    return migrate_switchover_ack() ? qemu_loadvm_approve_switchover(m->id)
-                                    : 0;
+    return migrate_switchover_ack() && has_return_path() ?
+           qemu_loadvm_approve_switchover(m->id) : 0;
 }
 
 void vfio_user_migration_set_reason(Error *err)
