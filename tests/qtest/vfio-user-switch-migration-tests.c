@@ -192,6 +192,32 @@ static void test_save_second(const void *opaque)
     vfio_user_mig_vm_check(to, SEED);
 }
 
+/*
+ * A destination is switched before the VM arrives.  RESUMING is entered anew,
+ * so that the server drops what it got from the other one.
+ */
+static void test_arrive(const void *opaque)
+{
+    const VFIOUserModel *model = vfio_user_mig_model_of(opaque);
+    VFIOUserWhen changes = holds[!model->migration1].prepared[0].when;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, NULL);
+    g_autoptr(VFIOUserMigVM) from = vfio_user_mig_source(model, SEED);
+    g_autoptr(VFIOUserMigVM) to = vfio_user_mig_vm_new_beside(model, KNOWN);
+    VFIOUserServer *last = to->server[0];
+
+    send_switch(to, other);
+    g_assert_true(switch_ends(to, NULL));
+    vfio_user_server_wait_client(last, false);
+    to->server[0] = g_steal_pointer(&other);
+    vfio_user_server_free(last);
+    vfio_user_server_forget(to->server[0]);
+    vfio_user_mig_move(from, to);
+    vfio_user_mig_vm_check(to, SEED);
+    /* v1: any change of the state, of which the last is to RUNNING */
+    g_assert_cmpuint(vfio_user_server_count(to->server[0], changes), >,
+                     model->migration1 ? 1 : 0);
+}
+
 /* A device whose VM has left stays stopped: it is not moved. */
 static void test_left(const void *opaque)
 {
@@ -207,6 +233,27 @@ static void test_left(const void *opaque)
     g_assert_false(vfio_user_server_runs(from->server[0]));
     vfio_user_server_wait_client(other, false);
     vfio_user_mig_vm_check(to, SEED);
+}
+
+/* QEMU, and with it migration, ends while it compares: nothing is moved. */
+static void test_quit(void)
+{
+    static const VFIOUserRule hold[] = {
+        { ON(VFIO_USER_VERSION), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, hold);
+    g_autoptr(VFIOUserMigVM) vm = vfio_user_mig_vm_run_shared(model);
+
+    send_switch(vm, other);
+    vfio_user_server_wait(other, hold->when);
+    g_assert_cmpint(kill(qtest_pid(vm->qts), SIGTERM), ==, 0);
+    qtest_qmp_eventwait(vm->qts, "SHUTDOWN");
+    let_go(other);
+    vfio_user_server_wait_client(other, false);
+    g_assert_cmpuint(vfio_user_server_saw(other, VFIO_USER_DEVICE_FEATURE), ==,
+                     0);
 }
 
 void vfio_user_add_switch_migration_tests(void)
@@ -229,12 +276,18 @@ void vfio_user_add_switch_migration_tests(void)
             g_strdup_printf("/vfio-user/switch-migration/save/%s",
                             models[i].name);
 
+        g_autofree char *arrive =
+            g_strdup_printf("/vfio-user/switch-migration/arrive/%s",
+                            models[i].name);
+
         g_autofree char *left =
             g_strdup_printf("/vfio-user/switch-migration/left/%s",
                             models[i].name);
 
         qtest_add_data_func(load, models[i].model, test_load_first);
         qtest_add_data_func(save, models[i].model, test_save_second);
+        qtest_add_data_func(arrive, models[i].model, test_arrive);
         qtest_add_data_func(left, models[i].model, test_left);
     }
+    qtest_add_func("/vfio-user/switch-migration/quit", test_quit);
 }

@@ -84,8 +84,9 @@ static int load_set_state(VFIOUserMigration *m, VFIOUserMigState to,
 }
 
 /*
- * Enters RESUMING after a reset.  libvfio-user still reports RESUMING, but the
- * device may have left it, and libvfio-user informs the device only about a
+ * Enters RESUMING anew: the data of another server, or of a stream that ended
+ * early, may be there.  After a reset, libvfio-user still reports RESUMING, but
+ * the device may have left it, and libvfio-user informs the device only about a
  * change.  So change to STOP first.  A server that kept the data so far, and
  * finds it incomplete, goes to ERROR; RESUMING is entered from there, too.
  */
@@ -109,7 +110,7 @@ static int enter_resuming(VFIOUserMigration *m, Error **errp)
  */
 static int begin(VFIOUserMigration *m, Error **errp)
 {
-    int ret = load_set_state(m, VFIO_USER_MIG_RESUMING, errp);
+    int ret = enter_resuming(m, errp);
 
     if (ret == 0 && m->d.udev->reset_pending) {
         m->d.udev->ops->reset(m->d.udev);
