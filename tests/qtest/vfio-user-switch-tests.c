@@ -8,6 +8,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/sockets.h"
 #include "qobject/qdict.h"
 #include "vfio-user-irq.h"
 #include "vfio-user-migration-rig.h"
@@ -23,11 +25,27 @@
 #define KNOWN "-global vfio-user-pci.reconnect-ms=50 "
 #define MSIX VFIO_PCI_MSIX_IRQ_INDEX
 
+static void begin_switch(VFIOUserRig *rig, VFIOUserServer *to)
+{
+    qtest_qmp_send(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                   "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
+                   "'path': %s } } }", DUT, vfio_user_server_path(to));
+}
+
 static QDict *do_switch(VFIOUserRig *rig, VFIOUserServer *to)
 {
-    return qtest_qmp(rig->qts, "{'execute': 'x-vfio-user-switch',"
-                     "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
-                     "'path': %s } } }", DUT, vfio_user_server_path(to));
+    begin_switch(rig, to);
+    return qtest_qmp_receive(rig->qts);
+}
+
+static void check_no_switch(QDict *response, const char *why)
+{
+    QDict *error = qdict_get_qdict(response, "error");
+
+    g_assert_nonnull(error);
+    g_test_message("%s", qdict_get_str(error, "desc"));
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"), why));
+    qobject_unref(response);
 }
 
 /* Replaces the rig's server by @to; returns the old one. */
@@ -125,21 +143,12 @@ static void test_switch_fault(const void *opaque)
     g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, fault->rules);
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
-    QDict *response;
-    const char *why;
 
     vfio_user_rig_plug(rig, 0);
     qpci_msix_enable(rig->dev);
     vfio_user_irq_use(rig, 3);
     qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
-    response = do_switch(rig, other);
-    g_assert_true(qdict_haskey(response, "error"));
-    why = qdict_get_str(qdict_get_qdict(response, "error"), "desc");
-    g_test_message("%s", why);
-    if (fault->expected) {
-        g_assert_nonnull(strstr(why, fault->expected));
-    }
-    qobject_unref(response);
+    check_no_switch(do_switch(rig, other), fault->expected ?: "");
     vfio_user_server_wait_client(other, false);
 
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
@@ -166,19 +175,14 @@ static void test_switch_none(void)
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
     const uint32_t value = VALUE;
-    QDict *response;
 
     vfio_user_rig_plug(rig, 0);
-    qtest_qmp_send(rig->qts, "{'execute': 'x-vfio-user-switch',"
-                   "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
-                   "'path': %s } } }", DUT, vfio_user_server_path(other));
+    begin_switch(rig, other);
     vfio_user_server_wait(other, refuse[0].when);
     vfio_user_server_forget(rig->server);
     vfio_user_server_hang_up(rig->server);
     vfio_user_server_release(other);
-    response = qtest_qmp_receive(rig->qts);
-    g_assert_true(qdict_haskey(response, "error"));
-    qobject_unref(response);
+    check_no_switch(qtest_qmp_receive(rig->qts), "");
     /* as after any other loss, the server of the device comes back */
     vfio_user_server_see(rig->server, VFIO_USER_DEVICE_RESET);
     vfio_user_server_poke(rig->server, 0, REGISTER, &value, sizeof(value));
@@ -206,6 +210,86 @@ static void test_switch_paused(const void *opaque)
     g_assert_cmphex(qpci_io_readl(rig->dev, bar, REGISTER), ==, VALUE);
 }
 
+/* The device of a paused VM does not run because a switch fails. */
+static void test_switch_paused_fault(void)
+{
+    static const VFIOUserRule refuse[] = {
+        { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'stop'}");
+    vfio_user_server_forget(rig->server);
+    check_no_switch(do_switch(rig, other), "");
+    g_assert_cmpuint(vfio_user_server_saw(rig->server, VFIO_USER_DEVICE_FEATURE,
+                                          AT(VFIO_USER_MIG_RUNNING)), ==, 0);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'cont'}");
+    g_assert_true(vfio_user_server_runs(rig->server));
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+}
+
+/*
+ * The new server's device may run although the switch has failed: QEMU hangs up
+ * before the old one runs again.
+ */
+static void test_switch_one_runs(void)
+{
+    static const VFIOUserRule refuse[] = {
+        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
+        { }
+    };
+    static const VFIOUserRule hold[] = {
+        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_HOLD },
+        { }
+    };
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
+    vfio_user_server_set_rules(rig->server, hold);
+    begin_switch(rig, other);
+    vfio_user_server_wait(rig->server, hold->when);
+    vfio_user_server_wait_client(other, false);
+    vfio_user_server_release(rig->server);
+    check_no_switch(qtest_qmp_receive(rig->qts), "");
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+}
+
+/* A server that answers in time keeps its device, however long it takes. */
+#define SLOW_MS 500
+
+static void test_switch_slow(void)
+{
+    static const VFIOUserPersonality small_reads = { .most_read = 4 * KiB };
+    static const VFIOUserRule late[] = {
+        { ON(VFIO_USER_MIG_DATA_READ), DO_DELAY, SLOW_MS / 5 },
+        { }
+    };
+    VFIOUserModel model = *vfio_user_mig_stop_copy;
+    g_autoptr(VFIOUserServer) other = NULL;
+    g_autoptr(VFIOUserRig) rig = NULL;
+
+    model.personality = &small_reads;
+    model.migration.filling = 300000;
+    other = vfio_user_server_new(&model, NULL);
+    rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED, &model, NULL);
+    vfio_user_rig_plug(rig, SLOW_MS);
+    qpci_io_writel(rig->dev, rig->bar[0], REGISTER, VALUE);
+    vfio_user_server_set_rules(rig->server, late);
+    check_no_switch(do_switch(rig, other), "takes too long");
+    g_assert_true(vfio_user_server_runs(rig->server));
+    g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
+}
+
 /*
  * The VM is reset while the new server loads: what it got is void.  The reset
  * does not wait for the new server.
@@ -220,23 +304,16 @@ static void test_switch_reset(void)
     g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, hold);
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
-    QDict *response;
 
     vfio_user_rig_plug(rig, 0);
-    qtest_qmp_send(rig->qts, "{'execute': 'x-vfio-user-switch',"
-                   "'arguments': { 'id': %s, 'socket': { 'type': 'unix',"
-                   "'path': %s } } }", DUT, vfio_user_server_path(other));
+    begin_switch(rig, other);
     vfio_user_server_see(other, VFIO_USER_MIG_DATA_WRITE);
     vfio_user_server_forget(rig->server);
     qtest_outb(rig->qts, RESET_PORT, RESET_CPU | RESET_SYSTEM);
     vfio_user_server_see(rig->server, VFIO_USER_DEVICE_RESET);
     vfio_user_server_set_rules(other, NULL);
     vfio_user_server_release(other);
-    response = qtest_qmp_receive(rig->qts);
-    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
-                                          "desc"),
-                            "reset meanwhile"));
-    qobject_unref(response);
+    check_no_switch(qtest_qmp_receive(rig->qts), "reset meanwhile");
     vfio_user_server_wait_client(other, false);
     /* the reset has cleared the BARs */
     rig->bar[0] = qpci_iomap(rig->dev, 0, NULL);
@@ -262,16 +339,13 @@ static void test_switch_mapped(const void *opaque)
     VFIOUserModel model = *vfio_user_mig_pre_copy;
     g_autoptr(VFIOUserServer) other = NULL;
     g_autoptr(VFIOUserRig) rig = NULL;
-    QDict *response;
     uint32_t is;
 
     model.region[2].flags |= VFIO_REGION_INFO_FLAG_MMAP;
     other = vfio_user_server_new(&model, opaque);
     rig = vfio_user_rig_begin(VFIO_USER_RIG_SHARED, &model, NULL);
     vfio_user_rig_plug(rig, 0);
-    response = do_switch(rig, other);
-    g_assert_true(qdict_haskey(response, "error"));
-    qobject_unref(response);
+    check_no_switch(do_switch(rig, other), "");
     qpci_io_writel(rig->dev, rig->bar[2], REGISTER, VALUE);
     vfio_user_server_peek(rig->server, 2, REGISTER, &is, sizeof(is));
     g_assert_cmphex(is, ==, VALUE);
@@ -289,12 +363,42 @@ static void test_switch_impossible(void)
 {
     g_autoptr(VFIOUserServer) other = vfio_user_server_new(NULL, NULL);
     g_autoptr(VFIOUserRig) rig = vfio_user_rig_plugged(VFIO_USER_RIG_SHARED, 0);
-    QDict *response = do_switch(rig, other);
 
-    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(response, "error"),
-                                          "desc"),
-                            "does not support migration"));
-    qobject_unref(response);
+    check_no_switch(do_switch(rig, other), "does not support migration");
+}
+
+/* The descriptor of a connection that was passed to QEMU */
+static void test_switch_fd(void)
+{
+    const VFIOUserModel *model = vfio_user_mig_pre_copy;
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, NULL);
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
+    int fd = unix_connect(vfio_user_server_path(other), &error_abort);
+
+    vfio_user_rig_plug(rig, 0);
+    qtest_qmp_fds_assert_success(rig->qts, &fd, 1, "{'execute': 'getfd',"
+                                 " 'arguments': {'fdname': 'new'}}");
+    close(fd);
+    qtest_qmp_assert_success(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                             " 'arguments': {'id': %s, 'socket':"
+                             " {'type': 'fd', 'str': 'new'}}}", DUT);
+    vfio_user_server_wait_client(rig->server, false);
+    g_assert_true(vfio_user_server_runs(other));
+}
+
+/* A descriptor is gone after a loss. */
+static void test_switch_fd_reconnects(void)
+{
+    g_autoptr(VFIOUserRig) rig =
+        vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, vfio_user_mig_pre_copy,
+                            NULL);
+
+    vfio_user_rig_plug(rig, 0);
+    check_no_switch(qtest_qmp(rig->qts, "{'execute': 'x-vfio-user-switch',"
+                              " 'arguments': {'id': %s, 'socket':"
+                              " {'type': 'fd', 'str': 'new'}}}", DUT),
+                    "not a file descriptor");
 }
 
 void vfio_user_add_switch_tests(void)
@@ -326,6 +430,12 @@ void vfio_user_add_switch_tests(void)
         qtest_add_data_func(path, &faults[i], test_switch_fault);
     }
     qtest_add_func("/vfio-user/switch/impossible", test_switch_impossible);
+    qtest_add_func("/vfio-user/switch/fd", test_switch_fd);
+    qtest_add_func("/vfio-user/switch/fd-reconnects",
+                   test_switch_fd_reconnects);
+    qtest_add_func("/vfio-user/switch/one-runs", test_switch_one_runs);
+    qtest_add_func("/vfio-user/switch/paused-fault", test_switch_paused_fault);
+    qtest_add_func("/vfio-user/switch/slow", test_switch_slow);
     qtest_add_func("/vfio-user/switch/reset", test_switch_reset);
     qtest_add_func("/vfio-user/switch/none", test_switch_none);
     qtest_add_data_func("/vfio-user/switch/mapped/before", refuse_map,

@@ -20,6 +20,12 @@
 /* Most bytes that are moved while the device runs: it may never be done. */
 #define MOST_AHEAD (1 * GiB)
 
+/*
+ * Time-outs of the pause that are left to the way back: a server that gives its
+ * state slowly keeps the device, and one that uses up its time does not.
+ */
+#define WAY_BACK 3
+
 static VFIOUserProxy *proxy_of(const VFIOUserMigDevice *d)
 {
     return d->udev->proxy;
@@ -67,6 +73,22 @@ static int end_writes(VFIOUserMigSwitch *s, int ret, Error **errp)
     return ret;
 }
 
+/* Returns the time, us, at which the state must have been moved. */
+static int64_t move_deadline(VFIOUserMigSwitch *s, unsigned timeouts)
+{
+    return g_get_monotonic_time() +
+           (int64_t)vfio_user_proxy_timeout(proxy_of(&s->to)) * 1000 * timeouts;
+}
+
+static int check_deadline(int64_t end, Error **errp)
+{
+    if (g_get_monotonic_time() <= end) {
+        return 0;
+    }
+    error_setg(errp, "the state of the device takes too long to move");
+    return -ETIMEDOUT;
+}
+
 static int set_void(Error **errp)
 {
     error_setg(errp, "the VM was stopped, continued or reset meanwhile");
@@ -96,8 +118,7 @@ static int read_piece(VFIOUserMigSwitch *s, VFIOUserMigPiece *piece,
  */
 static int move_data_ahead(VFIOUserMigSwitch *s, Error **errp)
 {
-    int64_t end = g_get_monotonic_time() + VFIO_USER_BUDGET_MIG_DATA *
-                  (int64_t)vfio_user_proxy_timeout(proxy_of(&s->to)) * 1000;
+    int64_t end = move_deadline(s, VFIO_USER_BUDGET_MIG_DATA);
     bool done = false;
     int ret = 0;
 
@@ -109,16 +130,15 @@ static int move_data_ahead(VFIOUserMigSwitch *s, Error **errp)
             done = !piece->size || (s->bytes >= MOST_AHEAD && !piece->more);
             ret = write_piece(s, piece, errp);
         }
-        if (ret == 0 && !done && g_get_monotonic_time() > end) {
-            error_setg(errp, "the state of the device takes too long to move");
-            ret = -ETIMEDOUT;
+        if (ret == 0 && !done) {
+            ret = check_deadline(end, errp);
         }
     }
     return end_writes(s, ret, errp);
 }
 
 /* Moves the rest of a device that has stopped. */
-static int move_data_locked(VFIOUserMigSwitch *s, Error **errp)
+static int move_data_locked(VFIOUserMigSwitch *s, int64_t end, Error **errp)
 {
     VFIOUserMigDevice *from = &s->m->d;
     g_autoptr(VFIOUserMigPiece) next = g_new0(VFIOUserMigPiece, 1);
@@ -140,6 +160,9 @@ static int move_data_locked(VFIOUserMigSwitch *s, Error **errp)
         }
         if (ret == 0) {
             ret = write_piece(s, piece, errp);
+        }
+        if (ret == 0 && !done) {
+            ret = check_deadline(end, errp);
         }
     }
     drop_read(s, next);
@@ -248,6 +271,7 @@ static bool is_void_locked(VFIOUserMigSwitch *s)
 int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
 {
     VFIOUserMigration *m = s->m;
+    int64_t end = move_deadline(s, VFIO_USER_BUDGET_MIG_DATA - WAY_BACK);
     int ret;
 
     assert(bql_locked());
@@ -262,7 +286,7 @@ int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
     }
     ret = vfio_user_mig_set_state(&m->d, VFIO_USER_MIG_STOP_COPY, errp);
     if (ret == 0) {
-        ret = move_data_locked(s, errp);
+        ret = move_data_locked(s, end, errp);
     }
     trace_vfio_user_mig_switch(m->name, s->bytes, ret);
     s->from = m->d;

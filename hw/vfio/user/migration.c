@@ -536,8 +536,9 @@ void vfio_user_migration_follow(VFIOUserMigration *m)
     VFIO_USER_BUDGET_GUARD(m->proxy, VFIO_USER_BUDGET_MIG_STATE);
     VFIO_USER_MIG_LOCK_GUARD(&m->lock);
     vfio_user_mig_ask_state(&m->d, NULL);
-    run_locked(m);
-    if (!vfio_user_devices_run()) {
+    if (vfio_user_devices_run()) {
+        run_locked(m);
+    } else {
         stop_locked(m, VFIO_USER_MIG_STOP);
     }
     m->vm_running = vfio_user_devices_run();

@@ -45,6 +45,9 @@ void vfio_user_attempt_free(VFIOUserAttempt *a)
         vfio_user_link_hang_up(a->link);
         vfio_user_link_free(a->link);
     }
+    if (a->ioc) {
+        object_unref(OBJECT(a->ioc));
+    }
     g_clear_pointer(&a->was, vfio_user_profile_free);
     g_clear_pointer(&a->profile, vfio_user_profile_free);
     qapi_free_SocketAddress(a->addr);
@@ -53,6 +56,15 @@ void vfio_user_attempt_free(VFIOUserAttempt *a)
     error_free(a->err);
     object_unref(OBJECT(a->vudev));
     g_free(a);
+}
+
+bool vfio_user_attempt_take_fd(VFIOUserAttempt *a, Error **errp)
+{
+    if (a->addr->type != SOCKET_ADDRESS_TYPE_FD) {
+        return true;
+    }
+    a->ioc = vfio_user_dial(a->addr, a->vudev->timeout_ms, errp);
+    return a->ioc != NULL;
 }
 
 void vfio_user_attempt_cancel(VFIOUserAttempt *a)
@@ -72,7 +84,8 @@ static bool attempt_connect(VFIOUserAttempt *a)
     QIOChannelSocket *ioc;
     VFIOUserLink *link;
 
-    ioc = vfio_user_dial(a->addr, vudev->timeout_ms, &a->err);
+    ioc = a->ioc ? g_steal_pointer(&a->ioc) :
+                   vfio_user_dial(a->addr, vudev->timeout_ms, &a->err);
     if (!ioc) {
         return false;
     }

@@ -24,6 +24,7 @@ typedef struct VFIOUserAttempt {
     bool resets;                /* reset the server's device */
     bool canceled;              /* atomic */
     bool done;                  /* set by the owner, for itself */
+    QIOChannelSocket *ioc;      /* a descriptor that was passed */
     VFIOUserLink *link;         /* atomic; not used by the device */
     VFIOUserDevice device;      /* what calls need, and no more */
     VFIOUserPCIConfig written;  /* bytes that the guest has written */
@@ -46,6 +47,14 @@ VFIOUserAttempt *vfio_user_attempt_new(VFIOUserPCIDevice *vudev,
  */
 void vfio_user_attempt_free(VFIOUserAttempt *a);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserAttempt, vfio_user_attempt_free)
+
+/**
+ * vfio_user_attempt_take_fd:
+ *
+ * Takes the descriptor if @a->addr names one, which only the monitor's own
+ * thread can do.  Returns false with @errp set if there is none.
+ */
+bool vfio_user_attempt_take_fd(VFIOUserAttempt *a, Error **errp);
 
 /* Makes the attempt's thread end soon. */
 void vfio_user_attempt_cancel(VFIOUserAttempt *a);

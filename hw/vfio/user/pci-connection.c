@@ -130,6 +130,17 @@ const VFIOUserLinkOps vfio_user_pci_link_ops = {
     .failed = on_failed,
 };
 
+bool vfio_user_pci_check_address(const VFIOUserPCIDevice *vudev,
+                                 const SocketAddress *addr, Error **errp)
+{
+    if (!vudev->reconnect.ms || addr->type != SOCKET_ADDRESS_TYPE_FD) {
+        return true;
+    }
+    error_setg(errp, "reconnect-ms needs a socket that QEMU can connect to"
+               " again, not a file descriptor");
+    return false;
+}
+
 /* Steps of realize */
 
 bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
@@ -143,10 +154,7 @@ bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp)
         error_setg(errp, "x-timeout-ms must not be 0");
         return false;
     }
-    if (vudev->reconnect.ms &&
-        vudev->socket->type == SOCKET_ADDRESS_TYPE_FD) {
-        error_setg(errp, "reconnect-ms needs a socket that QEMU can connect to"
-                   " again, not a file descriptor");
+    if (!vfio_user_pci_check_address(vudev, vudev->socket, errp)) {
         return false;
     }
     vudev->channel = vfio_user_dial(vudev->socket, vudev->timeout_ms, errp);

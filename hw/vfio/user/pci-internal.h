@@ -58,6 +58,10 @@ struct VFIOUserPCIDevice {
     VFIOUserProxyStats past;    /* of links that were replaced */
 };
 
+/* pci-connection.c: whether QEMU can connect to @addr as often as it has to */
+bool vfio_user_pci_check_address(const VFIOUserPCIDevice *vudev,
+                                 const SocketAddress *addr, Error **errp);
+
 /* pci-connection.c: steps of realize, see pci.c */
 bool vfio_user_pci_dial(VFIOUserPCIDevice *vudev, Error **errp);
 bool vfio_user_pci_connect(VFIOUserPCIDevice *vudev, Error **errp);

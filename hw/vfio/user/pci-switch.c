@@ -33,7 +33,18 @@ typedef struct Switch {
     VFIOUserLink *old;
     VFIOUserMigSwitch move;
     Error *err;                 /* of the thread that moves ahead */
+    Notifier shutdown;
+    bool is_late;               /* the VM shuts down, or QEMU ends */
 } Switch;
+
+/* Migration is gone when QEMU ends, before commands of the monitor are. */
+static void on_shutdown(Notifier *notifier, void *cause)
+{
+    Switch *s = container_of(notifier, Switch, shutdown);
+
+    s->is_late = true;
+    vfio_user_attempt_cancel(s->a);
+}
 
 static int region_fd(void *opaque, unsigned nr)
 {
@@ -54,6 +65,10 @@ static bool check_device(Switch *s, Error **errp)
 {
     VFIOUserPCIDevice *vudev = s->vudev;
 
+    if (s->is_late) {
+        error_setg(errp, "the VM was shut down");
+        return false;
+    }
     if (!vudev->in_use) {
         error_setg(errp, "the device was unplugged");
         return false;
@@ -134,6 +149,8 @@ static bool replace(Switch *s, Error **errp)
         return false;
     }
     if (!use_server(s, link, false, errp)) {
+        /* its device may run, which must end before the old one does */
+        vfio_user_link_fail(link, "the device stays with its server");
         undo(s);
         return false;
     }
@@ -207,18 +224,27 @@ int64_t coroutine_fn vfio_user_pci_switch(VFIOUserPCIDevice *vudev,
                                           SocketAddress *addr, Error **errp)
 {
     g_autoptr(VFIOUserAttempt) a = vfio_user_attempt_new(vudev, addr, false);
-    Switch s = { .vudev = vudev, .a = a, .old = vudev->link };
+    Switch s = {
+        .vudev = vudev,
+        .a = a,
+        .old = vudev->link,
+        .shutdown.notify = on_shutdown,
+    };
     int64_t pause_ms;
 
     if (vudev->is_switching) {
         error_setg(errp, "the device is being moved to another server");
         return -1;
     }
-    if (!check_device(&s, errp) || !check_known(vudev, errp)) {
+    if (!check_device(&s, errp) || !check_known(vudev, errp) ||
+        !vfio_user_pci_check_address(vudev, addr, errp) ||
+        !vfio_user_attempt_take_fd(a, errp)) {
         return -1;
     }
     vudev->is_switching = true;
+    qemu_register_shutdown_notifier(&s.shutdown);
     pause_ms = examine(&s, errp) ? move_device(&s, errp) : -1;
+    notifier_remove(&s.shutdown);
     vudev->is_switching = false;
     if (pause_ms >= 0) {
         vfio_user_pci_retire_link(vudev, s.old);
