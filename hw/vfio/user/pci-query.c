@@ -72,7 +72,8 @@ static VfioUserState query_state(const VFIOUserPCIDevice *vudev,
     if (!reason) {
         return VFIO_USER_STATE_UP;
     }
-    return vudev->reconnect.in_gap && !vudev->reconnect.rejected ?
+    /* also before the main loop has noticed the loss */
+    return vudev->reconnect.ms && !vudev->reconnect.rejected ?
            VFIO_USER_STATE_RECONNECTING : VFIO_USER_STATE_LOST;
 }
 
