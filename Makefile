@@ -38,15 +38,10 @@ $(error qemu $(BASE) is not supported; supported are \
     $(subst $(empty) , and ,$(BASES)))
 endif
 
-ifneq ($(origin FEATURES),command line)
-FEATURES :=
-endif
 ifneq ($(filter-out slim full,$(FEATURES))$(word 2,$(FEATURES)),)
 $(error FEATURES=$(FEATURES): use slim or full)
 endif
-ifneq ($(origin TARGETS),command line)
-TARGETS := x86_64
-endif
+TARGETS ?= x86_64
 ifneq ($(filter-out x86_64 aarch64,$(TARGETS))$(if $(strip $(TARGETS)),,x),)
 $(error TARGETS=$(TARGETS): use x86_64, aarch64 or both)
 endif
@@ -62,7 +57,7 @@ export VFIO_USER_CACHE := $(CURDIR)/build/guest
 
 # make install and make deb build all features, if FEATURES= does not say otherwise.
 installed := $(if $(filter slim,$(FEATURES)),slim-install,full)
-PREFIX := /usr/local
+PREFIX ?= /usr/local
 # The paths may contain any character.
 override PREFIX := $(value PREFIX)
 override DESTDIR := $(value DESTDIR)
@@ -74,11 +69,12 @@ export PREFIX DESTDIR
 # Without QEMU=, the version of the source decides which base is built.
 ifneq ($(and $(SOURCE),$(if $(QEMU)$(filter command,$(origin BASE)),,x)),)
 
+# Only this make gets the options and variables that were given to the first one.
+export MAKEFLAGS
 build demo check bench branch install deb:
 	@scripts/install-packages build
 	@base=$$(scripts/fetch-source --base-of "$$VFIO_USER_SOURCE") && \
-	    $(MAKE) --no-print-directory $@ BASE=$$base \
-	    SOURCE="$$VFIO_USER_SOURCE"
+	    $(MAKE) --no-print-directory $@ BASE=$$base
 
 else
 
