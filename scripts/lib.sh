@@ -22,6 +22,11 @@ fail() {
     exit 1
 }
 
+# need_absolute NAME VALUE: fail if the value of a variable is a relative path
+need_absolute() {
+    [[ $2 == /* ]] || fail "$1=$2: not an absolute path"
+}
+
 # need_space GIB: fail unless build/ has this much free space
 need_space() {
     local free=$(($(stat -f -c '%a * %S' build) >> 20))
