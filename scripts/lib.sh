@@ -10,6 +10,8 @@ if [[ ${1-} == --help || ${1-} == -h ]]; then
     sed -n '4,/^$/s/^# \{0,1\}//p' "$0"
     exit
 fi
+# With it, cd goes to other folders, and prints where.
+unset CDPATH
 cd "$(dirname "$0")/.."
 mkdir -p build
 
