@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,8 @@ from modules import GROWING, Module, assign, early, fields, grown, message
 from series import Stage, fail, overlay, text, touched
 
 BRANCH = "vfio-user"
+# The commits until they are the branch; a run that was interrupted leaves it.
+NEW = "refs/make-branch/new"
 NAME = "vfio-user client project"
 # DEP-3 does not require an address, but git does.
 ADDRESS = "<vfio-user-client@localhost>"
@@ -31,21 +34,38 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # It is there while commits are made and put in place.
+        self.mark = folder / ".git/make-branch.running"
         if not (folder / ".git").exists():
             folder.mkdir(exist_ok=True)
-            self.git("init", "--quiet", f"--initial-branch={BRANCH}")
-            (folder / ".git/info/attributes").write_text(ATTRIBUTES)
+            # It is there as a whole, or not at all.
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                self.git("init", "--quiet", f"--initial-branch={BRANCH}",
+                         scratch)
+                new = Path(scratch) / ".git"
+                (new / "info/attributes").write_text(ATTRIBUTES)
+                new.rename(folder / ".git")
 
-    def git(self, *arguments, env=None, **how) -> str:
+    def output(self, *arguments, env=None, **how) -> bytes:
         done = subprocess.run(
             ["git", "-c", "safe.directory=*", *arguments], cwd=self.folder,
             env=ENV | (env or {}), stdout=subprocess.PIPE, **how)
         if done.returncode:
             fail(f"git {arguments[0]} failed in {self.folder}")
-        return done.stdout.decode().strip()
+        return done.stdout
+
+    def git(self, *arguments, **how) -> str:
+        return self.output(*arguments, **how).decode().rstrip()
+
+    def clean_up(self) -> None:
+        """Remove the locks of a run that did not end."""
+        if self.mark.exists():
+            for lock in (self.folder / ".git").rglob("*.lock"):
+                lock.unlink()
 
     def commit_source(self, source: Path, subject: str, date: str) -> str:
         """Commit a folder as the base; return the commit."""
+        self.mark.touch()
         # The index remembers what is stored, so only the first run takes long.
         env = {"GIT_INDEX_FILE": str(self.folder / ".git/pristine.index")}
         env |= {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -56,21 +76,43 @@ class Repository:
                  "-c", "core.bigFileThreshold=1", "add", "--all", "--force",
                  env=env)
         tree = self.git("write-tree", env=env)
-        commit = self.git("commit-tree", "-m", subject, tree, env=env)
-        self.git("update-ref", "refs/tags/base", commit)
-        return commit
+        return self.git("commit-tree", "-m", subject, tree, env=env)
 
     def import_commits(self, commits: list[bytes]) -> None:
         self.git("fast-import", "--quiet", "--force", input=b"".join(commits))
 
-    def is_changed(self) -> bool:
-        """Whether there are changes that are not committed."""
-        return bool(self.git("status", "--porcelain", "--untracked-files=no"))
+    def changes(self) -> set[str]:
+        """Return the files that the user has changed and not committed.
 
-    def check_out(self) -> None:
-        """Bring the work tree up to date, if the branch is checked out."""
-        if self.git("rev-parse", "--abbrev-ref", "HEAD") == BRANCH:
-            self.git("reset", "--quiet", "--hard")
+        Others may differ from the last commit as well, after an interrupted run.
+        """
+        status = self.git("status", "--porcelain", "-z", "--no-renames",
+                          "--untracked-files=no")
+        changed = {entry[3:] for entry in status.split("\0") if entry}
+        if changed and self.git("for-each-ref", NEW):
+            changed &= set(self.git("diff", "--name-only", "-z", NEW
+                                    ).split("\0"))
+            changed = {path for path in changed if not self.is_begun(path)}
+        return changed
+
+    def is_begun(self, path: str) -> bool:
+        """Whether a file is the beginning of the new one, or not there."""
+        file = self.folder / path
+        have = file.read_bytes() if file.is_file() else b""
+        return bool(self.git("ls-tree", NEW, path)) and self.output(
+            "show", f"{NEW}:{path}").startswith(have)
+
+    def put_in_place(self) -> None:
+        """Make the new commits the branch; bring the work tree up to date, if the
+        branch is checked out."""
+        base = self.git("rev-list", "--max-parents=0", NEW)
+        if self.git("branch", "--show-current") == BRANCH:
+            self.git("reset", "--quiet", "--hard", NEW)
+        else:
+            self.git("update-ref", f"refs/heads/{BRANCH}", NEW)
+        self.git("update-ref", "refs/tags/base", base)
+        self.git("update-ref", "-d", NEW)
+        self.mark.unlink()
 
 
 class Tree:
@@ -95,7 +137,7 @@ class Tree:
                    if content != self.was(path)}
         if not changed:
             fail(f"the commit `{message.splitlines()[0]}' changes nothing")
-        lines = [f"commit refs/heads/{BRANCH}".encode(),
+        lines = [f"commit {NEW}".encode(),
                  f"author {author} {date}".encode(),
                  f"committer {NAME} {ADDRESS} {newest}".encode(),
                  data(message.encode())]
