@@ -110,6 +110,7 @@ install: ## install all features below PREFIX=/usr/local
 
 deb: ## build a package for this release of Debian: build/10.0/deb/*.deb
 	@scripts/prepare $(BASE) $(source) install deb $(filter full,$(installed))
+	@scripts/make-deb --check
 	@scripts/build $(BASE) $(installed)
 	@scripts/build-docs $(BASE) $(TARGETS)
 	@scripts/make-deb $(BASE) $(installed)

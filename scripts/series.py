@@ -57,8 +57,10 @@ def listed(*folders: str) -> list[str]:
     found = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached",
          "--others", "--exclude-standard", "--", *folders],
-        cwd=TOP, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [path for path in found.split("\0")
+        cwd=TOP, capture_output=True, text=True)
+    if found.returncode:
+        fail(f"{TOP} has to be a git clone ({found.stderr.strip()})")
+    return [path for path in found.stdout.split("\0")
             if path and (TOP / path).is_file()]
 
 
