@@ -179,7 +179,7 @@ class Manuals(TestCase):
             (here.folder / "guest.xml").write_text(self.place(
                 xml.text, run, ("type='kvm'", "type='qemu'"),
                 ("<memory unit='GiB'>4<", "<memory unit='MiB'>256<"),
-                ("/usr/local/bin/qemu-system-x86_64", QEMU)))
+                ("/usr/local/bin/qemu-system-x86_64-vfio-user", QEMU)))
             server = self.serve(folder / "disk.sock")
             here.run(self.script(begin))
             self.assertEqual(here.state(), "running")
