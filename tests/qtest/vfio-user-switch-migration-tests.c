@@ -266,28 +266,24 @@ void vfio_user_add_switch_migration_tests(void)
         { "pre-copy", &vfio_user_mig_pre_copy },
         { "region", &vfio_user_mig_region },
     };
+    static const struct {
+        const char *name;
+        void (*test)(const void *opaque);
+    } tests[] = {
+        { "load", test_load_first },
+        { "save", test_save_second },
+        { "arrive", test_arrive },
+        { "left", test_left },
+    };
 
     for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
-        g_autofree char *load =
-            g_strdup_printf("/vfio-user/switch-migration/load/%s",
-                            models[i].name);
+        for (size_t j = 0; j < ARRAY_SIZE(tests); j++) {
+            g_autofree char *path =
+                g_strdup_printf("/vfio-user/switch-migration/%s/%s",
+                                tests[j].name, models[i].name);
 
-        g_autofree char *save =
-            g_strdup_printf("/vfio-user/switch-migration/save/%s",
-                            models[i].name);
-
-        g_autofree char *arrive =
-            g_strdup_printf("/vfio-user/switch-migration/arrive/%s",
-                            models[i].name);
-
-        g_autofree char *left =
-            g_strdup_printf("/vfio-user/switch-migration/left/%s",
-                            models[i].name);
-
-        qtest_add_data_func(load, models[i].model, test_load_first);
-        qtest_add_data_func(save, models[i].model, test_save_second);
-        qtest_add_data_func(arrive, models[i].model, test_arrive);
-        qtest_add_data_func(left, models[i].model, test_left);
+            qtest_add_data_func(path, models[i].model, tests[j].test);
+        }
     }
     qtest_add_func("/vfio-user/switch-migration/quit", test_quit);
 }

@@ -109,6 +109,16 @@ typedef struct Fault {
 
 #define SET_STATE(state) ON(VFIO_USER_DEVICE_FEATURE, AT(state))
 
+/* Failures before and after the files of mapped BARs were exchanged */
+static const VFIOUserRule refuse_map[] = {
+    { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
+    { }
+};
+static const VFIOUserRule refuse_running[] = {
+    { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
+    { }
+};
+
 static const Fault faults[] = {
     { "version-cut", { { ON(VFIO_USER_VERSION), DO_CUT, 7 } } },
     { "version-refused", { { ON(VFIO_USER_VERSION), DO_FAIL, ENXIO } } },
@@ -213,12 +223,8 @@ static void test_switch_paused(const void *opaque)
 /* The device of a paused VM does not run because a switch fails. */
 static void test_switch_paused_fault(void)
 {
-    static const VFIOUserRule refuse[] = {
-        { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
-        { }
-    };
     const VFIOUserModel *model = vfio_user_mig_pre_copy;
-    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse_map);
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED KNOWN, model, NULL);
 
@@ -240,16 +246,13 @@ static void test_switch_paused_fault(void)
  */
 static void test_switch_one_runs(void)
 {
-    static const VFIOUserRule refuse[] = {
-        { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
-        { }
-    };
     static const VFIOUserRule hold[] = {
         { SET_STATE(VFIO_USER_MIG_RUNNING), DO_HOLD },
         { }
     };
     const VFIOUserModel *model = vfio_user_mig_pre_copy;
-    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model, refuse);
+    g_autoptr(VFIOUserServer) other = vfio_user_server_new(model,
+                                                           refuse_running);
     g_autoptr(VFIOUserRig) rig =
         vfio_user_rig_begin(VFIO_USER_RIG_SHARED, model, NULL);
 
@@ -322,16 +325,6 @@ static void test_switch_reset(void)
     g_assert_cmphex(qpci_io_readl(rig->dev, rig->bar[0], REGISTER), ==, VALUE);
     g_assert_true(vfio_user_server_runs(rig->server));
 }
-
-/* Failures before and after the files of mapped BARs were exchanged */
-static const VFIOUserRule refuse_map[] = {
-    { ON(VFIO_USER_DMA_MAP), DO_FAIL, ENOMEM },
-    { }
-};
-static const VFIOUserRule refuse_running[] = {
-    { SET_STATE(VFIO_USER_MIG_RUNNING), DO_FAIL, EBUSY },
-    { }
-};
 
 /* A mapped BAR is that of the server that is used, also after a failure. */
 static void test_switch_mapped(const void *opaque)

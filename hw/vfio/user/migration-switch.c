@@ -21,10 +21,10 @@
 #define MOST_AHEAD (1 * GiB)
 
 /*
- * Time-outs of the pause that are left to the way back: a server that gives its
- * state slowly keeps the device, and one that uses up its time does not.
+ * Time-outs reserved for the return to the present server if its state takes
+ * too long to move.  Without time for that, its connection would fail.
  */
-#define WAY_BACK 3
+#define RETURN_RESERVE 3
 
 static VFIOUserProxy *proxy_of(const VFIOUserMigDevice *d)
 {
@@ -170,9 +170,9 @@ static int move_data_locked(VFIOUserMigSwitch *s, int64_t end, Error **errp)
 }
 
 /*
- * Whether the VM is elsewhere, or in a file.  To give its state once more, a
- * stopped device with migration v1 would have to run, and to write to memory
- * that may be shared with the destination.
+ * Whether the VM is elsewhere, or in a file.  A stopped device with migration
+ * v1 would have to run before its state can be read again, and may write to
+ * memory that is shared with the destination.
  */
 static bool has_left(void)
 {
@@ -271,7 +271,7 @@ static bool is_void_locked(VFIOUserMigSwitch *s)
 int vfio_user_migration_switch_move(VFIOUserMigSwitch *s, Error **errp)
 {
     VFIOUserMigration *m = s->m;
-    int64_t end = move_deadline(s, VFIO_USER_BUDGET_MIG_DATA - WAY_BACK);
+    int64_t end = move_deadline(s, VFIO_USER_BUDGET_MIG_DATA - RETURN_RESERVE);
     int ret;
 
     assert(bql_locked());

@@ -24,7 +24,7 @@ typedef struct VFIOUserAttempt {
     bool resets;                /* reset the server's device */
     bool canceled;              /* atomic */
     bool done;                  /* set by the owner, for itself */
-    QIOChannelSocket *ioc;      /* a descriptor that was passed */
+    QIOChannelSocket *ioc;      /* passed as a descriptor, or NULL */
     VFIOUserLink *link;         /* atomic; not used by the device */
     VFIOUserDevice device;      /* what calls need, and no more */
     VFIOUserPCIConfig written;  /* bytes that the guest has written */
@@ -51,8 +51,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VFIOUserAttempt, vfio_user_attempt_free)
 /**
  * vfio_user_attempt_take_fd:
  *
- * Takes the descriptor if @a->addr names one, which only the monitor's own
- * thread can do.  Returns false with @errp set if there is none.
+ * If the address is the name of a descriptor, gets it from the monitor.  The
+ * thread of vfio_user_attempt_run() could not do that.
+ *
+ * Returns true, or false with @errp set if there is no such descriptor.
  */
 bool vfio_user_attempt_take_fd(VFIOUserAttempt *a, Error **errp);
 

@@ -34,15 +34,18 @@ typedef struct Switch {
     VFIOUserMigSwitch move;
     Error *err;                 /* of the thread that moves ahead */
     Notifier shutdown;
-    bool is_late;               /* the VM shuts down, or QEMU ends */
+    bool shut_down;             /* the VM; QEMU may be about to exit */
 } Switch;
 
-/* Migration is gone when QEMU ends, before commands of the monitor are. */
+/*
+ * When QEMU exits, it frees the state of migration first, and waits for monitor
+ * commands later.
+ */
 static void on_shutdown(Notifier *notifier, void *cause)
 {
     Switch *s = container_of(notifier, Switch, shutdown);
 
-    s->is_late = true;
+    s->shut_down = true;
     vfio_user_attempt_cancel(s->a);
 }
 
@@ -65,7 +68,7 @@ static bool check_device(Switch *s, Error **errp)
 {
     VFIOUserPCIDevice *vudev = s->vudev;
 
-    if (s->is_late) {
+    if (s->shut_down) {
         error_setg(errp, "the VM was shut down");
         return false;
     }
